@@ -1,0 +1,15 @@
+"""Train, prove and run a private medical reasoning model on hardware you own.
+
+The whole way, from the shell:
+
+    bedside demo                                     # embedded model and starter set, minutes on a laptop
+    bedside run smollm2-medical-o1 data.path=my.jsonl
+    bedside ask runs/smollm2-medical-o1 "What causes a raised JVP?"
+
+A run is a folder of stages (`bedside.runs`); each stage reads directories and writes one directory.
+A research tool and no medical device.
+"""
+
+from importlib.metadata import version
+
+__version__ = version("bedside")

@@ -1,0 +1,139 @@
+"""Files and hub data sets → plain rows, each with the place that it came from.
+
+`.jsonl`, `.json` (a list of objects, or objects keyed by id as PubMedQA's own file is), `.csv`, `.parquet`, a folder
+with such files, or a hub id. Every malformed file is one line that names the file and, where there is one, the line.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from bedside.errors import DataError, MissingExtra, OfflineError
+from bedside.files import read_json, read_jsonl
+from bedside.models.hub import reach
+
+Row = dict[str, Any]
+Located = tuple[str, Row]
+
+
+def read_path(path: str, subset: str | None) -> Iterator[Located]:
+    """Rows of a local file or folder, or else of a hub data set, as ("file line 3", row)."""
+    local = Path(path).expanduser()
+    if local.is_dir():
+        return _folder(local)
+    if local.exists() or looks_local(path):
+        return _file(local)
+    return _hub(path, subset)
+
+
+def looks_local(path: str) -> bool:
+    """Whether a path is meant as a file: a hub id is "org/name" without ending."""
+    return Path(path).suffix in READERS or path.startswith((".", "/", "~")) or path.count("/") != 1
+
+
+def _file(path: Path) -> Iterator[Located]:
+    if not path.exists():
+        raise DataError(f"{path}: no such file; give data.path the path of your rows")
+    reader = READERS.get(path.suffix)
+    if reader is None:
+        raise DataError(f"{path}: unknown ending '{path.suffix}'; known: {', '.join(READERS)}")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _folder(folder: Path) -> Iterator[Located]:
+    files = sorted(file for file in folder.iterdir() if file.suffix in READERS)
+    if not files:
+        raise DataError(f"{folder}: no {', '.join(READERS)} file in this folder")
+    for file in files:
+        yield from _file(file)
+
+
+def _jsonl(path: Path) -> Iterator[Located]:
+    for number, row in read_jsonl(path):
+        yield f"{path} line {number}", row
+
+
+def _json(path: Path) -> Iterator[Located]:
+    content = read_json(path)
+    if isinstance(content, dict) and all(isinstance(value, dict) for value in content.values()):
+        content = [{"id": key, **value} for key, value in content.items()]
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise DataError(f"{path}: wanted a list of objects, or objects keyed by id")
+    for number, row in enumerate(content, 1):
+        yield f"{path} row {number}", row
+
+
+def _csv(path: Path) -> Iterator[Located]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            for fields in reader:
+                where = f"{path} line {reader.line_num}"
+                if not fields:
+                    continue
+                if len(fields) != len(header):
+                    raise DataError(f"{where}: {len(fields)} fields, the header has {len(header)}")
+                yield where, dict(zip(header, fields, strict=True))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"{path} line {reader.line_num}: not CSV ({error})") from error
+
+
+def _parquet(path: Path) -> Iterator[Located]:
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+            for number, row in enumerate(rows, 1):
+                yield f"{path} row {number}", row
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def _hub(path: str, subset: str | None) -> Iterator[Located]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtra.named("reading a data set from the hub", "train") from error
+    with reach("data set", path, "save it as a file and give that as data.path"):
+        try:
+            loaded = datasets.load_dataset(path, subset, split="train")
+        except ValueError as error:  # an unknown subset, or a set that is only partly in the cache
+            if not str(error).startswith("BuilderConfig"):
+                raise OfflineError(f"data set '{path}': {_line(error)}") from error
+            raise DataError(f"data set '{path}': no subset '{subset}'; {_line(error)}") from error
+    for number, row in enumerate(loaded, 1):
+        yield f"{path} row {number}", row
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+READERS: dict[str, Callable[[Path], Iterator[Located]]] = {
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}
+
+
+def as_list(value: Any) -> list[str]:
+    """A column that holds a list, or a list written as JSON text (as CSV files carry it)."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            return [value]
+    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]

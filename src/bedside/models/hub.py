@@ -1,0 +1,55 @@
+"""The one place that lets a stage reach a hub: fails at once and in one line when there is no network."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from bedside.errors import ModelError, OfflineError
+
+CONNECT_TIMEOUT_S = 3.0
+
+
+def endpoint() -> str:
+    """The hub's address: HF_ENDPOINT, or huggingface.co."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+def online() -> bool:
+    """Whether the hub can be connected to; behind a proxy the proxy is left to say."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    address = urlsplit(endpoint())
+    if address.scheme in getproxies():
+        return True
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def reach(kind: str, name: str, instead: str) -> Iterator[None]:
+    """Runs a hub call, from the local cache where there is no network, and translates its failures.
+
+    Raises OfflineError ("no network, and not in the cache") or ModelError (no such repository, no access).
+    """
+    from huggingface_hub import constants, errors
+
+    connected = online()
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = not connected
+    try:
+        yield
+    except (errors.GatedRepoError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{kind} '{name}': {reason}; check the name, or log in with `hf auth login`") from error
+    except OSError as error:  # requests' and the hub's own connection errors are all OSErrors
+        if connected and not isinstance(error, ConnectionError):
+            raise ModelError(f"{kind} '{name}': {str(error).strip().splitlines()[0]}") from error
+        raise OfflineError(f"{kind} '{name}': the hub cannot be reached and it is not in the cache; {instead}") from error
+    finally:
+        constants.HF_HUB_OFFLINE = before

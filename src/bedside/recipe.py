@@ -1,0 +1,320 @@
+"""The recipe: one TOML file, one frozen model, each setting declared once with its type, bounds and reason.
+
+`load("recipes/starter.toml", ["train.lr=1e-4"])` gives a validated `Recipe`. Every mistake is one line that names
+the file and the key. Relative paths in a recipe are taken from the current folder, as on the command line.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from bedside.errors import RecipeError
+
+SHIPPED = Path(__file__).parent / "recipes"
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "mcq", "chat", "starter"]
+TaskName = Literal["choice", "decision", "likelihood", "rouge"]
+Quantisation = Literal["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, attribute docstrings as descriptions."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+
+class ModelSection(Section):
+    """Which base model is tuned."""
+
+    base: str = "embedded"
+    """"embedded" (SmolLM2-135M-Instruct), a folder, a .gguf file, or a hub id such as "org/name"."""
+    revision: str | None = None
+    """Commit or tag of a hub model; null takes the newest."""
+    quantise: Literal["none", "nf4"] = "none"
+    """"nf4" loads the frozen base in 4 bits (QLoRA, arXiv:2305.14314)."""
+    max_length: Annotated[int, Field(ge=16, le=1_048_576)] = 1024
+    """Tokens of prompt and completion together; a longer row is left out of training, and counted."""
+
+
+class DataSection(Section):
+    """Which rows are read, and how they are split."""
+
+    source: SourceName = "starter"
+    """The shape of the rows: which columns hold question, reasoning and answer."""
+    path: str | None = None
+    """Hub id, folder, or .jsonl, .json, .csv, .parquet file; null takes the source's own."""
+    subset: str | None = None
+    """Configuration of a hub data set, such as a language: "en", "zh", "pqa_labeled"."""
+    limit: Positive | None = None
+    """Use this many rows, drawn by seed."""
+    split: tuple[Ratio, Ratio, Ratio] = (0.8, 0.1, 0.1)
+    """Shares of train, validation and test; they sum to 1."""
+    columns: dict[str, str] = {}
+    """Field of ours → column of the file, such as {question = "prompt", answer = "reply"}."""
+    on_empty: Literal["fail", "drop"] = "fail"
+    """What a row without question or answer does: stop with its line number, or be left out and counted."""
+
+    @field_validator("split")
+    @classmethod
+    def _sums_to_one(cls, split: tuple[float, float, float]) -> tuple[float, float, float]:
+        if abs(sum(split) - 1) > 1e-6:
+            raise ValueError(f"the shares sum to {sum(split):g}, want 1")
+        if split[0] == 0:
+            raise ValueError("the share of train is 0, so there is nothing to train on")
+        return split
+
+
+class PromptSection(Section):
+    """How a row becomes text; the same template trains, exports and serves."""
+
+    style: Literal["chat", "alpaca-think"] = "chat"
+    """"chat" is the model's own template; "alpaca-think" the instruction/question/response layout."""
+    system: str | None = None
+    """System message; null takes the style's own, "" sends none."""
+    reasoning: Literal["think", "none"] = "think"
+    """"think" puts the reasoning in <think>…</think> before the answer; "none" trains the answer alone."""
+
+
+class TrainSection(Section):
+    """LoRA (arXiv:2106.09685) and its optimiser."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank r of the low-rank update."""
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    """The update is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout on the input of the update."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Names of the linear layers that get an update."""
+    lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    """Peak learning rate."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up."""
+    warmup: Annotated[int, Field(ge=0)] = 5
+    """Steps of linear warm-up."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """"adamw_8bit" keeps the moments in 8 bits (bitsandbytes)."""
+    batch_size: Positive = 1
+    """Rows computed at once; on a CPU 1 wastes nothing on padding."""
+    accumulation: Positive = 8
+    """Batches a step; the loss is the mean over all trained tokens of the step."""
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes over the training rows; `max_steps` takes precedence."""
+    max_steps: Positive | None = None
+    """Stop after this many optimiser steps."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of AdamW."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Type of the frozen base; "auto" takes bf16 where the hardware computes in it. The update stays fp32."""
+    checkpoint_every: Positive = 10
+    """Steps between checkpoints."""
+
+
+class EvaluateSection(Section):
+    """What base and tuned model are compared on; never on rows that were trained on."""
+
+    tasks: tuple[TaskName, ...] = ("likelihood", "rouge", "choice")
+    """Which tasks; "decision" needs rows with a yes/no/maybe label."""
+    limit: Positive = 100
+    """Items a task at most, drawn by seed."""
+    generate_limit: Positive = 20
+    """Items whose answers are generated for ROUGE-L; generating is slow on a CPU."""
+    max_tokens: Positive = 256
+    """Tokens generated an item, reasoning included."""
+    choice_from: str = "starter"
+    """Multiple-choice file, or "starter" for the embedded held-out items."""
+    choice_scoring: Literal["cloze", "letter"] = "cloze"
+    """"cloze" scores the options' texts, "letter" their letters with all options in sight (arXiv:2406.08446)."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _some_task_once(cls, tasks: tuple[TaskName, ...]) -> tuple[TaskName, ...]:
+        if not tasks:
+            raise ValueError("no task; name at least one")
+        if len(set(tasks)) < len(tasks):
+            raise ValueError("a task is named twice")
+        return tasks
+
+
+class ExportSection(Section):
+    """Which files leave the run."""
+
+    quantise: tuple[Quantisation, ...] = ("q8_0",)
+    """One GGUF file for each; the first one is served."""
+
+    @field_validator("quantise")
+    @classmethod
+    def _some_file(cls, quantise: tuple[Quantisation, ...]) -> tuple[Quantisation, ...]:
+        if not quantise:
+            raise ValueError("no quantisation; name at least one, such as 'q8_0'")
+        return quantise
+
+
+class ServeSection(Section):
+    """The page and the API."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback is open to the network."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port; 0 takes a free one."""
+    context: Annotated[int, Field(ge=256)] = 4096
+    """Tokens of context that each conversation gets."""
+    max_tokens: Positive = 1024
+    """Tokens of an answer unless the request asks for fewer."""
+
+
+class Recipe(Section):
+    """A whole experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Name of the run and of its folder: letters, digits, dot, dash, underscore."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    """Seeds the split, the order of rows, the initial adapter, dropout and the bootstrap."""
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    prompt: PromptSection = PromptSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    export: ExportSection = ExportSection()
+    serve: ServeSection = ServeSection()
+
+    @model_validator(mode="after")
+    def _source_has_what_tasks_need(self) -> Self:
+        labelled = ("pubmedqa", "starter")
+        if "decision" in self.evaluate.tasks and self.data.source not in labelled and "label" not in self.data.columns:
+            raise ValueError(
+                f"evaluate.tasks: 'decision' needs yes/no/maybe labels, which source '{self.data.source}' has not;"
+                " map a column with data.columns = {label = \"…\"}"
+            )
+        return self
+
+
+def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads and validates a recipe file, or a shipped recipe by its name, with `section.key=value` overrides.
+
+    Raises RecipeError in one line that names file and key.
+    """
+    path = find(name)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    for override in overrides:
+        _set(values, override)
+    return parse(values, str(path))
+
+
+def parse(values: dict[str, Any], where: str) -> Recipe:
+    """Validates plain values; `where` begins the error's line."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        details = error.errors()
+        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+        raise RecipeError(f"{where}: {_explain(details[0])}{more}") from error
+
+
+def find(name: str | Path) -> Path:
+    """The path of a recipe file, or of a shipped recipe by its bare name."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{name}.toml"
+    if path.parent == Path() and shipped.is_file():
+        return shipped
+    names = sorted(file.stem for file in SHIPPED.glob("*.toml"))
+    near = difflib.get_close_matches(path.stem, names, 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"shipped recipes: {', '.join(names)}"
+    raise RecipeError(f"{name}: no such recipe; {hint}")
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe with every setting spelled out, as TOML that `load` reads back to an equal recipe."""
+    sections = recipe.model_dump(mode="json")
+    top = {key: value for key, value in sections.items() if not isinstance(value, dict)}
+    lines = list(_assignments(top))
+    for name, section in sections.items():
+        if isinstance(section, dict):
+            lines += ["", f"[{name}]", *_assignments(section)]
+    return "\n".join(lines) + "\n"
+
+
+def _assignments(values: dict[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        if value is not None:
+            yield f"{key} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + "".join(_toml_char(char) for char in value) + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    return repr(value)
+
+
+def _toml_char(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    return char if char.isprintable() else f"\\U{ord(char):08x}"
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"'{override}': want section.key=value, such as train.lr=1e-4")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"'{override}': '{section}' is no section")
+    values[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return None if text == "null" else text
+
+
+def _explain(detail: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"unknown key '{key}'{_nearest(detail['loc'])}"
+        case "missing":
+            return f"'{key}' is missing; add it"
+        case "value_error":
+            message = detail["msg"].removeprefix("Value error, ")
+            return f"{key}: {message}" if key else message
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return f"{key} = {str(detail['input'])[:60]!r}: {message}"
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    section: type[BaseModel] = Recipe
+    for part in location[:-1]:
+        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+    known = list(section.model_fields)
+    near = difflib.get_close_matches(str(location[-1]), known, 1)
+    return f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(known)}"

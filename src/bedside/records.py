@@ -1,0 +1,138 @@
+"""The frozen records that stages and rooms hand to each other; dicts live at the JSON edge only."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+Role = Literal["system", "user", "assistant"]
+Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question with its reference answer, in the shape that every source is read into.
+
+    `reasoning` is the reference chain of thought, `context` the passage that the question is about, `label` the
+    gold decision ("yes", "no", "maybe") or option letter, `options` the texts of options A, B, C, ….
+    `history` holds earlier turns of a chat, its system message included. `where` names file and row.
+    """
+
+    id: str
+    question: str
+    answer: str
+    reasoning: str = ""
+    context: str = ""
+    label: str = ""
+    options: tuple[str, ...] = ()
+    subject: str = ""
+    history: tuple[Message, ...] = ()
+    where: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict without the empty fields."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`; unknown keys are an error of ours, not of the user."""
+        values = dict(row)
+        values["options"] = tuple(row.get("options", ()))
+        values["history"] = tuple(Message(**turn) for turn in row.get("history", ()))
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOptions:
+    """How to decode. `temperature` 0 is greedy; `max_tokens` bounds reasoning and answer together."""
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 42
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a streamed generation: reasoning or answer text, never both."""
+
+    reasoning: str = ""
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A finished generation. `finish` is "length" when `max_tokens` cut it, which may be inside the reasoning."""
+
+    reasoning: str
+    answer: str
+    finish: Finish
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A mean over n items with a 95 % interval; `baseline` is what a model that ignores the input gets.
+
+    `unparsed` counts outputs from which no answer could be read (they are also not counted as correct).
+    """
+
+    task: str
+    n: int
+    metric: str
+    value: float
+    ci: tuple[float, float]
+    unparsed: int
+    baseline: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """Tuned minus base over the same n items; `detectable` is the smallest difference with 80 % power."""
+
+    task: str
+    n: int
+    metric: str
+    base: float
+    tuned: float
+    difference: float
+    ci: tuple[float, float]
+    p: float
+    p_adjusted: float
+    detectable: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person gets for a question; null in `emergency` or `abstained` means that nobody has looked."""
+
+    answer: str
+    reasoning: str
+    model: str
+    usage: Mapping[str, int]
+    finish: Finish
+    sections: tuple[str, ...] = ()
+    citations: tuple[str, ...] = ()
+    emergency: bool | None = None
+    abstained: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON shape of `bedside ask --json`."""
+        return {name: value for name, value in pairs(self)}
+
+
+def pairs(record: Any) -> Iterator[tuple[str, Any]]:
+    """Field names and values of a record, without copying the values."""
+    for field in fields(record):
+        yield field.name, getattr(record, field.name)

@@ -1,0 +1,171 @@
+"""A run is a folder of stages; a stage is a directory that appears whole or not at all.
+
+`Run.build(stage, make)` calls `make(partial_folder)` only if the finished stage's key differs from the stage's key
+now. The key covers the recipe sections that the stage depends on, the manifests of the stages that it reads, the
+hashes of outside files, the seed, and the source code of the rooms that compute it. While a stage is being made it
+lives in a hidden sibling; that folder survives a kill, so a stage that checkpoints goes on from there.
+"""
+
+import fcntl
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from bedside.errors import RunError
+from bedside.files import digest, disk_errors, read_json, tree_digests, write_json, write_text
+from bedside.recipe import Recipe, load, to_toml
+
+MANIFEST = "manifest.json"
+KEY = "key"
+StageState = Literal["done", "stale", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage is computed from, so that it is computed again exactly when that changes.
+
+    `name` is the folder below the run; `sections` are recipe sections ("seed" may be one); `reads` other stages;
+    `rooms` the packages or modules of bedside whose source it runs; `outside` names and hashes of files elsewhere.
+    """
+
+    name: str
+    sections: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
+    outside: Mapping[str, str] = field(default_factory=dict)
+
+
+class Run:
+    """One run folder and the recipe in force."""
+
+    def __init__(self, path: Path, recipe: Recipe) -> None:
+        self.path = path
+        self.recipe = recipe
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """An existing run folder with the recipe that it holds. Raises RunError if it is none."""
+        if not (path / "recipe.toml").is_file():
+            raise RunError(f"{path}: no run here (no recipe.toml); `bedside runs` lists what there is")
+        return cls(path, load(path / "recipe.toml"))
+
+    def folder(self, name: str) -> Path:
+        """The folder of a finished stage. Raises RunError if the stage is not there."""
+        path = self.path / name
+        if not (path / MANIFEST).is_file():
+            raise RunError(f"{self.path}: stage '{name}' is not there; make it with `bedside run {self.path}/recipe.toml`")
+        return path
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """The manifest of a finished stage."""
+        return dict(read_json(self.folder(name) / MANIFEST))
+
+    def key(self, stage: Stage) -> str:
+        """What a finished stage must carry to be taken as it is."""
+        settings = {name: self._section(name) for name in stage.sections}
+        reads = {name: self.manifest(name)["content"] for name in stage.reads}
+        return digest([settings, reads, dict(stage.outside), source_digest(stage.rooms)])
+
+    def state(self, stage: Stage) -> StageState:
+        """"done", "stale" (its inputs have changed) or "missing"."""
+        if not (self.path / stage.name / MANIFEST).is_file():
+            return "missing"
+        if any(not (self.path / name / MANIFEST).is_file() for name in stage.reads):
+            return "stale"
+        return "done" if self.manifest(stage.name)["key"] == self.key(stage) else "stale"
+
+    def build(self, stage: Stage, make: Callable[[Path], None]) -> bool:
+        """Makes a stage unless it is done; returns whether it was made."""
+        if self.state(stage) == "done":
+            return False
+        key = self.key(stage)
+        partial = self._partial(stage.name, key)
+        started = time.monotonic()
+        with disk_errors(partial):
+            if not (partial / MANIFEST).is_file():
+                make(partial)
+                self._seal(stage, partial, key, time.monotonic() - started)
+            self._rename(partial, self.path / stage.name)
+        return True
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the run for this process and writes the recipe into it; another process gets a RunError."""
+        with disk_errors(self.path):
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise RunError(f"{self.path}: a file stands where the run's folder should be") from error
+            with (self.path / ".lock").open("w") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise RunError(f"{self.path}: another process is at work on this run; wait for it or stop it") from error
+                text = to_toml(self.recipe)
+                if not _has_text(self.path / "recipe.toml", text):
+                    write_text(self.path / "recipe.toml", text)
+                yield
+
+    def _section(self, name: str) -> Any:
+        value = getattr(self.recipe, name)
+        return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+    def _partial(self, name: str, key: str) -> Path:
+        """The hidden folder that the stage is made in; emptied if it was begun from other inputs."""
+        final = self.path / name
+        partial = final.parent / f".{final.name}.partial"
+        sealed = (partial / MANIFEST).is_file() and read_json(partial / MANIFEST)["key"] == key
+        with disk_errors(partial):
+            if not sealed and not _has_text(partial / KEY, key):
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+                write_text(partial / KEY, key)
+        return partial
+
+    @staticmethod
+    def _seal(stage: Stage, partial: Path, key: str, seconds: float) -> None:
+        """Writes the manifest, last of all: from here on a killed run has only the renaming left to do."""
+        files = {name: value for name, value in tree_digests(partial).items() if name != KEY}
+        manifest = {
+            "stage": stage.name,
+            "key": key,
+            "content": digest([key, files]),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "files": files,
+        }
+        write_json(partial / MANIFEST, manifest)
+
+    @staticmethod
+    def _rename(partial: Path, final: Path) -> None:
+        (partial / KEY).unlink(missing_ok=True)
+        old = final.parent / f".{final.name}.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if final.exists():
+            final.rename(old)
+        partial.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@cache
+def source_digest(rooms: tuple[str, ...]) -> str:
+    """Hash of the source files of the named packages or modules: the version of the code that a stage ran."""
+    home = Path(__file__).parent
+    state = hashlib.sha256()
+    for room in sorted(rooms):
+        single = home / f"{room}.py"
+        for path in [single] if single.is_file() else sorted((home / room).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                state.update(str(path.relative_to(home)).encode() + b"\0" + path.read_bytes())
+    return state.hexdigest()
+
+
+def _has_text(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text

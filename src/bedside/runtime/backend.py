@@ -1,0 +1,60 @@
+"""What the rest of the house may ask of a model, whatever runs it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bedside.records import Delta, Generation, GenerationOptions, Message
+from bedside.recipe import PromptSection
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Log-likelihood (natural log, summed) of a continuation of `tokens` tokens and `characters` characters."""
+
+    logprob: float
+    tokens: int
+    characters: int
+
+
+class Speaker(Protocol):
+    """A model that answers conversations."""
+
+    name: str
+    prompt: PromptSection
+
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+        """Yields deltas as they are made and the finished generation last. Closing the iterator stops the model."""
+        ...
+
+    def close(self) -> None:
+        """Frees the model."""
+        ...
+
+
+class Scorer(Protocol):
+    """A model whose likelihoods can be read, and which generates in batches."""
+
+    name: str
+    prompt: PromptSection
+
+    def prompt_text(self, messages: Sequence[Message]) -> str:
+        """The conversation as the model is prompted with it."""
+        ...
+
+    def completion_text(self, messages: Sequence[Message], content: str) -> tuple[str, str]:
+        """(prompt, completion) of an assistant's turn as it is trained, the end token included."""
+        ...
+
+    def likelihoods(self, prompt: str, continuations: Sequence[str]) -> list[Likelihood]:
+        """The log-likelihood of each continuation after one prompt, whose computation they share."""
+        ...
+
+    def generate(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        options: GenerationOptions,
+        progress: Callable[[int], None] = ...,
+    ) -> list[Generation]:
+        """Greedy answers in the order of the conversations; `progress` is told of each batch's size when done."""
+        ...

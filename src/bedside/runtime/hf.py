@@ -1,0 +1,267 @@
+"""transformers as a backend: likelihoods, batched greedy generation and streaming, of a base, a merged model or a
+base with an adapter."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextIteratorStreamer,
+)
+
+from bedside.errors import ModelError
+from bedside.recipe import PromptSection
+from bedside.records import Delta, Generation, GenerationOptions, Message
+from bedside.runtime.backend import Likelihood
+from bedside.runtime.device import Device, choose, use_all_cores
+from bedside.text import think
+from bedside.text.chat import Renderer, template_for
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+BATCH = 16
+
+
+def load_tokenizer(folder: Path, section: PromptSection) -> PreTrainedTokenizerBase:
+    """The tokenizer with the recipe's chat template set. Raises ModelError if it cannot be read."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder}: no usable tokenizer ({str(error).splitlines()[0]})") from error
+    if tokenizer.eos_token is None:
+        raise ModelError(f"{folder}: the tokenizer has no end token, so an answer could never end")
+    tokenizer.chat_template = template_for(section, tokenizer.chat_template or "", adds_bos(tokenizer))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer puts the begin token before a text by itself."""
+    ids = tokenizer("x").input_ids
+    return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+
+
+def renderer_of(tokenizer: PreTrainedTokenizerBase) -> Renderer:
+    """The tokenizer's template with its special tokens."""
+    return Renderer(str(tokenizer.chat_template), str(tokenizer.bos_token or ""), str(tokenizer.eos_token or ""))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of rendered text: the template has printed every special token already."""
+    return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def encode_completion(tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str) -> tuple[list[int], list[int]]:
+    """Token ids of prompt and completion, the prompt's exactly as serving will make them.
+
+    The whole text is tokenised at once where that leaves the prompt's tokens alone (SentencePiece would put a space
+    before a completion that is tokenised by itself); where a token would reach over the border, each by itself.
+    """
+    prompt_ids = encode(tokenizer, prompt)
+    whole = encode(tokenizer, prompt + completion)
+    if whole[: len(prompt_ids)] == prompt_ids:
+        return prompt_ids, whole[len(prompt_ids) :]
+    return prompt_ids, encode(tokenizer, completion)
+
+
+def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = "none") -> PreTrainedModel:
+    """The causal language model of a folder; safetensors only, no remote code. Raises ModelError if it cannot load."""
+    extra: dict[str, Any] = {}
+    if quantise == "nf4":
+        extra["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=device.dtype,
+        )
+    use_all_cores()
+    try:
+        AutoConfig.from_pretrained(str(folder))
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=device.dtype, use_safetensors=True, device_map={"": device.name}, **extra
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    model.generation_config = transformers.GenerationConfig(
+        eos_token_id=model.generation_config.eos_token_id, pad_token_id=model.config.pad_token_id
+    )
+    return model
+
+
+def load_backend(
+    folder: Path,
+    section: PromptSection,
+    *,
+    adapter: Path | None = None,
+    name: str = "",
+    quantise: Literal["none", "nf4"] = "none",
+) -> "HfBackend":
+    """A backend from a model folder, with a LoRA adapter on top if one is given."""
+    model = load_model(folder, choose(), quantise)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(adapter))
+    return HfBackend(model, load_tokenizer(folder, section), section, name or folder.name)
+
+
+class HfBackend:
+    """Implements `backend.Speaker` and `backend.Scorer`."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: PromptSection, name: str
+    ) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.renderer = renderer_of(tokenizer)
+        self.prompt = prompt
+        self.name = name
+
+    def prompt_text(self, messages: Sequence[Message]) -> str:
+        """See `Scorer`."""
+        return self.renderer.render(messages, generation=True)
+
+    def completion_text(self, messages: Sequence[Message], content: str) -> tuple[str, str]:
+        """See `Scorer`."""
+        prompt = self.prompt_text(messages)
+        return prompt, content.removeprefix(think.OPEN) if prompt.endswith(think.OPEN) else content
+
+    @torch.inference_mode()
+    def likelihoods(self, prompt: str, continuations: Sequence[str]) -> list[Likelihood]:
+        """See `Scorer`. The prompt is computed once; the continuations follow as one batch on its cache."""
+        encoded = [encode_completion(self.tokenizer, prompt, text) for text in continuations]
+        prompt_ids = encoded[0][0]
+        out = self.model(input_ids=self._tensor([prompt_ids]), use_cache=True, logits_to_keep=1)
+        first_V = out.logits[0, -1].float().log_softmax(-1)
+        longest = max(len(ids) for _, ids in encoded)
+        pad = self.tokenizer.pad_token_id
+        rows_BT = self._tensor([ids + [pad] * (longest - len(ids)) for _, ids in encoded])
+        logprobs_BT = first_V[rows_BT[:, 0]][:, None]
+        if longest > 1:
+            rest = self._continue(out.past_key_values, len(prompt_ids), rows_BT)
+            logprobs_BT = torch.cat([logprobs_BT, rest], 1)
+        return [
+            Likelihood(float(logprobs_BT[i, : len(ids)].sum()), len(ids), len(continuations[i]))
+            for i, (_, ids) in enumerate(encoded)
+        ]
+
+    def _continue(self, cache: Any, past: int, rows_BT: Tensor) -> Tensor:
+        """Log-probabilities of tokens 1, 2, … of each row, given the prompt's cache and the tokens before."""
+        batch, longest = rows_BT.shape
+        cache.batch_repeat_interleave(batch)
+        mask = torch.ones(batch, past + longest - 1, dtype=torch.long, device=rows_BT.device)
+        logits = self.model(input_ids=rows_BT[:, :-1], past_key_values=cache, attention_mask=mask, use_cache=True).logits
+        return logits.float().log_softmax(-1).gather(-1, rows_BT[:, 1:, None])[..., 0]
+
+    def generate(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        options: GenerationOptions,
+        progress: Callable[[int], None] = lambda n: None,
+    ) -> list[Generation]:
+        """See `Scorer`. Rows of like length share a batch, so that little is spent on padding."""
+        prompts = [self.prompt_text(messages) for messages in conversations]
+        ids = [encode(self.tokenizer, prompt) for prompt in prompts]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        done: dict[int, Generation] = {}
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]
+            for i, new in zip(chosen, self._generate_batch([ids[i] for i in chosen], options), strict=True):
+                done[i] = self._finished(prompts[i], len(ids[i]), new)
+            progress(len(chosen))
+        return [done[i] for i in range(len(ids))]
+
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+        """See `Speaker`."""
+        prompt = self.prompt_text(messages)
+        ids = encode(self.tokenizer, prompt)
+        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        stop = threading.Event()
+        result: list[Generation | BaseException] = []
+
+        def work() -> None:
+            try:
+                new = self._generate_batch([ids], options, streamer=streamer, stop=stop)[0]
+                result.append(self._finished(prompt, len(ids), new))
+            except BaseException as error:  # noqa: BLE001 - handed to the consumer below
+                result.append(error)
+                streamer.end()
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))
+        try:
+            for piece in streamer:
+                yield from splitter.feed(piece)
+            yield from splitter.close()
+        finally:
+            stop.set()
+            worker.join()
+        if isinstance(result[0], BaseException):
+            raise result[0]
+        yield result[0]
+
+    def close(self) -> None:
+        """See `Speaker`."""
+        del self.model
+
+    @torch.inference_mode()
+    def _generate_batch(
+        self,
+        ids: Sequence[Sequence[int]],
+        options: GenerationOptions,
+        streamer: TextIteratorStreamer | None = None,
+        stop: threading.Event | None = None,
+    ) -> list[list[int]]:
+        """New token ids of each row, the end token included where it was reached."""
+        longest = max(map(len, ids))
+        pad, eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        sampling: dict[str, Any] = {"do_sample": False}
+        if options.temperature > 0:
+            sampling = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p}
+            torch.manual_seed(options.seed)
+        out = self.model.generate(
+            input_ids=self._tensor([[pad] * (longest - len(row)) + list(row) for row in ids]),
+            attention_mask=self._tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids]),
+            max_new_tokens=options.max_tokens,
+            eos_token_id=eos,
+            pad_token_id=pad,
+            streamer=streamer,
+            stopping_criteria=StoppingCriteriaList([_Stopped(stop)] if stop else []),
+            **sampling,
+        )
+        rows = [row[longest:].tolist() for row in out]
+        return [row[: row.index(eos) + 1] if eos in row else row for row in rows]
+
+    def _finished(self, prompt: str, prompt_tokens: int, new: Sequence[int]) -> Generation:
+        ended = bool(new) and new[-1] == self.tokenizer.eos_token_id
+        text = self.tokenizer.decode(new, skip_special_tokens=True)
+        reasoning, answer = think.split(text, opened=prompt.endswith(think.OPEN))
+        return Generation(reasoning, answer, "stop" if ended else "length", prompt_tokens, len(new))
+
+    def _tensor(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(rows, device=self.model.device)
+
+
+class _Stopped(StoppingCriteria):  # type: ignore[misc]
+    """Ends a generation when its reader has gone."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        return torch.full((len(input_ids),), self._stop.is_set(), device=input_ids.device)
+

@@ -1,0 +1,145 @@
+"""llama.cpp (through xllamacpp) as a backend: fast decoding of a GGUF file.
+
+The prompt is rendered here with the file's own template and handed over as text, so that one renderer serves every
+backend. llama.cpp adds the begin token by itself where the file says so; a template that prints one too would double
+it, so it is taken off here.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bedside.errors import MissingExtra, ModelError, UsageError
+from bedside.models.gguf import metadata
+from bedside.recipe import PromptSection
+from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
+from bedside.text import think
+from bedside.text.chat import Renderer
+
+FOREIGN = PromptSection(style="chat", system="", reasoning="think")
+"""How a file is prompted that does not say: its own template and no system message."""
+
+
+class LlamaCpp:
+    """Implements `backend.Speaker`. `context` is tokens for each of `slots` conversations at once."""
+
+    def __init__(self, path: Path, context: int = 4096, slots: int = 1, threads: int = 0) -> None:
+        self.metadata = metadata(path)
+        if not self.metadata.template:
+            raise ModelError(f"{path}: the file holds no chat template, so it cannot be asked")
+        self.name = path.stem
+        self.prompt = self.metadata.prompt or FOREIGN
+        self.renderer = Renderer(self.metadata.template, self.metadata.bos, self.metadata.eos)
+        self.context = min(context, self.metadata.context_length)
+        self._server = _serve(path, self.context, slots, threads)
+
+    def prompt_text(self, messages: Sequence[Message]) -> str:
+        """The text that llama.cpp is given for a conversation."""
+        text = self.renderer.render(messages, generation=True)
+        if self.metadata.adds_bos and self.metadata.bos:
+            return text.removeprefix(self.metadata.bos)
+        return text
+
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+        """See `backend.Speaker`. Raises UsageError if the conversation does not fit into the context."""
+        prompt = self.prompt_text(messages)
+        splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))
+        said: list[Delta] = []
+        last: dict[str, Any] = {}
+        for chunk in self._complete(prompt, options):
+            last = chunk
+            for delta in splitter.feed(chunk["choices"][0]["text"]):
+                said.append(delta)
+                yield delta
+        for delta in splitter.close():
+            said.append(delta)
+            yield delta
+        yield _finished(said, last)
+
+    def generate_ids(self, prompt: str | Sequence[int], max_tokens: int) -> list[int]:
+        """Greedy token ids after a prompt, the end token left out; for proving equality with another backend."""
+        request = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "logprobs": 1, "cache_prompt": False}
+        reply = self._server.handle_completions(request)
+        _raise_if_refused(reply)
+        return [token["id"] for token in (reply["choices"][0]["logprobs"] or {}).get("content", [])]
+
+    def close(self) -> None:
+        """Frees the model."""
+        del self._server
+
+    def _complete(self, prompt: str, options: GenerationOptions) -> Iterator[dict[str, Any]]:
+        """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own."""
+        request: dict[str, Any] = {
+            "prompt": prompt,
+            "stream": True,
+            "max_tokens": options.max_tokens,
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "seed": options.seed,
+            "stop": list(options.stop),
+        }
+        chunks: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
+        gone = threading.Event()
+
+        def work(handle: Callable[..., Any]) -> None:
+            try:
+                handle(request, lambda chunk: (chunks.put(chunk), gone.is_set())[1])
+            except BaseException as error:  # noqa: BLE001 - handed to the consumer below
+                chunks.put(error)
+            chunks.put(None)
+
+        worker = threading.Thread(target=work, args=(self._server.handle_completions,), daemon=True)
+        worker.start()
+        try:
+            while (chunk := chunks.get()) is not None:
+                if isinstance(chunk, BaseException):
+                    raise chunk
+                _raise_if_refused(chunk)
+                yield chunk
+        finally:
+            gone.set()
+            worker.join()
+
+
+def _serve(path: Path, context: int, slots: int, threads: int) -> Any:
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise MissingExtra.named("running a GGUF file", "serve") from error
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx = context * slots
+    parameters.n_parallel = slots
+    parameters.verbosity = -1
+    if threads:
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+    try:
+        return xllamacpp.Server(parameters)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: llama.cpp cannot load it (damaged, or an architecture it does not know)") from error
+
+
+def _raise_if_refused(reply: dict[str, Any]) -> None:
+    if "error" in reply:
+        detail = reply["error"]
+        if detail.get("type") == "exceed_context_size_error":
+            raise UsageError(
+                f"the conversation has {detail['n_prompt_tokens']} tokens, the context {detail['n_ctx']};"
+                " shorten it or raise serve.context"
+            )
+        raise ModelError(f"llama.cpp: {detail.get('message', detail)}")
+
+
+def _finished(said: Sequence[Delta], last: dict[str, Any]) -> Generation:
+    reason = last["choices"][0]["finish_reason"] if last else "length"
+    finish: Finish = "length" if reason == "length" else "stop"
+    usage = last.get("usage", {})
+    return Generation(
+        reasoning="".join(delta.reasoning for delta in said).strip(),
+        answer="".join(delta.answer for delta in said).strip(),
+        finish=finish,
+        prompt_tokens=int(usage.get("prompt_tokens", 0)),
+        completion_tokens=int(usage.get("completion_tokens", 0)),
+    )

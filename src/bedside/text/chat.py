@@ -1,0 +1,139 @@
+"""Messages ↔ text through one Jinja chat template: the same for training, GGUF and asking.
+
+Templates come from strangers (hub models, GGUF files), so they run in Jinja's immutable sandbox, set up as
+transformers sets it up: trim_blocks, lstrip_blocks, loop controls, `raise_exception`, `strftime_now`, `tojson`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from bedside.errors import ModelError
+from bedside.recipe import PromptSection
+from bedside.records import Example, Message
+from bedside.text import prompts, think
+
+LETTERS = "ABCDEFGHIJ"
+DECISIONS = ("yes", "no", "maybe")
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """A chat template with the special tokens that it may print."""
+
+    template: str
+    bos: str
+    eos: str
+
+    def render(self, messages: Sequence[Message], generation: bool) -> str:
+        """The conversation as text; `generation` adds what stands before the assistant's next turn."""
+        turns = [asdict(message) for message in messages]
+        try:
+            return _compile(self.template).render(
+                messages=turns, bos_token=self.bos, eos_token=self.eos, add_generation_prompt=generation
+            )
+        except jinja2.TemplateError as error:
+            raise ModelError(f"chat template: {error}; choose prompt.style = 'alpaca-think' to use another") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Text of one training row: the prompt as it will be served, and the completion that is trained."""
+
+    prompt: str
+    completion: str
+
+
+def template_for(section: PromptSection, model_template: str, adds_bos: bool) -> str:
+    """The template of a prompt style. Raises ModelError if "chat" is asked of a model without a template."""
+    if section.style == "chat":
+        if not model_template:
+            raise ModelError("the base model has no chat template; use prompt.style = 'alpaca-think'")
+        return model_template
+    return prompts.ALPACA_TEMPLATE.format(
+        system=json.dumps(system_message(section)),
+        preamble=json.dumps(prompts.ALPACA_PREAMBLE),
+        bos="bos_token + " if adds_bos else "",
+        opening="<think>\\n" if section.reasoning == "think" else "",
+    )
+
+
+def system_message(section: PromptSection) -> str:
+    """The system message that every conversation of this recipe starts with; "" means none."""
+    if section.system is not None:
+        return section.system
+    return prompts.CHAT_SYSTEM if section.style == "chat" else prompts.ALPACA_SYSTEM
+
+
+def user_text(example: Example) -> str:
+    """The user's turn: context, question, lettered options, and what kind of answer is wanted."""
+    parts = [example.context, example.question]
+    if example.options:
+        parts[-1] += "\n" + "\n".join(f"{LETTERS[i]}. {text}" for i, text in enumerate(example.options))
+        parts[-1] += "\n" + prompts.CHOOSE
+    elif example.label in DECISIONS:
+        parts[-1] += "\n" + prompts.DECIDE
+    return "\n\n".join(part for part in parts if part)
+
+
+def conversation(question: str, section: PromptSection, history: Sequence[Message] = ()) -> list[Message]:
+    """System message, earlier turns, and the question. A system message in the history takes precedence."""
+    system = system_message(section)
+    opening = [Message("system", system)] if system and not any(m.role == "system" for m in history) else []
+    return [*opening, *history, Message("user", question)]
+
+
+def render_example(example: Example, section: PromptSection, renderer: Renderer) -> Rendered:
+    """Prompt and completion of a training row.
+
+    The completion is what the template prints for the assistant's turn after the prompt, up to and including its
+    first end token. Raises ModelError where the template prints another prompt in training than in serving, drops
+    the reasoning (as DeepSeek-R1's own does), or never ends the turn.
+    """
+    messages = conversation(user_text(example), section, example.history)
+    content = think.wrap(example.reasoning, example.answer) if section.reasoning == "think" else example.answer.strip()
+    prompt = renderer.render(messages, generation=True)
+    full = renderer.render([*messages, Message("assistant", content)], generation=False)
+    if not full.startswith(prompt):
+        raise ModelError(
+            f"chat template: the prompt that is served ends with {prompt[-40:]!r}, and the training text does not;"
+            " use prompt.style = 'alpaca-think'"
+        )
+    completion = full[len(prompt) :]
+    tail = content.removeprefix(think.OPEN) if prompt.endswith(think.OPEN) else content
+    if not completion.startswith(tail):
+        raise ModelError(
+            "chat template: the reasoning or answer does not survive the template"
+            f" ({tail[:40]!r} became {completion[:40]!r}); use prompt.style = 'alpaca-think'"
+        )
+    ended = completion.find(renderer.eos, len(tail)) if renderer.eos else -1
+    if ended < 0:
+        raise ModelError(
+            f"chat template: the answer does not end with the end token {renderer.eos!r}, so the model would never"
+            " learn to stop; use prompt.style = 'alpaca-think'"
+        )
+    return Rendered(prompt, completion[: ended + len(renderer.eos)])
+
+
+@lru_cache(maxsize=16)
+def _compile(template: str) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment.from_string(template)
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)

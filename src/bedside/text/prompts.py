@@ -1,0 +1,49 @@
+"""Every prompt that Bedside sends to a model, each with its reason. All are written for this project."""
+
+NOTICE = "Research and education tool, not a medical device. Do not use it to decide about a patient's care."
+"""Shown wherever an answer is shown."""
+
+CHAT_SYSTEM = (
+    "You are a medical assistant for research and education. "
+    "Reason step by step before you answer, and say so when you are not sure."
+)
+"""System message of the "chat" style: names the role and asks for the reasoning that is trained."""
+
+ALPACA_PREAMBLE = (
+    "You are given an instruction and a question. Write a response that carries out the instruction. "
+    "First set out your reasoning step by step, then answer."
+)
+"""Top line of the "alpaca-think" layout; the published set-ups open with one line of this kind."""
+
+ALPACA_SYSTEM = (
+    "You are an experienced physician who teaches clinical reasoning, diagnosis and treatment. "
+    "Answer the medical question below."
+)
+"""Instruction block of "alpaca-think" where the conversation brings no system message."""
+
+DECIDE = "Answer yes, no or maybe, then explain in one or two sentences."
+"""Follows a question whose reference is a decision, so that the first word of the answer is the decision."""
+
+CHOOSE = "Answer with the letter of the right option."
+"""Follows lettered options; the first character of the answer is then the letter."""
+
+ALPACA_TEMPLATE = """\
+{{%- if messages[0]['role'] == 'system' -%}}
+{{%- set instruction = messages[0]['content'] -%}}
+{{%- set turns = messages[1:] -%}}
+{{%- else -%}}
+{{%- set instruction = {system} -%}}
+{{%- set turns = messages -%}}
+{{%- endif -%}}
+{{{{- {bos}{preamble} + '\\n\\n### Instruction:\\n' + instruction + '\\n' -}}}}
+{{%- for message in turns -%}}
+{{%- if message['role'] == 'user' -%}}
+{{{{- '\\n### Question:\\n' + message['content'] + '\\n' -}}}}
+{{%- else -%}}
+{{{{- '\\n### Response:\\n' + message['content'] + eos_token + '\\n' -}}}}
+{{%- endif -%}}
+{{%- endfor -%}}
+{{%- if add_generation_prompt -%}}
+{{{{- '\\n### Response:\\n{opening}' -}}}}
+{{%- endif -%}}"""
+"""Jinja of "alpaca-think". The instruction may be empty ("" sends none), the preamble always stands."""

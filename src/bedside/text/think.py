@@ -1,0 +1,77 @@
+"""`<think>…</think>`: written around the reasoning for training, split from the answer when a model speaks.
+
+A prompt may end with the opening tag (the model is then inside the block from its first token on), or the model may
+write the tag itself; `opened` says which. Reasoning that was cut before its closing tag is reasoning, never an answer.
+"""
+
+from collections.abc import Iterator
+
+from bedside.records import Delta
+
+OPEN = "<think>\n"
+OPEN_TAG = "<think>"
+CLOSE_TAG = "</think>"
+
+
+def wrap(reasoning: str, answer: str) -> str:
+    """The assistant's text that is trained. Without reasoning the block is empty, so the prompt stays the same."""
+    inside = f"{reasoning.strip()}\n" if reasoning.strip() else ""
+    return f"{OPEN}{inside}{CLOSE_TAG}\n\n{answer.strip()}"
+
+
+def split(text: str, opened: bool) -> tuple[str, str]:
+    """(reasoning, answer) of a finished generation, both stripped."""
+    stream = ThinkStream(opened)
+    deltas = [*stream.feed(text), *stream.close()]
+    return "".join(d.reasoning for d in deltas).strip(), "".join(d.answer for d in deltas).strip()
+
+
+class ThinkStream:
+    """Splits text that arrives in pieces; a tag may be torn over any number of them."""
+
+    def __init__(self, opened: bool) -> None:
+        self._inside = opened
+        self._may_open = not opened
+        self._held = ""
+        self._spoken = False
+
+    def feed(self, piece: str) -> Iterator[Delta]:
+        """Yields what can be told so far; holds back what might become a tag."""
+        self._held += piece
+        while self._held:
+            tag = CLOSE_TAG if self._inside else OPEN_TAG
+            before, found, after = self._held.partition(tag)
+            if not found or not (self._inside or self._opens_after(before)):
+                keep = _tail_of(tag, self._held) if self._inside or self._may_open else 0
+                ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+                yield from self._say(ready)
+                return
+            yield from self._say(before)
+            self._held, self._inside, self._may_open = after, not self._inside, False
+            self._spoken = False
+
+    def close(self) -> Iterator[Delta]:
+        """Yields what was held back; call once at the end."""
+        held, self._held = self._held, ""
+        yield from self._say(held)
+
+    @property
+    def in_reasoning(self) -> bool:
+        """Whether the text so far ends inside the reasoning."""
+        return self._inside
+
+    def _opens_after(self, before: str) -> bool:
+        """Only a tag at the very start opens a block; in the middle of an answer it is the answer's own text."""
+        return self._may_open and not self._spoken and not before.strip()
+
+    def _say(self, text: str) -> Iterator[Delta]:
+        text = text if self._spoken else text.lstrip()
+        if text:
+            self._spoken = True
+            self._may_open = self._may_open and self._inside
+            yield Delta(reasoning=text) if self._inside else Delta(answer=text)
+
+
+def _tail_of(tag: str, text: str) -> int:
+    """Length of the longest end of `text` that begins `tag`."""
+    return next((n for n in range(min(len(tag) - 1, len(text)), 0, -1) if tag.startswith(text[-n:])), 0)
