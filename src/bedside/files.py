@@ -24,10 +24,20 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(f"{path}: the disk is full; free some space and run the same command again") from error
+            raise _disk_full(path) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise RunError(f"{path}: cannot be written ({error.strerror}); choose another folder with --runs") from error
+            raise RunError(
+                f"{path}: cannot be written ({error.strerror}); choose another folder with --runs"
+            ) from error
         raise
+    except Exception as error:
+        if f"os error {errno.ENOSPC}" in str(error):  # libraries written in Rust have errors of their own
+            raise _disk_full(path) from error
+        raise
+
+
+def _disk_full(path: Path) -> RunError:
+    return RunError(f"{path}: the disk is full; free some space and run the same command again")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,14 +69,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Reads a JSON file; raises DataError with the line if it is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} line {error.lineno}: not JSON ({error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    with _told(path):
+        try:
+            return _parse(path.read_text(encoding="utf-8-sig"), str(path))
+        except json.JSONDecodeError as error:
+            rows = error.msg == "Extra data" and error.lineno > 1
+            hint = "; a file with one object a line is named .jsonl" if rows else ""
+            raise DataError(f"{path} line {error.lineno}: not JSON ({error.msg}){hint}") from error
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -78,24 +87,25 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number from 1, object); blank lines are passed over. Raises DataError with the line."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path} line {number}: not JSON ({error.msg})") from error
-                if not isinstance(row, dict):
-                    raise DataError(f"{path} line {number}: a {type(row).__name__}, wanted an object in braces")
-                yield number, row
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: a folder, wanted a file") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    with _told(path), path.open(encoding="utf-8-sig", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            where = f"{path} line {number}"
+            try:
+                row = _parse(line, where)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{where}: not JSON ({error.msg})") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{where}: a {type(row).__name__}, wanted an object in braces")
+            yield number, row
+
+
+def not_utf8(path: Path) -> DataError:
+    """The error for a file that cannot be decoded, with the first line that is at fault."""
+    with path.open("rb") as file:
+        line = next((number for number, raw in enumerate(file, 1) if not _decodes(raw)), 1)
+    return DataError(f"{path} line {line}: not UTF-8 text; save it as UTF-8")
 
 
 def sha256(path: Path) -> str:
@@ -112,3 +122,35 @@ def digest(value: Any) -> str:
 def tree_digests(folder: Path) -> dict[str, str]:
     """{relative path: SHA-256} of every file below a folder."""
     return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Translates what opening and decoding a person's file can meet into a `DataError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: a folder, wanted a file") from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(path) from error
+
+
+def _parse(text: str, where: str) -> Any:
+    """JSON as a value. An escaped half of a surrogate pair is refused: no UTF-8 file could hold it afterwards."""
+    value = json.loads(text)
+    if "\\ud" in text or "\\uD" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{where}: half of a surrogate pair in a text; cut it at a whole character") from error
+    return value
+
+
+def _decodes(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

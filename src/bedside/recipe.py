@@ -195,7 +195,7 @@ class Recipe(Section):
         if "decision" in self.evaluate.tasks and self.data.source not in labelled and "label" not in self.data.columns:
             raise ValueError(
                 f"evaluate.tasks: 'decision' needs yes/no/maybe labels, which source '{self.data.source}' has not;"
-                " map a column with data.columns = {label = \"…\"}"
+                ' map a column with data.columns = {label = "…"}'
             )
         return self
 
@@ -207,7 +207,7 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = find(name)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not TOML: {error}") from error
     except UnicodeDecodeError as error:

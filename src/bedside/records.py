@@ -37,8 +37,9 @@ class Example:
     where: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """A dict without the empty fields."""
-        return {name: value for name, value in asdict(self).items() if value}
+        """A dict without the empty fields, but for those that every example has."""
+        always = ("id", "question", "answer")
+        return {name: value for name, value in asdict(self).items() if value or name in always}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:

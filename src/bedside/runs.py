@@ -60,7 +60,9 @@ class Run:
         """The folder of a finished stage. Raises RunError if the stage is not there."""
         path = self.path / name
         if not (path / MANIFEST).is_file():
-            raise RunError(f"{self.path}: stage '{name}' is not there; make it with `bedside run {self.path}/recipe.toml`")
+            raise RunError(
+                f"{self.path}: stage '{name}' is not there; make it with `bedside run {self.path}/recipe.toml`"
+            )
         return path
 
     def manifest(self, name: str) -> dict[str, Any]:
@@ -74,7 +76,7 @@ class Run:
         return digest([settings, reads, dict(stage.outside), source_digest(stage.rooms)])
 
     def state(self, stage: Stage) -> StageState:
-        """"done", "stale" (its inputs have changed) or "missing"."""
+        """ "done", "stale" (its inputs have changed) or "missing"."""
         if not (self.path / stage.name / MANIFEST).is_file():
             return "missing"
         if any(not (self.path / name / MANIFEST).is_file() for name in stage.reads):
@@ -103,11 +105,15 @@ class Run:
                 self.path.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
                 raise RunError(f"{self.path}: a file stands where the run's folder should be") from error
+            except FileNotFoundError as error:  # as below /proc
+                raise RunError(f"{self.path}: cannot be made here; choose another folder with --runs") from error
             with (self.path / ".lock").open("w") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
-                    raise RunError(f"{self.path}: another process is at work on this run; wait for it or stop it") from error
+                    raise RunError(
+                        f"{self.path}: another process is at work on this run; wait for it or stop it"
+                    ) from error
                 text = to_toml(self.recipe)
                 if not _has_text(self.path / "recipe.toml", text):
                     write_text(self.path / "recipe.toml", text)

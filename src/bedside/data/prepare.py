@@ -48,6 +48,7 @@ def prepare(examples: Iterable[Example], section: DataSection, seed: int) -> Pre
             dropped.append((example, reason))
         else:
             kept.append(example)
+    _check_ids(kept)
     if section.limit is not None and len(kept) > section.limit:
         drawn = set(sorted((place(f"limit {e.id}{e.question}", seed), i) for i, e in enumerate(kept))[: section.limit])
         chosen = {i for _, i in drawn}
@@ -138,9 +139,9 @@ def words(text: str) -> int:
 
 def _fault(example: Example, seen: set[str]) -> str:
     """Why an example cannot be used, or ""."""
-    if not example.question:
+    if not example.question.strip():
         return "empty question"
-    if not example.answer:
+    if not example.answer.strip():
         return "empty answer"
     key = hashlib.sha256(
         "\0".join(
@@ -152,6 +153,15 @@ def _fault(example: Example, seen: set[str]) -> str:
         return "duplicate"
     seen.add(key)
     return ""
+
+
+def _check_ids(kept: Sequence[Example]) -> None:
+    """Scores are paired by id, so two rows with one id must not get as far as that."""
+    seen: dict[str, str] = {}
+    for example in kept:
+        if example.id in seen:
+            raise DataError(f"{example.where}: id '{example.id}' is taken by {seen[example.id]}; give each row its own")
+        seen[example.id] = example.where
 
 
 def _check_not_empty(splits: dict[Split, list[Example]], section: DataSection, kept: int) -> None:

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 
 from bedside.errors import DataError, MissingExtra, OfflineError
-from bedside.files import read_json, read_jsonl
+from bedside.files import not_utf8, read_json, read_jsonl
 from bedside.models.hub import reach
 
 Row = dict[str, Any]
@@ -33,13 +33,13 @@ def read_path(path: str, subset: str | None) -> Iterator[Located]:
 
 def looks_local(path: str) -> bool:
     """Whether a path is meant as a file: a hub id is "org/name" without ending."""
-    return Path(path).suffix in READERS or path.startswith((".", "/", "~")) or path.count("/") != 1
+    return Path(path).suffix.lower() in READERS or path.startswith((".", "/", "~")) or path.count("/") != 1
 
 
 def _file(path: Path) -> Iterator[Located]:
     if not path.exists():
         raise DataError(f"{path}: no such file; give data.path the path of your rows")
-    reader = READERS.get(path.suffix)
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: unknown ending '{path.suffix}'; known: {', '.join(READERS)}")
     if path.stat().st_size == 0:
@@ -47,11 +47,11 @@ def _file(path: Path) -> Iterator[Located]:
     try:
         yield from reader(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or _line(error)})") from error
 
 
 def _folder(folder: Path) -> Iterator[Located]:
-    files = sorted(file for file in folder.iterdir() if file.suffix in READERS)
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in READERS)
     if not files:
         raise DataError(f"{folder}: no {', '.join(READERS)} file in this folder")
     for file in files:
@@ -86,7 +86,7 @@ def _csv(path: Path) -> Iterator[Located]:
                     raise DataError(f"{where}: {len(fields)} fields, the header has {len(header)}")
                 yield where, dict(zip(header, fields, strict=True))
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise not_utf8(path) from error
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num}: not CSV ({error})") from error
 
@@ -130,10 +130,13 @@ READERS: dict[str, Callable[[Path], Iterator[Located]]] = {
 
 
 def as_list(value: Any) -> list[str]:
-    """A column that holds a list, or a list written as JSON text (as CSV files carry it)."""
+    """A column that holds a list, or a list written as JSON text (as CSV files carry it); null holds nothing."""
     if isinstance(value, str) and value.startswith("["):
         try:
             value = json.loads(value)
         except json.JSONDecodeError:
             return [value]
-    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+    if value is None or value == "":
+        return []
+    items = value if isinstance(value, list | tuple) else [value]
+    return ["" if item is None else str(item) for item in items]

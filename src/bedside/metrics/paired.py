@@ -17,8 +17,11 @@ from bedside.errors import DataError
 
 Verdict = Literal["better", "worse", "no difference shown", "underpowered"]
 RESAMPLES = 10_000
-LEVEL = 0.95
+ALPHA = 0.05
+LEVEL = 1 - ALPHA
 POWER = 0.8
+PLANNED_DISCORDANCE = 0.15
+"""Share of items that two models answer differently, as planned for where few items were seen."""
 SMALLEST_N = 10
 Interval = tuple[float, float]
 
@@ -43,12 +46,14 @@ def mean_interval(values: Sequence[float], seed: int) -> tuple[float, Interval]:
 
 
 def compare(base: Sequence[float], tuned: Sequence[float], seed: int) -> Difference:
-    """The paired difference. Raises DataError if there is nothing to pair or the lengths differ."""
+    """The paired difference. Raises DataError if there are fewer than two items or the lengths differ."""
     a, b = _array(base), _array(tuned)
     if len(a) != len(b):
         raise DataError(f"cannot pair {len(a)} base items with {len(b)} tuned items")
+    if len(a) < 2:
+        raise DataError("1 item cannot be compared: its spread is unknown; evaluate more items")
     differences = b - a
-    detectable = _detectable(differences)
+    detectable = _detectable(differences, binary=bool(np.isin([a, b], (0.0, 1.0)).all()))
     return Difference(float(differences.mean()), _bootstrap(differences, seed), _p_value(differences, seed), detectable)
 
 
@@ -69,7 +74,7 @@ def verdict(difference: Difference, p_adjusted: float, n: int, matters: float) -
     Without significance it is "no difference shown" only if a difference of `matters` would probably have been seen;
     else the items were too few to tell: "underpowered".
     """
-    if n >= SMALLEST_N and p_adjusted < 1 - LEVEL:
+    if n >= SMALLEST_N and p_adjusted < ALPHA:
         return "better" if difference.value > 0 else "worse"
     if n < SMALLEST_N or difference.detectable > matters:
         return "underpowered"
@@ -93,12 +98,16 @@ def _signs(generator: np.random.Generator, n: int) -> NDArray[np.float64]:
     return generator.integers(0, 2, (RESAMPLES, n)).astype(np.float64) * 2 - 1
 
 
-def _detectable(differences: NDArray[np.float64]) -> float:
-    """Smallest mean difference that n items show with 80 % power at two-sided 5 %, given the spread seen."""
-    if len(differences) < 2:
-        return float("inf")
-    z = float(stats.norm.ppf(1 - (1 - LEVEL) / 2) + stats.norm.ppf(POWER))
-    return z * float(differences.std(ddof=1)) / float(np.sqrt(len(differences)))
+def _detectable(differences: NDArray[np.float64], binary: bool) -> float:
+    """Smallest mean difference that n items show with 80 % power at two-sided 5 %, given the spread seen.
+
+    Few zeros and ones may agree by chance and show no spread at all, so these are given at least the planned one.
+    """
+    z = float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER))
+    spread = float(differences.std(ddof=1))
+    if binary:
+        spread = max(spread, PLANNED_DISCORDANCE**0.5)
+    return z * spread / float(np.sqrt(len(differences)))
 
 
 def _bootstrap(values: NDArray[np.float64], seed: int) -> Interval:
@@ -106,7 +115,7 @@ def _bootstrap(values: NDArray[np.float64], seed: int) -> Interval:
     means = np.concatenate(
         [values[generator.integers(0, len(values), (1000, len(values)))].mean(1) for _ in range(RESAMPLES // 1000)]
     )
-    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    low, high = np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2))
     return float(low), float(high)
 
 

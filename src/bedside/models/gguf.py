@@ -80,5 +80,13 @@ def _read(path: Path) -> GgufMetadata:
         adds_bos=bool(get("tokenizer.ggml.add_bos_token", get("tokenizer.ggml.model", "") == "llama")),
         pre_tokenizer=str(get("tokenizer.ggml.pre", "default")),
         context_length=int(get(f"{get('general.architecture', 'llama')}.context_length", 2048)),
-        prompt=PromptSection.model_validate_json(prompt) if prompt else None,
+        prompt=_prompt(path, prompt) if prompt else None,
     )
+
+
+def _prompt(path: Path, text: str) -> PromptSection:
+    try:
+        return PromptSection.model_validate_json(text)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise ModelError(f"{path}: {PROMPT_KEY} is of another version of Bedside ({reason}); export it anew") from error

@@ -10,6 +10,7 @@ from urllib.request import getproxies
 from bedside.errors import ModelError, OfflineError
 
 CONNECT_TIMEOUT_S = 3.0
+PORTS = {"http": 80, "https": 443}
 
 
 def endpoint() -> str:
@@ -25,7 +26,9 @@ def online() -> bool:
     if address.scheme in getproxies():
         return True
     try:
-        socket.create_connection((address.hostname or "", address.port or 443), CONNECT_TIMEOUT_S).close()
+        socket.create_connection(
+            (address.hostname or "", address.port or PORTS.get(address.scheme, 443)), CONNECT_TIMEOUT_S
+        ).close()
     except OSError:
         return False
     return True
@@ -50,6 +53,8 @@ def reach(kind: str, name: str, instead: str) -> Iterator[None]:
     except OSError as error:  # requests' and the hub's own connection errors are all OSErrors
         if connected and not isinstance(error, ConnectionError):
             raise ModelError(f"{kind} '{name}': {str(error).strip().splitlines()[0]}") from error
-        raise OfflineError(f"{kind} '{name}': the hub cannot be reached and it is not in the cache; {instead}") from error
+        raise OfflineError(
+            f"{kind} '{name}': the hub cannot be reached and it is not in the cache; {instead}"
+        ) from error
     finally:
         constants.HF_HUB_OFFLINE = before

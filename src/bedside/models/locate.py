@@ -1,14 +1,13 @@
 """`[model] base` → a folder in Hugging Face's layout, with the hash that stages depend on."""
 
 import importlib.util
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bedside.errors import MissingExtra, ModelError
-from bedside.files import digest, sha256
+from bedside.files import digest, read_json, sha256
 from bedside.models.hub import reach
 from bedside.recipe import ModelSection
 
@@ -28,7 +27,19 @@ class Base:
     @property
     def config(self) -> dict[str, Any]:
         """The architecture: `config.json`."""
-        return dict(json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
+        return dict(read_json(self.folder / "config.json"))
+
+
+def identify(section: ModelSection) -> str:
+    """The digest that `resolve` would give, without converting or fetching anything."""
+    if section.base == "embedded":
+        return sha256(embedded_gguf())[:16]
+    path = Path(section.base).expanduser()
+    if path.is_file():
+        return sha256(path)[:16]
+    if path.is_dir():
+        return _checked(path, path.name).digest
+    return f"{section.base}@{section.revision}"
 
 
 def resolve(section: ModelSection) -> Base:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.recipe import PromptSection
+from bedside.records import Delta, Generation, GenerationOptions, Message
+from bedside.text.chat import Renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,10 @@ class Scorer(Protocol):
 
     name: str
     prompt: PromptSection
+    renderer: Renderer
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """The conversation as the model is prompted with it."""
-        ...
-
-    def completion_text(self, messages: Sequence[Message], content: str) -> tuple[str, str]:
-        """(prompt, completion) of an assistant's turn as it is trained, the end token included."""
         ...
 
     def likelihoods(self, prompt: str, continuations: Sequence[str]) -> list[Likelihood]:

@@ -2,12 +2,16 @@
 base with an adapter."""
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
+from peft import PeftModel
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -37,7 +41,7 @@ BATCH = 16
 def load_tokenizer(folder: Path, section: PromptSection) -> PreTrainedTokenizerBase:
     """The tokenizer with the recipe's chat template set. Raises ModelError if it cannot be read."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder}: no usable tokenizer ({str(error).splitlines()[0]})") from error
     if tokenizer.eos_token is None:
@@ -89,12 +93,22 @@ def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = 
         )
     use_all_cores()
     try:
-        AutoConfig.from_pretrained(str(folder))
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=device.dtype, use_safetensors=True, device_map={"": device.name}, **extra
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=device.dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            device_map={"": device.name},
+            output_loading_info=True,
+            **extra,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    if found["missing_keys"]:  # transformers would go on with random numbers in their place
+        missing = sorted(found["missing_keys"])
+        raise ModelError(f"{folder}: cannot be loaded (its weights lack {len(missing)} tensors, such as {missing[0]})")
     model.generation_config = transformers.GenerationConfig(
         eos_token_id=model.generation_config.eos_token_id, pad_token_id=model.config.pad_token_id
     )
@@ -110,19 +124,26 @@ def load_backend(
     quantise: Literal["none", "nf4"] = "none",
 ) -> "HfBackend":
     """A backend from a model folder, with a LoRA adapter on top if one is given."""
-    model = load_model(folder, choose(), quantise)
+    model: PreTrainedModel | PeftModel = load_model(folder, choose(), quantise)
     if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter))
+        with quiet_peft():
+            model = PeftModel.from_pretrained(model, str(adapter))
     return HfBackend(model, load_tokenizer(folder, section), section, name or folder.name)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """peft asks transformers for an attribute under its old name; no user can mend that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
 
 
 class HfBackend:
     """Implements `backend.Speaker` and `backend.Scorer`."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: PromptSection, name: str
+        self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, prompt: PromptSection, name: str
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -133,11 +154,6 @@ class HfBackend:
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """See `Scorer`."""
         return self.renderer.render(messages, generation=True)
-
-    def completion_text(self, messages: Sequence[Message], content: str) -> tuple[str, str]:
-        """See `Scorer`."""
-        prompt = self.prompt_text(messages)
-        return prompt, content.removeprefix(think.OPEN) if prompt.endswith(think.OPEN) else content
 
     @torch.inference_mode()
     def likelihoods(self, prompt: str, continuations: Sequence[str]) -> list[Likelihood]:
@@ -163,8 +179,11 @@ class HfBackend:
         batch, longest = rows_BT.shape
         cache.batch_repeat_interleave(batch)
         mask = torch.ones(batch, past + longest - 1, dtype=torch.long, device=rows_BT.device)
-        logits = self.model(input_ids=rows_BT[:, :-1], past_key_values=cache, attention_mask=mask, use_cache=True).logits
-        return logits.float().log_softmax(-1).gather(-1, rows_BT[:, 1:, None])[..., 0]
+        logits = self.model(
+            input_ids=rows_BT[:, :-1], past_key_values=cache, attention_mask=mask, use_cache=True
+        ).logits
+        chosen: Tensor = logits.float().log_softmax(-1).gather(-1, rows_BT[:, 1:, None])[..., 0]
+        return chosen
 
     def generate(
         self,
@@ -248,7 +267,7 @@ class HfBackend:
 
     def _finished(self, prompt: str, prompt_tokens: int, new: Sequence[int]) -> Generation:
         ended = bool(new) and new[-1] == self.tokenizer.eos_token_id
-        text = self.tokenizer.decode(new, skip_special_tokens=True)
+        text = str(self.tokenizer.decode(list(new), skip_special_tokens=True))
         reasoning, answer = think.split(text, opened=prompt.endswith(think.OPEN))
         return Generation(reasoning, answer, "stop" if ended else "length", prompt_tokens, len(new))
 
@@ -256,7 +275,7 @@ class HfBackend:
         return torch.tensor(rows, device=self.model.device)
 
 
-class _Stopped(StoppingCriteria):  # type: ignore[misc]
+class _Stopped(StoppingCriteria):
     """Ends a generation when its reader has gone."""
 
     def __init__(self, stop: threading.Event) -> None:
@@ -264,4 +283,3 @@ class _Stopped(StoppingCriteria):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
         return torch.full((len(input_ids),), self._stop.is_set(), device=input_ids.device)
-

@@ -7,7 +7,7 @@ it, so it is taken off here.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +83,18 @@ class LlamaCpp:
         chunks: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
         gone = threading.Event()
 
-        def work(handle: Callable[..., Any]) -> None:
+        def receive(chunk: dict[str, Any]) -> bool:
+            chunks.put(chunk)
+            return gone.is_set()
+
+        def work() -> None:
             try:
-                handle(request, lambda chunk: (chunks.put(chunk), gone.is_set())[1])
+                self._server.handle_completions(request, receive)
             except BaseException as error:  # noqa: BLE001 - handed to the consumer below
                 chunks.put(error)
             chunks.put(None)
 
-        worker = threading.Thread(target=work, args=(self._server.handle_completions,), daemon=True)
+        worker = threading.Thread(target=work, daemon=True)
         worker.start()
         try:
             while (chunk := chunks.get()) is not None:

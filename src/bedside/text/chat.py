@@ -1,7 +1,8 @@
 """Messages ↔ text through one Jinja chat template: the same for training, GGUF and asking.
 
 Templates come from strangers (hub models, GGUF files), so they run in Jinja's immutable sandbox, set up as
-transformers sets it up: trim_blocks, lstrip_blocks, loop controls, `raise_exception`, `strftime_now`, `tojson`.
+transformers sets it up: trim_blocks, lstrip_blocks, loop controls, the generation tag, `raise_exception`,
+`strftime_now`, `tojson`.
 """
 
 import json
@@ -12,7 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 import jinja2
-from jinja2.ext import loopcontrols
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bedside.errors import ModelError
@@ -37,9 +40,14 @@ class Renderer:
         turns = [asdict(message) for message in messages]
         try:
             return _compile(self.template).render(
-                messages=turns, bos_token=self.bos, eos_token=self.eos, add_generation_prompt=generation
+                messages=turns,
+                bos_token=self.bos,
+                eos_token=self.eos,
+                add_generation_prompt=generation,
+                tools=None,
+                documents=None,
             )
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise ModelError(f"chat template: {error}; choose prompt.style = 'alpaca-think' to use another") from error
 
 
@@ -58,7 +66,8 @@ def template_for(section: PromptSection, model_template: str, adds_bos: bool) ->
             raise ModelError("the base model has no chat template; use prompt.style = 'alpaca-think'")
         return model_template
     return prompts.ALPACA_TEMPLATE.format(
-        system=json.dumps(system_message(section)),
+        # Jinja would read the escapes of a character beyond U+FFFF as two halves of a surrogate pair.
+        system=json.dumps(system_message(section), ensure_ascii=False),
         preamble=json.dumps(prompts.ALPACA_PREAMBLE),
         bos="bos_token + " if adds_bos else "",
         opening="<think>\\n" if section.reasoning == "think" else "",
@@ -84,10 +93,14 @@ def user_text(example: Example) -> str:
 
 
 def conversation(question: str, section: PromptSection, history: Sequence[Message] = ()) -> list[Message]:
-    """System message, earlier turns, and the question. A system message in the history takes precedence."""
-    system = system_message(section)
-    opening = [Message("system", system)] if system and not any(m.role == "system" for m in history) else []
-    return [*opening, *history, Message("user", question)]
+    """System message, earlier turns, and the question.
+
+    System messages in the history take precedence; they are joined at the front, where every template wants them.
+    """
+    own = [message.content for message in history if message.role == "system"]
+    system = "\n\n".join(own) if own else system_message(section)
+    opening = [Message("system", system)] if system else []
+    return [*opening, *(message for message in history if message.role != "system"), Message("user", question)]
 
 
 def render_example(example: Example, section: PromptSection, renderer: Renderer) -> Rendered:
@@ -124,11 +137,24 @@ def render_example(example: Example, section: PromptSection, renderer: Renderer)
 
 @lru_cache(maxsize=16)
 def _compile(template: str) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+    )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     return environment.from_string(template)
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks the assistant's text, which transformers reads off and which prints as it is."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """What stands between the tags."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def _raise(message: str) -> None:

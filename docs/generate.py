@@ -1,0 +1,95 @@
+"""Writes docs/reference from the code: the recipe's settings, its JSON schema, and the command line's help.
+
+python docs/generate.py            # writes
+python docs/generate.py --check    # exits 1 if a page is stale
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+
+from bedside.cli import app
+from bedside.recipe import Recipe
+
+FOLDER = Path(__file__).parent / "reference"
+MADE = "<!-- Made by docs/generate.py from the code; do not edit. -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """File name → content of every generated page."""
+    schema = json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+    return {"recipe.md": recipe_page(), "recipe.schema.json": schema, "commands.md": commands_page()}
+
+
+def recipe_page() -> str:
+    """One table a section: setting, type, default, meaning."""
+    fields = Recipe.model_fields.items()
+    top = {name: field for name, field in fields if not _is_section(field.annotation)}
+    parts = [MADE + "# Recipe reference\n\nA recipe is one TOML file. Unknown keys are refused.\n\n", _table(top)]
+    for name, field in fields:
+        if _is_section(field.annotation):
+            section: Any = field.annotation
+            parts.append(f"\n## `[{name}]`\n\n{section.__doc__}\n\n{_table(section.model_fields)}")
+    return "".join(parts)
+
+
+def commands_page() -> str:
+    """The help of every command, as the terminal shows it at 100 columns."""
+    root: Any = typer.main.get_command(app)
+    context = root.context_class(root, info_name="bedside", terminal_width=100, max_content_width=100)
+    parts = [MADE + "# Commands\n\n```text\n" + root.get_help(context) + "\n```\n"]
+    for name, command in root.commands.items():
+        inner = command.context_class(
+            command, info_name=name, parent=context, max_content_width=100, terminal_width=100
+        )
+        parts.append(f"\n## `bedside {name}`\n\n```text\n{command.get_help(inner)}\n```\n")
+    return "".join(parts)
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _table(fields: dict[str, Any]) -> str:
+    lines = ["| setting | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in fields.items():
+        default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+        lines.append(f"| `{name}` | {_type(field.annotation)} | {default} | {field.description} |".replace("\n", " "))
+    return "\n".join(lines) + "\n"
+
+
+def _type(annotation: Any) -> str:
+    if annotation is type(None):
+        return "null"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin is None:
+        return getattr(annotation, "__name__", str(annotation))
+    if all(isinstance(argument, str) for argument in arguments):
+        return " \\| ".join(f'`"{argument}"`' for argument in arguments)
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return "table"
+    return " \\| ".join(_type(argument) for argument in arguments)
+
+
+def main() -> int:
+    """Writes the pages, or with --check compares them."""
+    if "--check" in sys.argv:
+        stale = [name for name, text in pages().items() if (FOLDER / name).read_text(encoding="utf-8") != text]
+        print("\n".join(f"docs/reference/{name} is stale; run: make docs" for name in stale), end="")
+        return bool(stale)
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""The command line: parses, calls one verb, prints, and turns errors into one line and an exit status.
+
+stdout holds results, and with `--json` one JSON object and nothing else; progress, notices and errors go to stderr.
+Exit status: 0 done, 1 a check says no, 2 the user's mistake, 3 an extra is missing, 130 interrupted.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bedside.errors import BedsideError
+from bedside.progress import say
+
+app = typer.Typer(
+    name="bedside",
+    help="Train, prove and run a private medical reasoning model on hardware you own. "
+    "A research tool, no medical device.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="Recipe file, or the name of a shipped one.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings that override the recipe's.")
+]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of the runs.", envvar="BEDSIDE_RUNS")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run, a GGUF file or a model folder.", show_default=False)
+]
+RUNS = Path("runs")
+UsageMistake: type[Exception] = typer.BadParameter.__mro__[1]
+"""click's UsageError, which newer releases of typer carry under a private name."""
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of a command line. Bugs keep their traceback; `--debug` shows that of a mistake, too."""
+    debug = "--debug" in arguments
+    try:
+        status = app(args=[a for a in arguments if a != "--debug"], prog_name="bedside", standalone_mode=False)
+    except BedsideError as error:
+        if debug:
+            raise
+        say(f"bedside: {error}")
+        return error.exit_status
+    except UsageMistake as error:
+        say(f"bedside: {_in_one_line(error)}")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        say("bedside: interrupted; the same command goes on from here")
+        return 130
+    except BrokenPipeError:  # the reader of stdout has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status if isinstance(status, int) else 0
+
+
+@app.command()
+def demo(runs: RunsOption = RUNS, json_: JsonOption = False) -> None:
+    """Run everything on the embedded model and starter set, then ask the exported file one held-out question."""
+    from bedside.verbs import demo as verb
+
+    _print(verb.demo(runs), verb.say, json_)
+
+
+@app.command(name="run")
+def run_(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    until: Annotated[str, typer.Option(help="Stop after: data, train, evaluate, compare, export, report.")] = "report",
+    runs: RunsOption = RUNS,
+    json_: JsonOption = False,
+) -> None:
+    """Run all stages of a recipe; what is done and unchanged is not run again."""
+    from bedside.verbs import run as verb
+
+    _print(verb.run(recipe, overrides or [], until, runs), verb.say, json_)
+
+
+@app.command()
+def data(
+    recipe: RecipeArgument, overrides: Overrides = None, runs: RunsOption = RUNS, json_: JsonOption = False
+) -> None:
+    """Read, split and count the rows."""
+    from bedside.verbs import data as verb
+
+    _stage("data", verb, recipe, overrides, runs, json_)
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument, overrides: Overrides = None, runs: RunsOption = RUNS, json_: JsonOption = False
+) -> None:
+    """Fine-tune; continues from the last checkpoint."""
+    from bedside.verbs import train as verb
+
+    _stage("train", verb, recipe, overrides, runs, json_)
+
+
+@app.command()
+def evaluate(
+    recipe: RecipeArgument, overrides: Overrides = None, runs: RunsOption = RUNS, json_: JsonOption = False
+) -> None:
+    """Score the base and the tuned model on held-out items."""
+    from bedside.verbs import evaluate as verb
+
+    _stage("evaluate", verb, recipe, overrides, runs, json_)
+
+
+@app.command()
+def export(
+    recipe: RecipeArgument, overrides: Overrides = None, runs: RunsOption = RUNS, json_: JsonOption = False
+) -> None:
+    """Merge, write GGUF files with Modelfile and model card, and check that they say what was trained."""
+    from bedside.verbs import export as verb
+
+    _stage("export", verb, recipe, overrides, runs, json_)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run: its tuned model against its base.")],
+    second: Annotated[str | None, typer.Argument(metavar="RUN", help="Another run: its tuned model instead.")] = None,
+    runs: RunsOption = RUNS,
+    json_: JsonOption = False,
+) -> None:
+    """Compare base and tuned item by item, with intervals and a verdict."""
+    from bedside.verbs import compare as verb
+
+    _print(verb.compare(first, second, runs), verb.say, json_)
+
+
+@app.command()
+def ask(
+    model: ModelArgument,
+    question: Annotated[str, typer.Argument(help="The question; - reads it from stdin.", show_default=False)],
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of reasoning and answer together.")] = 1024,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always gives the same answer.")] = 0.0,
+    runs: RunsOption = RUNS,
+    json_: JsonOption = False,
+) -> None:
+    """Ask one question: the answer goes to stdout, the reasoning to stderr."""
+    from bedside.verbs import ask as verb
+
+    text = sys.stdin.read() if question == "-" else question
+    verb.ask(model, text, verb.options(max_tokens, temperature), runs, json_)
+
+
+@app.command()
+def serve(
+    model: ModelArgument,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 8000,
+    slots: Annotated[int, typer.Option(min=1, max=64, help="Conversations answered at once.")] = 2,
+    api_key: Annotated[str | None, typer.Option(envvar="BEDSIDE_API_KEY", help="Key that requests must carry.")] = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Serve the private web page and the OpenAI-compatible API."""
+    from bedside.verbs import serve as verb
+
+    verb.serve(model, host, port, slots, api_key, runs)
+
+
+@app.command(name="runs")
+def runs_(runs: RunsOption = RUNS, json_: JsonOption = False) -> None:
+    """List the runs and the state of their stages."""
+    from bedside.verbs import runs as verb
+
+    _print(verb.result(runs), verb.say, json_)
+
+
+@app.command()
+def doctor(json_: JsonOption = False) -> None:
+    """Show what is installed, and the line that mends each lack."""
+    from bedside.verbs import doctor as verb
+
+    result = verb.result()
+    _print(result, verb.say, json_)
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        from bedside import __version__
+
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _stage(name: str, verb: Any, recipe: str, overrides: list[str] | None, runs: Path, json_: bool) -> None:
+    """Runs the stages up to `name` and prints that stage's result."""
+    from bedside.verbs.pipeline import run_until
+    from bedside.verbs.run import prepare_run
+
+    run = prepare_run(recipe, overrides or [], runs)
+    run_until(run, name)
+    _print(verb.result(run), verb.say, json_)
+
+
+def _print(result: dict[str, Any], in_words: Any, json_: bool) -> None:
+    print(json.dumps(result, ensure_ascii=False, indent=2) if json_ else in_words(result), flush=True)
+
+
+def _in_one_line(error: Any) -> str:
+    context = error.ctx
+    where = f"; see `{context.command_path} --help`" if context else ""
+    return f"{error.format_message().rstrip('.')}{where}"

@@ -1,0 +1,169 @@
+"""A model card in Markdown, from what the stages of a run have written.
+
+In: the JSON of the stages, as plain objects. Out: a README.md with Hugging Face's metadata on top
+(https://huggingface.co/docs/hub/model-cards). A number that no stage has written is left out; none is made up here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bedside.recipe import Recipe
+from bedside.text.prompts import NOTICE
+
+Json = Mapping[str, Any]
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+TRAINED = (
+    ("steps", "Optimiser steps", "{:,}"),
+    ("rows", "Rows", "{:,}"),
+    ("rows_too_long", "Rows left out as too long", "{:,}"),
+    ("trained_tokens", "Trained tokens a pass", "{:,}"),
+    ("trainable_parameters", "Trainable parameters", "{:,}"),
+    ("total_parameters", "Parameters", "{:,}"),
+    ("first_loss", "First loss", "{:.3f}"),
+    ("final_loss", "Final loss", "{:.3f}"),
+    ("precision", "Type of the frozen base", "{}"),
+)
+"""Keys of `train.json` that the card shows, with a label and a format."""
+VERDICTS = {
+    "better": "better than its base on the tasks below",
+    "worse": "**worse** than its base on at least one task below",
+    "no difference shown": "not shown to differ from its base",
+    "underpowered": "not compared on enough items to tell it from its base",
+}
+LIMITS = (
+    "It can state falsehoods fluently, with reasoning that sounds right. Check every claim against a source.",
+    "The scores hold for the tasks, languages and number of items named here, and say nothing of patients.",
+    "No clinician has reviewed its answers as a part of this card, and no regulator has assessed it.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the stages wrote: `stats` (data), `train` (adapter), `scores` (`tasks` of each evaluation, by the model's
+    role), `comparison`, `files` and `parity` (export). What is not there stays empty."""
+
+    base: str
+    stats: Json = field(default_factory=dict)
+    train: Json = field(default_factory=dict)
+    scores: Mapping[str, Sequence[Json]] = field(default_factory=dict)
+    comparison: Json = field(default_factory=dict)
+    files: Sequence[Json] = ()
+    parity: Json = field(default_factory=dict)
+
+
+def card(recipe: Recipe, evidence: Evidence) -> str:
+    """The model card of a run."""
+    sections = {
+        "Data": _data(recipe, evidence.stats),
+        "Training": _training(recipe, evidence.train),
+        "Evaluation": _evaluation(evidence),
+        "Files": _files(evidence.files, evidence.parity),
+        "Limits": [f"- {limit}" for limit in LIMITS],
+    }
+    body = [f"# {recipe.name}", "", f"> {NOTICE}", "", *_summary(recipe, evidence)]
+    for title, lines in sections.items():
+        body += ["", f"## {title}", "", *lines] if lines else []
+    return "\n".join([*_front_matter(evidence.base), *body]) + "\n"
+
+
+def _front_matter(base: str) -> list[str]:
+    """Metadata that the hub reads. `base` is named there if it came from there, not from a folder."""
+    lines = ["---", "pipeline_tag: text-generation", "tags:", "- medical", "- lora", "- bedside"]
+    if HUB_ID.fullmatch(base):
+        lines += [f"base_model: {base}", "base_model_relation: finetune"]
+    return [*lines, "---", ""]
+
+
+def _summary(recipe: Recipe, evidence: Evidence) -> list[str]:
+    lines = [f"{evidence.base}, tuned with LoRA on medical questions and answers by Bedside."]
+    verdict = VERDICTS.get(evidence.comparison.get("verdict", ""))
+    if verdict:
+        lines.append(f"By paired comparison the tuned model is {verdict}.")
+    return [*lines, f"Prompt style `{recipe.prompt.style}`; the template is in the tokenizer and in every GGUF file."]
+
+
+def _data(recipe: Recipe, stats: Json) -> list[str]:
+    lines = [f"Source `{recipe.data.source}`" + (f", `{recipe.data.path}`" if recipe.data.path else "") + "."]
+    if "kept" in stats:
+        lines.append(f"{stats['kept']:,} of {stats['read']:,} rows were kept.")
+    if stats.get("splits"):
+        lines.append("Splits: " + ", ".join(f"{name} {count:,}" for name, count in stats["splits"].items()) + ".")
+    if stats.get("dropped"):
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in stats["dropped"].items())
+        lines.append(f"Left out: {reasons}.")
+    return lines
+
+
+def _training(recipe: Recipe, train: Json) -> list[str]:
+    settings = recipe.train
+    recipe_lines = [
+        ("LoRA rank, alpha, dropout", f"{settings.rank}, {settings.alpha:g}, {settings.dropout:g}"),
+        ("Targets", ", ".join(settings.targets)),
+        ("Learning rate", f"{settings.lr:g}, {settings.schedule}, {settings.warmup} steps of warm-up"),
+        ("Rows a step", f"{settings.batch_size} × {settings.accumulation}"),
+        ("Seed", str(recipe.seed)),
+    ]
+    found = [(label, form.format(train[key])) for key, label, form in TRAINED if train.get(key) is not None]
+    return list(_table(("", ""), [*recipe_lines, *found]))
+
+
+def _evaluation(evidence: Evidence) -> list[str]:
+    lines: list[str] = []
+    rows = [_score(role, task) for role, tasks in evidence.scores.items() for task in tasks]
+    if rows:
+        lines += _table(("Model", "Task", "n", "Metric", "Value", "95 % interval", "Unparsed", "Baseline"), rows)
+    if evidence.comparison.get("tasks"):
+        heads = ("Task", "n", "Base", "Tuned", "Difference", "95 % interval", "p, adjusted", "Detectable")
+        lines += ["", "Tuned minus base, paired by item:", ""] if lines else []
+        lines += _table(heads, [_difference(task) for task in evidence.comparison["tasks"]])
+    return lines
+
+
+def _score(role: str, task: Json) -> tuple[str, ...]:
+    low, high = task["ci"]
+    baseline = "" if task.get("baseline") is None else f"{task['baseline']:.3f}"
+    interval = f"{low:.3f} to {high:.3f}"
+    return (
+        role,
+        task["task"],
+        str(task["n"]),
+        task["metric"],
+        f"{task['value']:.3f}",
+        interval,
+        str(task["unparsed"]),
+        baseline,
+    )
+
+
+def _difference(task: Json) -> tuple[str, ...]:
+    interval = f"{task['ci'][0]:+.3f} to {task['ci'][1]:+.3f}"
+    means = (f"{task['base']:.3f}", f"{task['tuned']:.3f}", f"{task['difference']:+.3f}")
+    return (task["task"], str(task["n"]), *means, interval, f"{task['p_adjusted']:.3f}", f"{task['detectable']:.3f}")
+
+
+def _files(files: Sequence[Json], parity: Json) -> list[str]:
+    rows = [(file["path"], file["quantisation"], f"{file['bytes']:,}", f"`{file['sha256'][:16]}…`") for file in files]
+    lines = list(_table(("File", "Quantisation", "Bytes", "SHA-256"), rows)) if rows else []
+    if parity:
+        lines += ["", *_parity(parity)]
+    return lines
+
+
+def _parity(parity: Json) -> Iterator[str]:
+    """What was found when the first file was run against the merged model."""
+    same = "the same" if parity["tokens_equal"] else "**not the same**"
+    yield f"The first file and the merged model make {same} tokens of the same conversation."
+    if parity["greedy_equal"]:
+        yield "Their greedy answers are the same, token by token."
+    if parity.get("kl_mean") is not None:
+        kl, agreement = parity["kl_mean"], parity["top1_agreement"]
+        yield f"Their next-token distributions differ by {kl:.2g} nats on average; {agreement:.1%} of top tokens agree."
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + " --- |" * len(heads)
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"

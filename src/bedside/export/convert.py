@@ -1,0 +1,160 @@
+"""A model folder in Hugging Face's layout → one GGUF file that llama.cpp, Ollama and LM Studio run.
+
+In: config.json, safetensors, tokenizer, and `bedside.json` if Bedside merged it. Out: a GGUF file, written to a
+temporary sibling and renamed. Tensors pass through one at a time, so memory holds one tensor, not the model.
+Specification: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Kind
+from transformers import PreTrainedTokenizerBase
+
+from bedside.errors import ModelError
+from bedside.export import architecture, vocabulary
+from bedside.export.merge import PROMPT_FILE
+from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
+from bedside.export.tensors import Tensors
+from bedside.files import disk_errors, read_json
+from bedside.models.gguf import PROMPT_KEY
+from bedside.recipe import PromptSection, Quantisation
+from bedside.records import Message
+from bedside.runtime.hf import adds_bos, load_tokenizer, renderer_of
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A tensor of the file: where it comes from and what it becomes."""
+
+    source: str
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind
+
+
+def write_gguf(folder: Path, target: Path, quantisation: Quantisation, name: str) -> None:
+    """Writes `target`; `name` is what the file calls itself. Raises ModelError for what llama.cpp would run wrongly."""
+    llama = architecture.read(folder)
+    weights = Tensors.of_model(folder)
+    plan = _plan(llama, weights, quantisation)
+    with disk_errors(target), _replacing(target) as partial:
+        writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
+        try:
+            writer.add_type(gguf.GGUFType.MODEL)
+            writer.add_name(name)
+            writer.add_file_type(MOSTLY[quantisation][1])
+            writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+            llama.add_to(writer)
+            _add_tokenizer(writer, folder, llama)
+            _write_tensors(writer, llama, weights, plan)
+        finally:
+            writer.close()
+
+
+def _plan(llama: architecture.Llama, weights: Tensors, quantisation: Quantisation) -> list[Planned]:
+    names = llama.gguf_names(weights.entries)
+    tied = "output.weight" not in names.values()
+    shapes = {source: weights.entries[source].shape for source in names}
+    return [
+        Planned(source, name, shapes[source], kind_of(name, shapes[source], quantisation, llama.layers, tied))
+        for source, name in names.items()
+    ]
+
+
+def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: Tensors, plan: list[Planned]) -> None:
+    """Announces every tensor, then writes them in the same order."""
+    factors = llama.rope_factors()
+    if factors is not None:
+        writer.add_tensor_info(architecture.ROPE_FACTORS, factors.shape, factors.dtype, factors.nbytes)
+    for tensor in plan:
+        size = size_of(tensor.shape, tensor.kind)
+        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), size, raw_dtype=tensor.kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    if factors is not None:
+        writer.write_tensor_data(factors)
+    for tensor in plan:
+        values = llama.arrange(tensor.source, weights.read(tensor.source))
+        writer.write_tensor_data(quantise(values, tensor.kind))
+    writer.flush()
+
+
+def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, llama: architecture.Llama) -> None:
+    """Vocabulary, special tokens and chat template; the recipe's prompt section if the folder has one."""
+    section = _prompt_section(folder)
+    tokenizer = load_tokenizer(folder, section or PromptSection())
+    known = vocabulary.read(tokenizer, llama.vocabulary)
+    writer.add_tokenizer_model(known.model)
+    writer.add_tokenizer_pre(known.pre)
+    writer.add_token_list(known.tokens)
+    writer.add_token_types(known.types)
+    if known.model == "llama":
+        writer.add_token_scores(known.scores)
+    else:
+        writer.add_token_merges(known.merges)
+    _add_special_tokens(writer, tokenizer)
+    _add_prompting(writer, tokenizer, known.prefix)
+    if section is not None:
+        writer.add_string(PROMPT_KEY, json.dumps(section.model_dump(mode="json"), ensure_ascii=False))
+
+
+def _add_special_tokens(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerBase) -> None:
+    ids = {
+        writer.add_bos_token_id: tokenizer.bos_token_id,
+        writer.add_eos_token_id: tokenizer.eos_token_id,
+        writer.add_unk_token_id: tokenizer.unk_token_id,
+        writer.add_pad_token_id: tokenizer.pad_token_id,
+    }
+    for add, index in ids.items():
+        if index is not None:
+            add(index)
+
+
+def _add_prompting(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerBase, prefix: vocabulary.Prefix) -> None:
+    """The template, and what llama.cpp puts before the text, so that together they give the trained tokens.
+
+    Training reads the rendered template as it is. So llama.cpp adds a begin token only where the template prints one
+    too (the runner then takes the template's off), and the space that SentencePiece puts before the very first
+    text only is printed by the template, since llama.cpp can put it before every text after a special token or none.
+    """
+    renderer = renderer_of(tokenizer)
+    opening = renderer.render([Message("user", "x")], generation=True)
+    begins_special = any(opening.startswith(token) for token in tokenizer.all_special_tokens)
+    lead = "{{ ' ' }}" if prefix == "first" and not begins_special else ""
+    writer.add_chat_template(lead + renderer.template)
+    writer.add_add_bos_token(adds_bos(tokenizer) and opening.startswith(renderer.bos))
+    writer.add_add_space_prefix(prefix == "always")
+
+
+def _prompt_section(folder: Path) -> PromptSection | None:
+    path = folder / PROMPT_FILE
+    return PromptSection.model_validate(read_json(path)) if path.is_file() else None
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary sibling that becomes `target` when the block ends well, and is removed otherwise."""
+    if target.is_dir():
+        raise ModelError(f"{target}: a folder, wanted the path of a GGUF file")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.chmod(0o644)
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

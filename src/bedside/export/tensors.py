@@ -1,0 +1,100 @@
+"""Safetensors files read tensor by tensor, so that a model never has to fit into memory.
+
+In: one or more `*.safetensors` files. Out: fp32 arrays, one at a time, and where each tensor's bytes lie.
+Format: 8 bytes of header length, a JSON header, then the bytes (https://github.com/huggingface/safetensors#format).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bedside.errors import ModelError
+from bedside.files import read_json
+
+INDEX = "model.safetensors.index.json"
+STORED_AS: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tensor's place: `size` bytes of `file`, from byte `start` on."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+
+class Tensors:
+    """The tensors of some safetensors files, by name."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = tuple(files)
+        self.entries: dict[str, Entry] = {}
+        for file in self.files:
+            self.entries |= _entries(file)
+
+    @classmethod
+    def of_model(cls, folder: Path) -> Self:
+        """The weights of a model folder: the shards of its index, or its one file. Raises ModelError if it has none."""
+        if (folder / INDEX).is_file():
+            names = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
+            return cls([folder / name for name in names])
+        return cls([folder / "model.safetensors"])
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """A tensor's values. Raises ModelError if it is stored in a type that is no plain float, or is not finite."""
+        entry = self.entries[name]
+        if entry.dtype not in STORED_AS:
+            raise ModelError(
+                f"{entry.file}: '{name}' is stored as {entry.dtype}; use the model's F32, F16 or BF16 weights"
+            )
+        stored = np.fromfile(entry.file, STORED_AS[entry.dtype], offset=entry.start, count=_count(entry.shape))
+        values = _from_bf16(stored) if entry.dtype == "BF16" else stored.astype(np.float32)
+        require_finite(values, name, entry.file)
+        return values.reshape(entry.shape)
+
+
+def require_finite(values: NDArray[np.float32], name: str, file: Path) -> None:
+    """Raises ModelError if a weight is infinite or not a number, which is what a diverged training leaves."""
+    if not np.isfinite(values).all():
+        raise ModelError(f"{file}: '{name}' holds values that are not finite; train again with a lower train.lr")
+
+
+def to_bytes(values: NDArray[np.float32], dtype: str) -> bytes:
+    """Values as a file of `dtype` stores them, rounded to the nearest (ties to even)."""
+    if dtype == "BF16":
+        bits = np.ascontiguousarray(values).view(np.uint32)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
+    return values.astype(STORED_AS[dtype]).tobytes()
+
+
+def _entries(file: Path) -> dict[str, Entry]:
+    try:
+        with file.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            header = json.loads(handle.read(length))
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ModelError(f"{file}: not a safetensors file") from error
+    return {name: _entry(file, 8 + length, fields) for name, fields in header.items() if name != "__metadata__"}
+
+
+def _entry(file: Path, data_start: int, fields: dict[str, Any]) -> Entry:
+    first, last = fields["data_offsets"]
+    return Entry(file, fields["dtype"], tuple(fields["shape"]), data_start + first, last - first)
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def _from_bf16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return (bits.astype(np.uint32) << 16).view(np.float32)

@@ -1,0 +1,77 @@
+"""Progress of long work, on stderr: a bar with rate and time left in a terminal, else a line every few seconds.
+
+with progress.bar("train", total=36, unit="steps") as advance:
+    advance(1, "loss 2.31")
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LINE_EVERY_S = 15.0
+Advance = Callable[[int, str], None]
+
+
+@contextmanager
+def bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+    """Yields `advance(n, note)`; `done` units were finished before, as after a resume."""
+    show = _terminal(label, total, unit, done) if sys.stderr.isatty() else _lines(label, total, unit, done)
+    with show as advance:
+        yield advance
+
+
+def say(line: str) -> None:
+    """One line on stderr, where progress goes; stdout is for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _terminal(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn(f"{label:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(label, total=total, completed=done, note="")
+        yield lambda n, note: progress.update(task, advance=n, note=note)
+
+
+@contextmanager
+def _lines(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    started = last = time.monotonic()
+    count = 0
+
+    def advance(n: int, note: str) -> None:
+        nonlocal count, last
+        count += n
+        now = time.monotonic()
+        if now - last < LINE_EVERY_S and done + count < total:
+            return
+        last = now
+        rate = count / max(now - started, 1e-9)
+        left = _clock((total - done - count) / rate) if rate else "?"
+        say(f"{label}: {done + count}/{total} {unit}, {_clock(now - started)} gone, {left} left  {note}".rstrip())
+
+    yield advance
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02}"

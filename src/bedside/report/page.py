@@ -1,0 +1,138 @@
+"""`Material` → the text of report.html: one file without scripts that asks for nothing from anywhere.
+
+Everything that comes from data is escaped by the template's autoescape; the only markup that passes is that of our
+own plots. The same material gives the same bytes.
+"""
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bedside import plots
+from bedside.metrics import paired
+from bedside.recipe import parse, to_toml
+from bedside.report import numbers, settings, tasks, verdict
+from bedside.report.material import Json, Material
+from bedside.report.tasks import TaskRow
+from bedside.text.prompts import NOTICE
+
+SHOWN_EXAMPLES = 3
+SHOWN_SUBJECTS = 12
+FIELDS = ("question", "context", "reasoning", "answer")
+
+
+def render(material: Material) -> str:
+    """The page as HTML text."""
+    rows = tasks.rows(material)
+    word = material.comparison["verdict"]
+    return _template().render(
+        material=material,
+        notice=NOTICE,
+        rows=rows,
+        word=word,
+        grounds=verdict.grounds(word, rows),
+        reservations=verdict.reservations(word, rows),
+        forest=[(row, _difference(row)) for row in rows],
+        curve=_curve(material.metrics),
+        histograms=_histograms(material.stats["words"]),
+        settings=settings.lines(material.recipe, material.train),
+        cut={side: _cut(material.examples, side) for side in ("base", "tuned")},
+        smoothed=len(material.metrics) >= plots.SMOOTH_FROM,
+        recipe_toml=to_toml(parse(material.recipe, "the report's recipe")),
+        parity=_parity(material.parity),
+    )
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("bedside", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for filter_ in (
+        numbers.value, numbers.interval, numbers.difference, numbers.differences, numbers.size, numbers.probability,
+        numbers.count, numbers.decimal, numbers.percent, numbers.file_size, numbers.duration, numbers.moment,
+    ):  # fmt: skip
+        environment.filters[filter_.__name__] = filter_
+    environment.globals.update(
+        paired=paired, signs=tasks.SIGNS, shown_examples=SHOWN_EXAMPLES, shown_subjects=SHOWN_SUBJECTS
+    )
+    return environment.get_template("report.html.jinja")
+
+
+def _difference(row: TaskRow) -> Markup:
+    compared = row.compared
+    low, high = (numbers.drawn(bound, row.metric) for bound in compared["ci"])
+    detectable = compared["detectable"]
+    about = (
+        f"{row.label}, tuned minus base: {numbers.difference(compared['difference'], row.metric)},"
+        f" 95 % interval {numbers.differences(compared['ci'], row.metric)};"
+        f" smallest detectable difference {numbers.size(detectable, row.metric)}"
+    )
+    return Markup(
+        plots.difference(
+            f"difference-{row.slug}",
+            about,
+            numbers.drawn(compared["difference"], row.metric),
+            (low, high),
+            None if detectable is None else numbers.drawn(detectable, row.metric),
+            numbers.unit(row.metric),
+        )
+    )
+
+
+def _curve(metrics: list[Json]) -> Markup | None:
+    """The loss curve; None if no step was logged."""
+    if not metrics:
+        return None
+    steps, loss, lr = ([row[name] for row in metrics] for name in ("step", "loss", "lr"))
+    about = (
+        f"Training loss over {len(steps)} logged steps, from {numbers.decimal(loss[0])} to"
+        f" {numbers.decimal(loss[-1])}, with the learning rate beneath"
+    )
+    return Markup(plots.training("training", about, steps, loss, lr))
+
+
+def _histograms(words: Json) -> list[tuple[str, Json, Markup]]:
+    """(field, its lengths, plot) of each field that any row has."""
+    found = []
+    for name in FIELDS:
+        if lengths := words.get(name):
+            bins = lengths["histogram"]
+            about = f"Words in the {name}: median {lengths['median']:g}, longest {lengths['max']:g}, n = {lengths['n']}"
+            plot = plots.histogram(f"words-{name}", about, bins["edges"], bins["counts"], lengths["median"])
+            found.append((name, lengths, Markup(plot)))
+    return found
+
+
+def _cut(examples: list[Json], side: str) -> int:
+    """How many of a model's answers the token limit cut."""
+    return sum(one[side]["finish"] == "length" for one in examples)
+
+
+def _parity(parity: Json | None) -> list[tuple[str, str]]:
+    """(what was compared, what was found), for those checks that were made."""
+    if parity is None:
+        return []
+    checks = (
+        ("tokens_equal", "Prompts give the same tokens in training and in the exported file", _agreement),
+        ("greedy_equal", "Greedy answers are the same text", _agreement),
+        ("kl_mean", "Mean Kullback-Leibler divergence of the next-token distributions, in nats", _divergence),
+        ("top1_agreement", "The most likely next token is the same", _agreement),
+    )
+    return [(words, said(parity[key])) for key, words, said in checks if parity.get(key) is not None]
+
+
+def _agreement(found: bool | float) -> str:
+    if isinstance(found, bool):
+        return "yes" if found else "no"
+    return numbers.percent(found, 1)
+
+
+def _divergence(found: float) -> str:
+    return f"{found:.2g}".replace("-", numbers.MINUS)

@@ -1,0 +1,101 @@
+"""Scores of both models and their comparison → one row a task, with the words that a reader needs beside it."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from bedside.evaluate.tasks import TASKS
+from bedside.metrics.paired import LEVEL, SMALLEST_N
+from bedside.report.material import Json, Material
+
+LABELS = {
+    "choice": "Multiple choice",
+    "decision": "Yes, no or maybe",
+    "likelihood": "Likelihood of the reference",
+    "rouge": "Overlap with the reference",
+}
+ABOUT = {
+    "decision": "The model's likeliest of “Yes.”, “No.” and “Maybe.”, with the context in sight.",
+    "likelihood": "How probable the reference reasoning and answer are to the model, token by token; nearer 0 is better.",
+    "rouge": "How much of the reference answer's wording the generated answer shares, in its order; 1 is the same text.",
+}
+CHOICE = {
+    "cloze": "The option whose text the model finds likeliest per character.",
+    "letter": "The letter that the model finds likeliest, with all options in sight.",
+}
+WORDING = ("likelihood", "rouge")
+"""Tasks that measure closeness to the reference texts, which is not the same as being right."""
+SIGNS = {"better": "▲", "worse": "▼", "no difference shown": "=", "underpowered": "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One task of the verdict's table: `compared` is its row of the comparison; scores may be missing."""
+
+    task: str
+    label: str
+    about: str
+    metric: str
+    compared: Json
+    base: Json
+    tuned: Json
+    word: str
+
+    @property
+    def fit(self) -> bool:
+        """Whether the task measures fit to style too, so that the verdict does not count it."""
+        return self.task in TASKS and TASKS[self.task].fit  # type: ignore[index]
+
+    @property
+    def matters(self) -> float | None:
+        """The smallest difference worth having; None for a task that is not ours."""
+        return TASKS[self.task].matters if self.task in TASKS else None  # type: ignore[index]
+
+    @property
+    def slug(self) -> str:
+        """The task's name as part of an HTML id."""
+        return re.sub(r"\W+", "-", self.task, flags=re.ASCII)
+
+    @property
+    def baseline(self) -> float | None:
+        """What a model that ignores the input gets."""
+        value = self.tuned.get("baseline")
+        return None if value is None else float(value)
+
+    @property
+    def above_baseline(self) -> bool:
+        """Whether the tuned model's whole interval lies above the baseline."""
+        return self.baseline is not None and self.tuned["ci"][0] > self.baseline
+
+
+def rows(material: Material) -> list[TaskRow]:
+    """One row for each compared task, in the comparison's order."""
+    base, tuned = ({score["task"]: score for score in scores} for scores in (material.base_scores, material.tuned_scores))
+    scoring = material.recipe["evaluate"]["choice_scoring"]
+    return [_row(compared, base, tuned, scoring) for compared in material.comparison["tasks"]]
+
+
+def label(task: str) -> str:
+    """A task's name in words; an unknown one keeps its own."""
+    return LABELS.get(task, task)
+
+
+def _row(compared: Json, base: dict[str, Json], tuned: dict[str, Json], scoring: str) -> TaskRow:
+    task = compared["task"]
+    about = CHOICE[scoring] if task == "choice" else ABOUT.get(task, "")
+    scores = (scored.get(task, _unscored(compared, side)) for scored, side in ((base, "base"), (tuned, "tuned")))
+    return TaskRow(task, label(task), about, compared["metric"], compared, *scores, _word(compared))
+
+
+def _unscored(compared: Json, side: str) -> dict[str, Any]:
+    """A score of which only the comparison's mean is known."""
+    return {"value": compared[side], "ci": [None, None], "unparsed": 0, "baseline": None}
+
+
+def _word(compared: Json) -> str:
+    """The comparison's own word for a task; where it gives none, what its adjusted p says."""
+    if "verdict" in compared:
+        return str(compared["verdict"])
+    if compared["n"] >= SMALLEST_N and compared["p_adjusted"] < 1 - LEVEL:
+        return "better" if compared["difference"] > 0 else "worse"
+    return "no difference shown"

@@ -1,0 +1,75 @@
+"""The verdict in plain sentences: what it rests on, what speaks otherwise, and what it does not say."""
+
+from collections.abc import Iterator, Sequence
+
+from bedside.report import numbers
+from bedside.report.tasks import WORDING, TaskRow
+
+WORDING_IS_NOT_TRUTH = (
+    "This rests on closeness to the wording of the reference texts alone; it does not show that the tuned model"
+    " is right more often."
+)
+FIT_IS_NOT_COUNTED = "which rises with style alone and does not count towards the verdict"
+
+
+def grounds(verdict: str, rows: Sequence[TaskRow]) -> str:
+    """One sentence on what the overall verdict rests on."""
+    supporting = [row for row in rows if row.word == verdict]
+    counted = [row for row in supporting if not row.fit] or supporting
+    if verdict in ("better", "worse") and counted:
+        return f"The tuned model scores {'; and '.join(map(_claim, counted))}."
+    if verdict == "underpowered":
+        return "No counted task shows a difference beyond chance, and the items were too few to rule out one that matters."
+    return "No counted task shows a difference beyond chance between the tuned model and its base."
+
+
+def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
+    """Sentences on the tasks that say otherwise, and on what the verdict leaves open."""
+    said = [
+        sentence.format(", ".join(map(_named, others)))
+        for word, sentence in (
+            ("worse", "It is worse on {}."),
+            ("better", "It is better on {}."),
+            ("no difference shown", "No difference was shown on {}."),
+        )
+        if (others := [row for row in rows if row.word == word and (word != verdict or row.fit)])
+    ]
+    if weak := [row for row in rows if row.word == "underpowered"]:
+        said.append(f"Too few items to tell on {' and '.join(map(_weakness, weak))}.")
+    if verdict == "better" and all(row.task in WORDING for row in rows if row.word == "better"):
+        said.append(WORDING_IS_NOT_TRUTH)
+    return said + list(_below_baseline(rows))
+
+
+def _below_baseline(rows: Sequence[TaskRow]) -> Iterator[str]:
+    for row in rows:
+        if row.baseline is not None and not row.above_baseline:
+            yield (
+                f"On {_lower(row)} the tuned model is not shown to beat ignoring the question"
+                f" ({numbers.value(row.baseline, row.metric)})."
+            )
+
+
+def _claim(row: TaskRow) -> str:
+    compared = row.compared
+    direction = "higher" if compared["difference"] > 0 else "lower"
+    return (
+        f"{numbers.size(compared['difference'], row.metric)} {direction} than its base on {_lower(row)}"
+        f" ({row.metric}, n = {numbers.count(compared['n'])}, 95 % interval of the difference"
+        f" {numbers.differences(compared['ci'], row.metric)}, adjusted {numbers.equation(compared['p_adjusted'])})"
+    )
+
+
+def _named(row: TaskRow) -> str:
+    return f"{_lower(row)}, {FIT_IS_NOT_COUNTED}" if row.fit else _lower(row)
+
+
+def _weakness(row: TaskRow) -> str:
+    smallest = row.compared["detectable"]
+    seen = f", which show only differences of {numbers.size(smallest, row.metric)} or more" if smallest else ""
+    return f"{_named(row)} ({numbers.count(row.compared['n'])} items{seen})"
+
+
+def _lower(row: TaskRow) -> str:
+    """The label in the middle of a sentence."""
+    return row.label[:1].lower() + row.label[1:]

@@ -1,0 +1,54 @@
+"""MODEL on the command line → a speaker: a run, a GGUF file or a model folder."""
+
+from pathlib import Path
+
+from bedside.errors import ModelError, RunError
+from bedside.files import read_json
+from bedside.recipe import PromptSection
+from bedside.runs import Run
+from bedside.runtime.backend import Speaker
+
+PROMPT_FILE = "bedside.json"
+"""Beside a merged model's weights: the prompt section that it was trained with."""
+
+
+def speaker(model: str, runs: Path, context: int, slots: int = 1) -> Speaker:
+    """Opens a model. `model` is a path, or the name of a run below `runs`. Raises ModelError or RunError."""
+    path = Path(model).expanduser()
+    if not path.exists() and (runs / model / "recipe.toml").is_file():
+        path = runs / model
+    if (path / "recipe.toml").is_file():
+        return _llama(exported(Run.open(path)), context, slots)
+    if path.is_file():
+        return _llama(path, context, slots)
+    if (path / "config.json").is_file():
+        return _folder(path)
+    if path.is_dir():
+        raise ModelError(f"{path}: neither a run (recipe.toml) nor a model folder (config.json, *.safetensors)")
+    raise ModelError(f"{model}: no such run, file or folder; `bedside runs` lists the runs in {runs}")
+
+
+def exported(run: Run) -> Path:
+    """The GGUF file that a run serves: the first quantisation of its recipe. Raises RunError if it is not exported."""
+    folder = run.folder("export")
+    files = read_json(folder / "export.json")["files"]
+    if not files:
+        raise RunError(f"{folder}: no exported file")
+    return folder / str(files[0]["path"])
+
+
+def _llama(path: Path, context: int, slots: int) -> Speaker:
+    from bedside.runtime.llamacpp import LlamaCpp
+
+    return LlamaCpp(path, context, slots)
+
+
+def _folder(path: Path) -> Speaker:
+    from bedside.runtime.hf import load_backend
+    from bedside.runtime.llamacpp import FOREIGN
+
+    if not any(path.glob("*.safetensors")):
+        raise ModelError(f"{path}: no weights (*.safetensors); pickled weights are not loaded")
+    saved = path / PROMPT_FILE
+    section = PromptSection.model_validate(read_json(saved)) if saved.is_file() else FOREIGN
+    return load_backend(path, section)

@@ -1,0 +1,95 @@
+"""Opens the port and serves until interrupted: settings in, one line with the URL out (on stderr)."""
+
+import errno
+import ipaddress
+import socket
+import sys
+from collections.abc import Callable
+
+from bedside.errors import MissingExtra, UsageError
+from bedside.recipe import ServeSection
+from bedside.runtime.backend import Speaker
+
+GRACE_S = 3
+"""Answers that are still being written at Ctrl-C get this long; then they are stopped."""
+
+
+def serve(
+    speaker: Speaker,
+    settings: ServeSection,
+    *,
+    slots: int,
+    api_key: str | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> None:
+    """Blocks until Ctrl-C, then raises KeyboardInterrupt; `announce` is told the URL, otherwise stderr is.
+
+    Raises UsageError if the address cannot be listened on, or is open to the network and there is no key.
+    """
+    try:
+        import uvicorn
+
+        from bedside.serve.app import create_app
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("bedside"):
+            raise
+        raise MissingExtra.named("the server", "serve") from error
+    _refuse_open_door(settings.host, api_key)
+    app = create_app(speaker, settings, slots=slots, api_key=api_key)
+    config = uvicorn.Config(
+        app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=GRACE_S
+    )
+    with listen(settings) as listener:
+        (announce or _to_stderr)(url_of(listener))
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(settings: ServeSection) -> socket.socket:
+    """A listening socket. Raises UsageError if the port is taken, not allowed, or the host is not this machine's."""
+    where = f"serve.host = '{settings.host}', serve.port = {settings.port}"
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=128)
+    except socket.gaierror as error:
+        raise UsageError(f"{where}: no such host; use 127.0.0.1") from error
+    except OSError as error:
+        raise UsageError(f"{where}: {_advice(error)}") from error
+
+
+def url_of(listener: socket.socket) -> str:
+    """What to open in the browser; a wildcard address is shown as loopback."""
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; a name other than localhost may lead anywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _refuse_open_door(host: str, api_key: str | None) -> None:
+    if not is_loopback(host) and not api_key:
+        raise UsageError(
+            f"serve.host = '{host}' is open to the network and there is no API key;"
+            " give one, or use serve.host = '127.0.0.1'"
+        )
+
+
+def _advice(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "the port is in use by another program; stop it, or take a free one with serve.port=0"
+        case errno.EACCES:
+            return "this port needs administrator rights; take one above 1023"
+        case errno.EADDRNOTAVAIL:
+            return "this machine has no such address; use 127.0.0.1"
+    return f"cannot listen there ({error.strerror})"
+
+
+def _to_stderr(url: str) -> None:
+    print(f"Bedside is at {url} (Ctrl-C stops it)", file=sys.stderr, flush=True)

@@ -1,0 +1,46 @@
+"""`bedside demo`: the whole pipeline on the embedded model and starter set, then one question nobody trained on."""
+
+from pathlib import Path
+from typing import Any
+
+from bedside.answer import answer
+from bedside.data import prepare
+from bedside.evaluate.tasks import demonstration
+from bedside.records import Answer, GenerationOptions, Message
+from bedside.runtime.choose import exported
+from bedside.text.chat import user_text
+from bedside.text.prompts import NOTICE
+from bedside.verbs import run as run_verb
+
+MAX_TOKENS = 300
+
+
+def demo(runs: Path) -> dict[str, Any]:
+    """Runs the starter recipe and asks the exported file the run's demonstration question."""
+    from bedside.runtime.llamacpp import LlamaCpp
+
+    result = run_verb.run("starter", [], "report", runs)
+    run = run_verb.find_run(Path(result["run"]).name, runs)
+    example = demonstration(prepare.load(run.folder("data"), "test"), run.recipe.seed)
+    model = LlamaCpp(exported(run))
+    *_, last = answer(model, [Message("user", user_text(example))], GenerationOptions(max_tokens=MAX_TOKENS))
+    model.close()
+    assert isinstance(last, Answer)
+    return {**result, "question": example.question, "reference": example.answer, **last.to_json()}
+
+
+def say(result: dict[str, Any]) -> str:
+    """Question, reasoning set apart, answer, reference, and then the table."""
+    cut = "  (cut at the token limit)" if result["finish"] == "length" else ""
+    reasoning = "\n".join(f"    | {line}" for line in result["reasoning"].splitlines())
+    return "\n".join(
+        [
+            "",
+            f"Question that was not trained on:\n    {result['question']}",
+            f"\nReasoning of {result['model']}:\n{reasoning or '    | (none)'}",
+            f"\nAnswer:\n    {result['answer'] or '(no answer was reached)'}{cut}",
+            f"\nReference:\n    {result['reference']}",
+            f"\n{NOTICE}\n",
+            run_verb.say(result),
+        ]
+    )

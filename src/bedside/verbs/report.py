@@ -1,0 +1,26 @@
+"""The report stage: one self-contained page over all stages of a run."""
+
+from pathlib import Path
+
+from bedside.files import write_text
+from bedside.recipe import Recipe
+from bedside.runs import Run, Stage
+
+
+def stage(recipe: Recipe) -> Stage:
+    """Depends on every stage that it shows."""
+    reads = ("data", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "export")
+    return Stage("report", tuple(type(recipe).model_fields), reads, rooms=("report", "plots"))
+
+
+def make(run: Run, folder: Path) -> None:
+    """Renders the page."""
+    from bedside.report.collect import collect
+    from bedside.report.page import render
+
+    write_text(folder / "report.html", render(collect(run.path)))
+
+
+def path(run: Run) -> Path:
+    """Where the page is."""
+    return run.folder("report") / "report.html"

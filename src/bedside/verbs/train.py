@@ -1,0 +1,91 @@
+"""`bedside train`: base and training rows → LoRA adapter."""
+
+import resource
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from bedside.files import read_json, write_json
+from bedside.models import locate
+from bedside.progress import say as tell
+from bedside.recipe import Recipe
+from bedside.runs import Run, Stage
+
+
+def stage(recipe: Recipe) -> Stage:
+    """Depends on everything that reaches a training token."""
+    return Stage(
+        "adapter",
+        ("model", "prompt", "train", "seed"),
+        reads=("data",),
+        rooms=("train", "text", "models", "runtime/hf", "runtime/device"),
+        outside={"base": locate.identify(recipe.model)},
+    )
+
+
+def make(run: Run, folder: Path) -> None:
+    """Trains, or goes on from the newest checkpoint, and writes the adapter."""
+    from bedside.data import prepare
+    from bedside.runtime import device, hf
+    from bedside.train import batch, checkpoint, loop, lora
+
+    recipe = run.recipe
+    base = locate.resolve(recipe.model)
+    tokenizer = hf.load_tokenizer(base.folder, recipe.prompt)
+    examples = prepare.load(run.folder("data"), "train")
+    encoded = batch.encode(examples, recipe.prompt, tokenizer, recipe.model.max_length)
+    if encoded.too_long:
+        tell(
+            f"{len(encoded.too_long)} of {len(examples)} rows exceed {recipe.model.max_length} tokens: left out"
+        )
+    where = device.choose(recipe.train.precision)
+    model = lora.attach(hf.load_model(base.folder, where, recipe.model.quantise), recipe.train, recipe.seed)
+    metrics = loop.train(model, encoded.rows, recipe.train, recipe.seed, int(tokenizer.pad_token_id), folder)
+    checkpoint.save_adapter(folder, model, base.name)
+    trainable, total = lora.count(model)
+    write_json(
+        folder / "train.json",
+        {
+            "base": base.name,
+            "steps": len(metrics),
+            "first_loss": metrics[0].loss,
+            "final_loss": metrics[-1].loss,
+            "tokens_per_s": round(metrics[-1].tokens / metrics[-1].seconds, 1),
+            "peak_memory_gib": round(peak_memory_gib(), 2),
+            "trainable_parameters": trainable,
+            "total_parameters": total,
+            "rows": len(encoded.rows),
+            "rows_too_long": len(encoded.too_long),
+            "trained_tokens": sum(row.trained for row in encoded.rows),
+            "seconds": metrics[-1].seconds,
+            "precision": str(where.dtype).removeprefix("torch."),
+            "device": f"{where.name} ({where.reason})",
+        },
+    )
+    shutil.rmtree(folder / "checkpoints")
+
+
+def peak_memory_gib() -> float:
+    """Largest resident size of this process so far, or what the card held at most."""
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated()) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def result(run: Run) -> dict[str, Any]:
+    """What `--json` prints."""
+    folder = run.folder("adapter")
+    return {"adapter": str(folder), **read_json(folder / "train.json")}
+
+
+def say(result: dict[str, Any]) -> str:
+    """The same for a person."""
+    share = 100 * result["trainable_parameters"] / result["total_parameters"]
+    loss = f"loss {result['first_loss']:.3f} → {result['final_loss']:.3f}"
+    size = f"{result['trainable_parameters']:,} trainable parameters ({share:.2f} %)"
+    speed = f"{result['tokens_per_s']:.0f} tokens/s, {result['peak_memory_gib']:.1f} GiB"
+    return f"{result['adapter']}: {result['steps']} steps, {loss}, {size}, {speed}"

@@ -1,0 +1,336 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedside.data import sources
+from bedside.errors import DataError
+from bedside.recipe import DataSection
+from bedside.records import Example, Message
+
+O1 = {"Question": " Q? ", "Complex_CoT": "Because.", "Response": "A."}
+PUBMEDQA = {
+    "QUESTION": "Did it work?",
+    "CONTEXTS": ["A trial.", "It worked."],
+    "LABELS": ["METHODS", "RESULTS"],
+    "LONG_ANSWER": "It did.",
+    "final_decision": "Yes",
+}
+PUBMEDQA_HUB = {
+    "pubid": 123,
+    "question": "Did it work?",
+    "context": {"contexts": ["A trial.", "It worked."], "labels": ["METHODS", "RESULTS"], "meshes": ["Humans"]},
+    "long_answer": "It did.",
+    "final_decision": "yes",
+}
+CARD = {"instruction": "Answer truthfully.", "input": "Q?", "output": "A."}
+MCQ = {"question": "Which?", "options": {"A": "Artery", "B": "Vein"}, "answer": "B"}
+CHAT = {
+    "messages": [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "<think>Hm.</think>So."},
+    ]
+}
+
+
+def write(folder: Path, *rows: dict[str, Any]) -> str:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def read(folder: Path, source: str, *rows: dict[str, Any], **settings: Any) -> list[Example]:
+    section = DataSection.model_validate({"source": source, "path": write(folder, *rows), **settings})
+    return list(sources.read(section))
+
+
+def refusal(folder: Path, source: str, *rows: dict[str, Any], **settings: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        read(folder, source, *rows, **settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "expected"),
+    [
+        ("medical-o1", O1, {"question": "Q?", "reasoning": "Because.", "answer": "A."}),
+        (
+            "pubmedqa",
+            {"id": "77", **PUBMEDQA},
+            {
+                "id": "77",
+                "question": "Did it work?",
+                "context": "METHODS: A trial.\nRESULTS: It worked.",
+                "label": "yes",
+                "answer": "Yes. It did.",
+            },
+        ),
+        (
+            "pubmedqa",
+            PUBMEDQA_HUB,
+            {
+                "id": "123",
+                "question": "Did it work?",
+                "context": "METHODS: A trial.\nRESULTS: It worked.",
+                "label": "yes",
+                "answer": "Yes. It did.",
+            },
+        ),
+        ("flashcards", CARD, {"question": "Q?", "answer": "A.", "reasoning": ""}),
+        ("flashcards", {**CARD, "input": "  "}, {"question": "Answer truthfully.", "answer": "A."}),
+        ("mcq", MCQ, {"question": "Which?", "options": ("Artery", "Vein"), "label": "B", "answer": "B. Vein"}),
+        (
+            "chat",
+            CHAT,
+            {
+                "question": "Why?",
+                "reasoning": "Hm.",
+                "answer": "So.",
+                "history": (Message("system", "Be kind."), Message("user", "Hi"), Message("assistant", "Hello")),
+            },
+        ),
+        (
+            "starter",
+            {"id": "1", "specialty": "renal", "question": "Q?", "answer": "It is.", "decision": "yes", "context": "C"},
+            {"id": "1", "subject": "renal", "answer": "Yes. It is.", "label": "yes", "context": "C"},
+        ),
+    ],
+)
+def test_each_source_becomes_the_same_record(
+    tmp_path: Path, source: str, row: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    [example] = read(tmp_path, source, row)
+    assert {name: getattr(example, name) for name in expected} == expected
+    assert example.id
+
+
+def test_the_place_of_a_row_is_kept(tmp_path: Path) -> None:
+    assert [e.where for e in read(tmp_path, "medical-o1", O1, O1)] == [
+        f"{tmp_path}/rows.jsonl line {n}" for n in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "column"),
+    [
+        ("medical-o1", O1, "Question"),
+        ("medical-o1", O1, "Response"),
+        ("pubmedqa", PUBMEDQA, "CONTEXTS"),
+        ("pubmedqa", PUBMEDQA, "final_decision"),
+        ("pubmedqa", PUBMEDQA_HUB, "long_answer"),
+        ("flashcards", CARD, "input"),
+        ("mcq", MCQ, "options"),
+        ("mcq", MCQ, "answer"),
+        ("chat", CHAT, "messages"),
+    ],
+)
+def test_a_lacking_column_is_named_with_those_that_were_found(
+    tmp_path: Path, source: str, row: dict[str, Any], column: str
+) -> None:
+    rest = {name: value for name, value in row.items() if name != column} | {"colour": "red"}
+    said = refusal(tmp_path, source, rest)
+    assert said.startswith(f"{tmp_path}/rows.jsonl line 1: no column '{column}' for ")
+    assert "colour" in said
+    assert "data.columns" in said
+
+
+def test_a_persons_own_columns_are_mapped(tmp_path: Path) -> None:
+    columns = {"question": "prompt", "answer": "reply", "reasoning": "why", "label": "verdict", "id": "number"}
+    row = {"prompt": "Q?", "reply": "A.", "why": "Hm.", "verdict": " YES ", "number": 5}
+    [example] = read(tmp_path, "medical-o1", row, columns=columns)
+    assert (example.id, example.question, example.answer, example.reasoning, example.label) == (
+        "5",
+        "Q?",
+        "A.",
+        "Hm.",
+        "yes",
+    )
+
+
+def test_a_label_can_be_mapped_onto_flashcards(tmp_path: Path) -> None:
+    [example] = read(tmp_path, "flashcards", {**CARD, "verdict": "no", "n": 3}, columns={"label": "verdict", "id": "n"})
+    assert (example.label, example.id) == ("no", "3")
+
+
+def test_an_unknown_field_in_the_mapping_is_named(tmp_path: Path) -> None:
+    assert "data.columns: unknown field 'reply'; known: id, question" in refusal(
+        tmp_path, "medical-o1", O1, columns={"reply": "x"}
+    )
+
+
+@pytest.mark.parametrize("empty", ["", "  ", None])
+@pytest.mark.parametrize(("column", "word"), [("Question", "question"), ("Response", "answer")])
+def test_a_row_without_question_or_answer_is_named_with_its_line(
+    tmp_path: Path, empty: str | None, column: str, word: str
+) -> None:
+    said = refusal(tmp_path, "medical-o1", O1, {**O1, column: empty})
+    assert f"line 2: the {word} is empty" in said
+    assert "data.on_empty = 'drop'" in said
+
+
+def test_empty_rows_are_passed_on_where_the_recipe_says_drop(tmp_path: Path) -> None:
+    found = read(tmp_path, "medical-o1", {**O1, "Response": None}, O1, on_empty="drop")
+    assert [example.answer for example in found] == ["", "A."]
+
+
+def test_reasoning_that_never_ends_leaves_no_answer(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "<think>Hm, so it is"}]}
+    assert "line 1: the answer is empty" in refusal(tmp_path, "chat", row)
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "label"),
+    [
+        ({"A": "Artery", "B": "Vein"}, "B", "B"),
+        ({"A": "Artery", "B": "Vein"}, " b ", "B"),
+        ({"B": "Vein", "A": "Artery"}, "B", "B"),
+        ({"A": "Artery", "B": "Vein", "C": None}, "B", "B"),
+        (["Artery", "Vein"], 1, "B"),
+        (["Artery", "Vein"], "Vein", "B"),
+        ('["Artery", "Vein"]', "Vein", "B"),
+        (["B", "A"], "B", "A"),  # a text that is an option wins over a letter
+        ([12, 15], "15", "B"),
+    ],
+)
+def test_the_right_option_is_found_by_letter_index_or_text(
+    tmp_path: Path, options: Any, answer: Any, label: str
+) -> None:
+    [example] = read(tmp_path, "mcq", {"question": "Which?", "options": options, "answer": answer})
+    assert example.label == label
+    assert len(example.options) == 2
+    assert example.answer == f"{label}. {example.options['AB'.index(label)]}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer": "C"}, "answer 'C' is none of the options' letters, numbers or texts"),
+        ({"answer": 2}, "answer '2' is none of"),
+        ({"answer": -1}, "answer '-1' is none of"),
+        ({"answer": True}, "answer 'True' is none of"),
+        ({"answer": ""}, "answer '' is none of"),
+        ({"answer": None}, "answer 'None' is none of"),
+        ({"options": ["one"]}, "1 options; want 2 to 10"),
+        ({"options": None}, "0 options; want 2 to 10"),
+        ({"options": list("abcdefghijk")}, "11 options; want 2 to 10"),
+        ({"options": {"A": "Vein", "B": None, "C": "Nerve"}}, "option B is empty"),
+        ({"options": ["Vein", " "]}, "option B is empty"),
+    ],
+)
+def test_an_impossible_choice_is_refused_with_its_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    assert f"line 1: {message}" in refusal(tmp_path, "mcq", {**MCQ, **change})
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([{"role": "human", "content": "Q?"}, {"role": "assistant", "content": "A."}], "unknown role 'human'"),
+        ([{"role": "user", "content": "Q?"}], "the last two messages must be user, then assistant"),
+        ([], "the last two messages must be user, then assistant"),
+        ([{"role": "assistant", "content": "A."}, {"role": "user", "content": "Q?"}], "must be user, then assistant"),
+        ([{"from": "human", "value": "Q?"}], "each message needs 'role' and 'content'"),
+        ("text", "each message needs 'role' and 'content'"),
+        (None, "each message needs 'role' and 'content'"),
+        ([{"role": "user", "content": [{"type": "text", "text": "Q?"}]}], "each message needs 'role' and 'content'"),
+        ([{"role": "user", "content": "Q?"}, {"role": "assistant", "content": None}], "the answer is empty"),
+    ],
+)
+def test_a_broken_conversation_is_refused_with_its_line(tmp_path: Path, messages: Any, message: str) -> None:
+    said = refusal(tmp_path, "chat", {"messages": messages})
+    assert said.startswith(f"{tmp_path}/rows.jsonl line 1: ")
+    assert message in said
+
+
+def test_a_decision_other_than_yes_no_maybe_is_refused(tmp_path: Path) -> None:
+    assert "line 1: 'perhaps' is no decision; want one of yes, no, maybe" in refusal(
+        tmp_path, "pubmedqa", {**PUBMEDQA, "final_decision": "perhaps"}
+    )
+
+
+@pytest.mark.parametrize("contexts", [None, []])
+def test_a_row_without_context_has_none(tmp_path: Path, contexts: Any) -> None:
+    [example] = read(tmp_path, "pubmedqa", {**PUBMEDQA, "CONTEXTS": contexts, "LABELS": None})
+    assert example.context == ""
+
+
+def test_contexts_without_their_headings_stand_alone(tmp_path: Path) -> None:
+    [example] = read(tmp_path, "pubmedqa", {**PUBMEDQA, "LABELS": ["METHODS"]})
+    assert example.context == "A trial.\nIt worked."
+
+
+@pytest.mark.parametrize(
+    ("source", "rows"),
+    [
+        ("chat", [CHAT, {"messages": [{"role": "system", "content": "Be brief."}, *CHAT["messages"][1:]]}]),
+        ("mcq", [MCQ, {**MCQ, "options": ["Nerve", "Vein"]}]),
+        ("pubmedqa", [PUBMEDQA, {**PUBMEDQA, "CONTEXTS": ["Another trial.", "So."]}]),
+        ("medical-o1", [{**O1, "context": "One."}, {**O1, "context": "Two."}]),
+    ],
+)
+def test_rows_that_differ_anywhere_get_ids_that_differ(tmp_path: Path, source: str, rows: list[dict[str, Any]]) -> None:
+    first, second = read(tmp_path, source, *rows)
+    assert first.id != second.id
+    assert [example.id for example in read(tmp_path, source, *rows)] == [first.id, second.id]
+
+
+@pytest.mark.parametrize("source", ["mcq", "chat"])
+def test_a_source_without_a_home_asks_for_a_path(source: str) -> None:
+    message = f"data.source = '{source}' needs data.path"
+    with pytest.raises(DataError, match=message):
+        list(sources.read(DataSection.model_validate({"source": source})))
+    with pytest.raises(DataError, match=message):
+        sources.fingerprint(None, source)
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({}, ("FreedomIntelligence/medical-o1-reasoning-SFT", "en")),
+        ({"subset": "zh"}, ("FreedomIntelligence/medical-o1-reasoning-SFT", "zh")),
+        ({"path": "me/mine"}, ("me/mine", None)),
+        ({"path": "me/mine", "subset": "x"}, ("me/mine", "x")),
+    ],
+)
+def test_the_sources_own_subset_is_asked_of_its_own_data_set_only(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], asked: tuple[str, str | None]
+) -> None:
+    seen: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(sources, "read_path", lambda path, subset: seen.append((path, subset)) or [])
+    assert list(sources.read(DataSection.model_validate({"source": "medical-o1", **settings}))) == []
+    assert seen == [asked]
+
+
+def test_held_out_choices_are_read_by_name_or_from_a_file(tmp_path: Path) -> None:
+    assert len(sources.read_choices("starter")) >= 60
+    assert [item.label for item in sources.read_choices(write(tmp_path, MCQ))] == ["B"]
+
+
+def test_a_fingerprint_changes_with_the_content(tmp_path: Path) -> None:
+    path = write(tmp_path, O1)
+    before = sources.fingerprint(path, "medical-o1")
+    assert list(before) == [path]
+    assert sources.fingerprint(str(tmp_path), "medical-o1") == {f"{tmp_path}/rows.jsonl": before[path]}
+    write(tmp_path, O1, O1)
+    assert sources.fingerprint(path, "medical-o1") != before
+    assert sources.fingerprint("org/name", "medical-o1") == {"org/name": "hub"}
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "n"),
+    [
+        ("medical-o1", "medical_o1/medical_o1_long.jsonl", 198),
+        ("medical-o1", "medical_o1/medmcqa_short_cot.jsonl", 2355),
+        ("flashcards", "flashcards/wikidoc_patient.jsonl", 5841),
+        ("flashcards", "flashcards/medquad_short.jsonl", 5417),
+        ("pubmedqa", "pubmedqa/ori_pqal_train500.json", 500),
+        ("mcq", "mcq/medqa_train_dev.jsonl", 1261),
+    ],
+)
+def test_every_row_of_the_published_sets_is_read(shared_data: Path, source: str, path: str, n: int) -> None:
+    section = DataSection.model_validate({"source": source, "path": str(shared_data / path), "on_empty": "drop"})
+    assert sum(1 for _ in sources.read(section)) == n

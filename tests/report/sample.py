@@ -1,0 +1,183 @@
+"""Material as a finished run writes it, small enough to read and with what a real run has: one task that is worse,
+one with too few items, rows that were left out, answers that were cut."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from bedside.data.prepare import lengths
+from bedside.files import write_json, write_jsonl, write_text
+from bedside.recipe import parse, to_toml
+from bedside.report.material import Material
+
+RECIPE = parse(
+    {
+        "name": "smollm2-medical-o1",
+        "data": {"source": "starter"},
+        "prompt": {"style": "alpaca-think"},
+        "train": {"max_steps": 48, "accumulation": 4, "schedule": "cosine"},
+        "model": {"max_length": 512},
+        "evaluate": {"tasks": ["likelihood", "rouge", "choice", "decision"], "generate_limit": 12, "max_tokens": 200},
+    },
+    "sample",
+)
+QUESTIONS = (
+    "A 67-year-old man has had crushing central chest pain for two hours. His blood pressure is 84/56 mmHg, his jugular "
+    "venous pressure is raised and his lungs are clear. How does this change the treatment of his low blood pressure?",
+    "Which intravenous drug is first-line for torsades de pointes in a patient with a pulse?",
+    "Is a permanent pacemaker indicated for this woman's conduction disorder?",
+    "Where do most thrombi form in non-valvular atrial fibrillation, and why does this matter?",
+    "What is the first step in a stable patient with a regular narrow-complex supraventricular tachycardia?",
+)
+REASONING = (
+    "The low pressure with clear lungs and a raised venous pressure points to the right ventricle.\n\nLeft ventricular "
+    "failure would give crackles, and tamponade would not explain regional ST elevation.\n\nSuch a ventricle depends on "
+    "its filling, so anything that lowers preload will make the shock worse."
+)
+REFERENCE = (
+    "This is a right ventricular infarction. Give cautious boluses of saline to keep up the preload, avoid nitrates and "
+    "diuretics, and arrange urgent reperfusion."
+)
+BASE_ANSWER = "Chest pain can have many causes. It is important to see a doctor. " * 6
+TUNED_ANSWER = (
+    "The right ventricle is infarcted and depends on preload.\n\n1. Give intravenous fluid in small boluses.\n"
+    "2. Avoid nitrates.\n3. Arrange reperfusion."
+)
+
+
+def material(**changes: Any) -> Material:
+    """The sample; `changes` replace whole fields of it."""
+    values: dict[str, Any] = {
+        "recipe": RECIPE.model_dump(mode="json"),
+        "base_name": "SmolLM2-135M-Instruct",
+        "stats": stats(),
+        "train": train(),
+        "metrics": metrics(48),
+        "base_scores": scores("base"),
+        "tuned_scores": scores("tuned"),
+        "comparison": comparison(),
+        "examples": examples(),
+        "files": files(),
+        "parity": {"ok": True, "tokens_equal": True, "greedy_equal": True, "kl_mean": 4.9e-3, "top1_agreement": 0.968},
+        "created": "2025-11-22T14:03:00+00:00",
+    }
+    return Material(**{**values, **changes})
+
+
+def stats() -> dict[str, Any]:
+    specialties = ("cardiology", "respiratory", "neurology", "renal", "endocrine", "haematology", "infection", "surgery")
+    subjects = {f"{name}{suffix}": 38 - i for i, name in enumerate(specialties) for suffix in ("", " (paediatric)")}
+    return {
+        "read": 431,
+        "kept": 412,
+        "dropped": {"duplicate": 14, "empty answer": 5},
+        "splits": {"train": 331, "validation": 40, "test": 41},
+        "with_reasoning": 140,
+        "labels": {"maybe": 34, "no": 52, "yes": 54},
+        "subjects": dict(sorted(subjects.items(), key=lambda item: -item[1])),
+        "words": {
+            "question": lengths([12 + (i * 37) % 61 + (i * i) % 23 for i in range(412)]),
+            "context": lengths([40 + (i * 29) % 57 for i in range(140)]),
+            "reasoning": lengths([70 + (i * 31) % 97 + (i * i) % 41 for i in range(140)]),
+            "answer": lengths([9 + (i * 17) % 43 + (i * i) % 11 for i in range(412)]),
+        },
+    }
+
+
+def train() -> dict[str, Any]:
+    return {
+        "steps": 48, "first_loss": 2.913, "final_loss": 2.187, "tokens_per_s": 231.4, "peak_memory_gib": 2.74,
+        "trainable_parameters": 4_884_480, "total_parameters": 139_399_488, "rows": 324, "rows_too_long": 7,
+        "trained_tokens": 24_310, "seconds": 1388.2, "precision": "bf16", "device": "cpu",
+    }  # fmt: skip
+
+
+def metrics(steps: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": step,
+            "loss": 2.12 + 0.8 * math.exp(-step / 11) + 0.11 * math.sin(step * 12.9898),
+            "lr": 2e-4 * min(step / 6, (1 + math.cos(math.pi * step / steps)) / 2),
+            "grad_norm": 0.8,
+            "tokens": 620 * step,
+            "seconds": 28.5 * step,
+        }
+        for step in range(1, steps + 1)
+    ]
+
+
+def scores(side: str) -> list[dict[str, Any]]:
+    tuned = side == "tuned"
+    table = [
+        ("likelihood", 41, "log-likelihood per token", -2.197 if tuned else -2.861, 0.12, 0, None),
+        ("rouge", 12, "ROUGE-L F1", 0.214 if tuned else 0.187, 0.051, 1 if tuned else 3, None),
+        ("choice", 72, "accuracy", 0.3056 if tuned else 0.4444, 0.11, 0, 0.25),
+        ("decision", 14, "accuracy", 0.5 if tuned else 0.4286, 0.23, 0, 0.4286),
+    ]
+    return [
+        {
+            "task": task, "n": n, "metric": metric, "value": value, "ci": [value - half, value + half],
+            "unparsed": unparsed, "baseline": baseline, "seconds": 31.0,
+        }
+        for task, n, metric, value, half, unparsed, baseline in table
+    ]  # fmt: skip
+
+
+def comparison(verdict: str = "worse") -> dict[str, Any]:
+    table = [
+        ("likelihood", 41, "log-likelihood per token", -2.861, -2.197, [0.571, 0.762], 0.0001, 0.0004, 0.14, "better"),
+        ("rouge", 12, "ROUGE-L F1", 0.187, 0.214, [-0.031, 0.088], 0.402, 0.804, 0.086, "underpowered"),
+        ("choice", 72, "accuracy", 0.4444, 0.3056, [-0.2222, -0.0556], 0.0063, 0.0189, 0.118, "worse"),
+        ("decision", 14, "accuracy", 0.4286, 0.5, [-0.2143, 0.3571], 1.0, 1.0, 0.412, "underpowered"),
+    ]
+    names = ("task", "n", "metric", "base", "tuned", "ci", "p", "p_adjusted", "detectable", "verdict")
+    rows = [dict(zip(names, row, strict=True)) for row in table]
+    return {"verdict": verdict, "tasks": [{**row, "difference": row["tuned"] - row["base"]} for row in rows]}
+
+
+def examples() -> list[dict[str, Any]]:
+    return [example(f"case-{i}", question, context="She takes no drugs." * (i == 2)) for i, question in enumerate(QUESTIONS)]
+
+
+def example(id_: str, question: str, **changes: Any) -> dict[str, Any]:
+    values = {
+        "id": id_,
+        "question": question,
+        "context": "",
+        "reference": REFERENCE,
+        "reference_reasoning": REASONING,
+        "base": {"reasoning": "", "answer": BASE_ANSWER.strip(), "finish": "length"},
+        "tuned": {"reasoning": REASONING, "answer": TUNED_ANSWER, "finish": "stop"},
+        "rouge_base": 0.112,
+        "rouge_tuned": 0.318,
+    }
+    return {**values, **changes}
+
+
+def files() -> list[dict[str, Any]]:
+    return [
+        {"path": "gguf/smollm2-medical-o1-q8_0.gguf", "quantisation": "q8_0", "bytes": 144_811_904, "sha256": "5f" * 32},
+        {"path": "gguf/smollm2-medical-o1-q4_k_m.gguf", "quantisation": "q4_k_m", "bytes": 105_454_144, "sha256": "a3" * 32},
+    ]
+
+
+def write_run(folder: Path) -> Material:
+    """Writes the sample as the stages of a run; returns what `collect` should read back."""
+    sample = material()
+    write_text(folder / "recipe.toml", to_toml(RECIPE))
+    for stage in ("data", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "export"):
+        write_json(folder / stage / "manifest.json", {"stage": stage, "created": sample.created})
+    write_json(folder / "data/stats.json", sample.stats)
+    write_json(folder / "adapter/train.json", sample.train)
+    write_jsonl(folder / "adapter/metrics.jsonl", sample.metrics)
+    for side, tasks in (("base", sample.base_scores), ("tuned", sample.tuned_scores)):
+        write_json(folder / f"evaluation/{side}/scores.json", {"model": sample.base_name, "tasks": tasks})
+        write_jsonl(folder / f"evaluation/{side}/rouge.jsonl", [answered(one, side) for one in sample.examples])
+    write_json(folder / "comparison/comparison.json", sample.comparison)
+    write_json(folder / "export/export.json", {"files": sample.files, "parity": sample.parity})
+    return sample
+
+
+def answered(one: dict[str, Any], side: str) -> dict[str, Any]:
+    asked = {name: one[name] for name in ("id", "question", "context", "reference", "reference_reasoning")}
+    return {**asked, **one[side], "score": one[f"rouge_{side}"]}

@@ -1,0 +1,148 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bedside.errors import MissingExtra, ModelError, UsageError
+from bedside.models import locate
+from bedside.models.gguf import GgufMetadata
+from bedside.recipe import PromptSection
+from bedside.records import Delta, Generation, GenerationOptions, Message
+from bedside.runtime import llamacpp
+
+QUESTION = [Message("user", "Name one cause of a raised jugular venous pressure.")]
+
+
+def metadata(**changes: object) -> GgufMetadata:
+    fields = {"name": "m", "template": "{{ bos_token }}{{ messages[0].content }}", "bos": "<s>", "eos": "</s>"}
+    rest = {"adds_bos": False, "pre_tokenizer": "default", "context_length": 512, "prompt": None}
+    return GgufMetadata(**{**fields, **rest, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def described(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stands for the file's metadata; a test sets what it says."""
+    said = SimpleNamespace(metadata=metadata())
+    monkeypatch.setattr(llamacpp, "metadata", lambda path: said.metadata)
+    return said
+
+
+def test_a_file_without_template_cannot_be_asked(described: SimpleNamespace) -> None:
+    described.metadata = metadata(template="")
+    with pytest.raises(ModelError, match=r"m.gguf: the file holds no chat template"):
+        llamacpp.LlamaCpp(Path("m.gguf"))
+
+
+@pytest.mark.usefixtures("described")
+def test_without_llama_cpp_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'bedside\[serve\]'"):
+        llamacpp.LlamaCpp(Path("m.gguf"))
+
+
+@pytest.mark.usefixtures("described")
+def test_a_file_that_llama_cpp_cannot_load_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" + b"\0" * 64)
+    with pytest.raises(ModelError, match="llama.cpp cannot load it"):
+        llamacpp.LlamaCpp(path)
+
+
+@pytest.mark.parametrize(("adds_bos", "text"), [(True, "hi"), (False, "<s>hi")])
+def test_the_begin_token_is_left_to_llama_cpp_where_it_adds_one(
+    described: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, adds_bos: bool, text: str
+) -> None:
+    monkeypatch.setattr(llamacpp, "_serve", lambda *_: None)
+    described.metadata = metadata(adds_bos=adds_bos)
+    assert llamacpp.LlamaCpp(Path("m.gguf")).prompt_text([Message("user", "hi")]) == text
+
+
+def test_a_file_is_prompted_as_it_says_or_else_bare(
+    described: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp, "_serve", lambda *_: None)
+    assert llamacpp.LlamaCpp(Path("m.gguf")).prompt.system == ""
+    described.metadata = metadata(prompt=PromptSection(system="Be brief."))
+    model = llamacpp.LlamaCpp(Path("m.gguf"), context=4096)
+    assert model.prompt.system == "Be brief."
+    assert model.context == 512
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[llamacpp.LlamaCpp]:
+    model = llamacpp.LlamaCpp(locate.embedded_gguf(), context=512, slots=1, threads=2)
+    yield model
+    model.close()
+
+
+def finished(model: llamacpp.LlamaCpp, options: GenerationOptions) -> tuple[list[Delta], Generation]:
+    *deltas, last = model.stream(QUESTION, options)
+    assert isinstance(last, Generation)
+    return [delta for delta in deltas if isinstance(delta, Delta)], last
+
+
+@pytest.mark.slow
+def test_the_deltas_make_up_the_generation(embedded: llamacpp.LlamaCpp) -> None:
+    deltas, last = finished(embedded, GenerationOptions(max_tokens=12))
+    assert "".join(delta.answer for delta in deltas).strip() == last.answer != ""
+    assert (last.finish, last.completion_tokens) == ("length", 12)
+    assert last.prompt_tokens > 10
+
+
+@pytest.mark.slow
+def test_greedy_decoding_repeats_itself(embedded: llamacpp.LlamaCpp) -> None:
+    options = GenerationOptions(max_tokens=16)
+    assert finished(embedded, options)[1] == finished(embedded, options)[1]
+
+
+@pytest.mark.slow
+def test_sampling_repeats_itself_with_its_seed(embedded: llamacpp.LlamaCpp) -> None:
+    def sample(seed: int) -> str:
+        return finished(embedded, GenerationOptions(max_tokens=16, temperature=1.5, seed=seed))[1].answer
+
+    assert sample(1) == sample(1)
+    assert len({sample(seed) for seed in range(3)}) > 1
+
+
+@pytest.mark.slow
+def test_a_stop_word_ends_the_answer(embedded: llamacpp.LlamaCpp) -> None:
+    _, whole = finished(embedded, GenerationOptions(max_tokens=16))
+    word = whole.answer.split()[2]
+    _, cut = finished(embedded, GenerationOptions(max_tokens=16, stop=(word,)))
+    assert cut.finish == "stop"
+    assert word not in cut.answer
+
+
+@pytest.mark.slow
+def test_a_conversation_longer_than_the_context_is_refused_with_both_numbers(embedded: llamacpp.LlamaCpp) -> None:
+    with pytest.raises(UsageError, match=r"the conversation has \d{3,} tokens, the context 512; shorten it"):
+        list(embedded.stream([Message("user", "fever " * 900)], GenerationOptions(max_tokens=4)))
+
+
+@pytest.mark.slow
+def test_closing_the_stream_stops_the_model_and_frees_it_for_the_next(embedded: llamacpp.LlamaCpp) -> None:
+    stream = embedded.stream(QUESTION, GenerationOptions(max_tokens=400))
+    assert isinstance(next(stream), Delta)
+    stream.close()  # type: ignore[attr-defined]
+    assert finished(embedded, GenerationOptions(max_tokens=4))[1].completion_tokens == 4
+
+
+@pytest.mark.slow
+def test_greedy_ids_are_the_same_from_text_and_from_ids(embedded: llamacpp.LlamaCpp) -> None:
+    from bedside.recipe import ModelSection
+    from bedside.runtime import hf
+
+    text = embedded.prompt_text(QUESTION)
+    ids = embedded.generate_ids(text, 12)
+    tokenizer = hf.load_tokenizer(locate.resolve(ModelSection()).folder, PromptSection())
+    assert len(ids) == 12
+    assert embedded.generate_ids(hf.encode(tokenizer, text), 12) == ids
+    assert finished(embedded, GenerationOptions(max_tokens=12))[1].answer == tokenizer.decode(ids).strip()
+
+
+@pytest.mark.slow
+def test_greedy_ids_of_a_conversation_too_long_are_refused(embedded: llamacpp.LlamaCpp) -> None:
+    with pytest.raises(UsageError, match="shorten it"):
+        embedded.generate_ids("fever " * 900, 4)

@@ -1,0 +1,96 @@
+"""A real server on a free loopback port, in a thread; and a speaker that only stops when it is closed."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+import uvicorn
+
+from bedside.recipe import PromptSection, ServeSection
+from bedside.records import Delta, Generation, GenerationOptions, Message
+from bedside.runtime.backend import Speaker
+from bedside.serve.app import create_app
+from bedside.serve.run import listen, url_of
+
+PATIENCE_S = 20
+Serving = Callable[..., AbstractContextManager[str]]
+
+
+class EndlessSpeaker:
+    """Thinks one word, then says words (or with `thinking` goes on to think) until its iterator is closed."""
+
+    def __init__(self, thinking: bool = False) -> None:
+        self.thinking = thinking
+        self.name = "endless"
+        self.prompt = PromptSection()
+        self.started = threading.Semaphore(0)
+        self.closed = threading.Semaphore(0)
+        self._pause = threading.Event()
+
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+        self.started.release()
+        try:
+            yield Delta(reasoning="hm ")
+            while True:
+                self._pause.wait(0.01)
+                yield Delta(reasoning="hm ") if self.thinking else Delta(answer="word ")
+        finally:
+            self.closed.release()
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class FailingSpeaker:
+    """Says `words` words and then raises `error`."""
+
+    def __init__(self, error: Exception, words: int = 0) -> None:
+        self.name = "failing"
+        self.prompt = PromptSection()
+        self._error = error
+        self._words = words
+
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+        for _ in range(self._words):
+            yield Delta(answer="word ")
+        raise self._error
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@pytest.fixture
+def endless() -> EndlessSpeaker:
+    return EndlessSpeaker()
+
+
+@pytest.fixture
+def failing() -> type[FailingSpeaker]:
+    return FailingSpeaker
+
+
+@pytest.fixture
+def serving() -> Serving:
+    """`with serving(speaker, slots=1, api_key=None, **settings) as url:`"""
+    return _serving
+
+
+@contextmanager
+def _serving(
+    speaker: Speaker, *, slots: int = 1, api_key: str | None = None, port: int = 0, **settings: object
+) -> Iterator[str]:
+    section = ServeSection.model_validate({"port": port, **settings})
+    app = create_app(speaker, section, slots=slots, api_key=api_key)
+    # The graceful wait is short, since a test may leave an endless answer behind.
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    with listen(section) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield url_of(listener)
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+    assert not thread.is_alive(), "the server did not stop"

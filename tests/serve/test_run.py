@@ -1,0 +1,61 @@
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from bedside.errors import UsageError
+from bedside.recipe import ServeSection
+from bedside.runtime.scripted import ScriptedBackend
+from bedside.serve.run import is_loopback, listen, serve, url_of
+
+PROGRAM = """
+from bedside.recipe import ServeSection
+from bedside.runtime.scripted import ScriptedBackend
+from bedside.serve.run import serve
+serve(ScriptedBackend([]), ServeSection(port=0), slots=1)
+"""
+
+
+def test_it_prints_one_line_with_the_url_and_stops_at_ctrl_c() -> None:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        line = server.stderr.readline()
+        url = next(word for word in line.split() if word.startswith("http://127.0.0.1:"))
+        assert httpx.get(url + "healthz").json() == {"status": "ok"}
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=30)
+    assert out == ""
+    assert err.strip().splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_a_port_in_use_is_one_line_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"serve.port = {port}: the port is in use .* serve.port=0"):
+            serve(ScriptedBackend([]), ServeSection(port=port), slots=1)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "ward.example"])
+def test_the_network_is_refused_without_a_key(host: str) -> None:
+    with pytest.raises(UsageError, match="open to the network and there is no API key"):
+        serve(ScriptedBackend([]), ServeSection(host=host, port=0), slots=1)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(UsageError, match="this machine has no such address"):
+        listen(ServeSection(host="192.0.2.1", port=0))  # TEST-NET-1, RFC 5737: nobody's
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.0.0.2", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("ward", False)],
+)
+def test_loopback_is_told_from_the_network(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_the_url_of_a_wildcard_is_one_that_can_be_opened() -> None:
+    with listen(ServeSection(host="0.0.0.0", port=0)) as listener:
+        assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}/"

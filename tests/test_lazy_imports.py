@@ -1,0 +1,37 @@
+"""What is heavy is loaded by the verb that needs it, and by nothing else."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "numpy", "transformers", "pyarrow")
+LIGHT_MODULES = ("recipe", "runs", "records", "files", "text.chat", "models.locate")
+
+
+def loaded_by(code: str, watched: tuple[str, ...]) -> list[str]:
+    """Which of the watched packages a fresh interpreter has loaded after the code."""
+    report = f"import sys\nprint('loaded', *[name for name in {watched!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.parametrize("module", LIGHT_MODULES)
+def test_a_light_module_loads_nothing_heavy(module: str) -> None:
+    assert loaded_by(f"import bedside.{module}", HEAVY) == []
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['bedside', '--help']\n"
+        "from bedside.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as error:\n    assert not error.code, error.code\n"
+    )
+    assert loaded_by(code, ("torch", "numpy", "transformers")) == []
+
+
+def test_the_watch_itself_sees_what_is_loaded() -> None:
+    assert loaded_by("import numpy", HEAVY) == ["numpy"]

@@ -1,0 +1,249 @@
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bedside import runs
+from bedside.errors import RecipeError, RunError
+from bedside.recipe import Recipe
+from bedside.runs import Run, Stage
+
+DATA = Stage("data", ("data", "seed"))
+TRAIN = Stage("adapter", ("train",), reads=("data",))
+NESTED = Stage("evaluation/base", ("evaluate",), reads=("data",))
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing that follows in the process runs."""
+
+
+def saying(text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "out.txt").write_text(text, encoding="utf-8") and None
+
+
+def never(_: Path) -> None:
+    raise AssertionError("made again")
+
+
+def changed(run: Run, **sections: object) -> Run:
+    """The same folder with another recipe in force."""
+    return Run(run.path, Recipe.model_validate({**run.recipe.model_dump(), **sections}))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "runs" / "a", Recipe(name="a"))
+
+
+def out(run: Run, stage: Stage) -> str:
+    return (run.folder(stage.name) / "out.txt").read_text(encoding="utf-8")
+
+
+def test_a_stage_is_made_once(run: Run) -> None:
+    assert run.state(DATA) == "missing"
+    assert run.build(DATA, saying("1"))
+    assert run.state(DATA) == "done"
+    assert not run.build(DATA, never)
+    assert out(run, DATA) == "1"
+
+
+def test_the_manifest_names_the_files_with_their_hashes(run: Run) -> None:
+    run.build(DATA, saying("1"))
+    manifest = run.manifest("data")
+    assert manifest["stage"] == "data"
+    assert list(manifest["files"]) == ["out.txt"]
+    assert manifest["key"] == run.key(DATA)
+    assert sorted(file.name for file in run.folder("data").iterdir()) == ["manifest.json", "out.txt"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "state"),
+    [
+        ({"data": {"limit": 5}}, "stale"),
+        ({"seed": 7}, "stale"),
+        ({"train": {"rank": 4}}, "done"),
+        ({"serve": {"port": 9}}, "done"),
+    ],
+)
+def test_a_stage_is_stale_when_a_section_that_it_depends_on_changes(
+    run: Run, sections: dict[str, object], state: str
+) -> None:
+    run.build(DATA, saying("1"))
+    assert changed(run, **sections).state(DATA) == state
+
+
+def test_a_stage_is_stale_when_an_outside_file_or_the_code_changes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.build(DATA, saying("1"))
+    assert run.state(dataclasses.replace(DATA, outside={"rows.csv": "other hash"})) == "stale"
+    monkeypatch.setattr(runs, "source_digest", lambda rooms: "another version")
+    assert run.state(DATA) == "stale"
+
+
+def test_what_reads_a_stage_is_stale_when_that_stage_changes(run: Run) -> None:
+    run.build(DATA, saying("1"))
+    run.build(TRAIN, saying("trained"))
+    other = changed(run, seed=7)
+    assert other.state(TRAIN) == "done"
+    other.build(DATA, saying("2"))
+    assert other.state(TRAIN) == "stale"
+    assert other.build(TRAIN, saying("trained again"))
+    assert out(other, TRAIN) == "trained again"
+
+
+def test_a_stage_made_again_with_the_same_outcome_from_the_same_inputs_leaves_its_readers_done(run: Run) -> None:
+    run.build(DATA, saying("1"))
+    run.build(TRAIN, saying("trained"))
+    before = run.manifest("data")["content"]
+    (run.folder("data") / "manifest.json").unlink()
+    run.build(DATA, saying("1"))
+    assert run.manifest("data")["content"] == before
+    assert run.state(TRAIN) == "done"
+
+
+def test_a_reader_without_its_source_is_stale_and_says_which_stage_is_missing(run: Run) -> None:
+    with pytest.raises(RunError, match="stage 'data' is not there"):
+        run.build(TRAIN, never)
+
+
+def test_a_nested_stage_has_its_own_folder(run: Run) -> None:
+    run.build(DATA, saying("1"))
+    assert run.build(NESTED, saying("base"))
+    assert run.state(NESTED) == "done"
+    assert out(run, NESTED) == "base"
+
+
+def test_a_killed_stage_leaves_nothing_finished_and_goes_on_from_what_it_had(run: Run) -> None:
+    def killed(folder: Path) -> None:
+        (folder / "checkpoint").write_text("step 10", encoding="utf-8")
+        raise Killed
+
+    with pytest.raises(Killed):
+        run.build(DATA, killed)
+    assert run.state(DATA) == "missing"
+    found: list[str] = []
+    run.build(DATA, lambda folder: found.append((folder / "checkpoint").read_text(encoding="utf-8")))
+    assert found == ["step 10"]
+
+
+def test_a_killed_stage_begins_anew_when_its_inputs_have_changed(run: Run) -> None:
+    def killed(folder: Path) -> None:
+        (folder / "checkpoint").write_text("step 10", encoding="utf-8")
+        raise Killed
+
+    with pytest.raises(Killed):
+        run.build(DATA, killed)
+    found: list[list[str]] = []
+    changed(run, seed=7).build(DATA, lambda folder: found.append([file.name for file in folder.iterdir()]))
+    assert found == [["key"]]
+
+
+def kill_at(nth: int, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The nth call of a method of Path does not happen, and nothing after it."""
+    real = getattr(Path, name)
+    calls = iter(range(1, 1000))
+
+    def method(self: Path, *args: object, **named: object) -> object:
+        if next(calls) == nth:
+            raise Killed
+        return real(self, *args, **named)
+
+    monkeypatch.setattr(Path, name, method)
+
+
+@pytest.mark.parametrize(("name", "nth"), [("rename", 1), ("rename", 2), ("unlink", 1)])
+def test_a_kill_between_sealing_and_renaming_costs_no_work(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, nth: int
+) -> None:
+    run.build(DATA, saying("old"))
+    other = changed(run, seed=7)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(nth, patch, name)
+        other.build(DATA, saying("new"))
+    assert other.state(DATA) in ("stale", "missing")
+    assert other.build(DATA, never)
+    assert out(other, DATA) == "new"
+    assert other.state(DATA) == "done"
+    assert [path.name for path in run.path.iterdir()] == ["data"]
+
+
+def test_a_killed_rebuild_leaves_the_old_stage_whole(run: Run) -> None:
+    run.build(DATA, saying("old"))
+
+    def killed(folder: Path) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        changed(run, seed=7).build(DATA, killed)
+    assert out(run, DATA) == "old"
+    assert run.state(DATA) == "done"
+
+
+def test_the_lock_writes_the_recipe_that_opens_the_run_again(run: Run) -> None:
+    with run.lock():
+        pass
+    assert Run.open(run.path).recipe == run.recipe
+
+
+def test_a_second_user_of_a_run_is_told_to_wait(run: Run) -> None:
+    with (
+        run.lock(),
+        pytest.raises(RunError, match="another process is at work on this run"),
+        Run(run.path, Recipe(name="other")).lock(),
+    ):
+        pass
+    assert Run.open(run.path).recipe.name == "a"
+
+
+def test_the_lock_ends_with_its_process(run: Run) -> None:
+    code = (
+        "import os, pathlib, sys\n"
+        "from bedside.recipe import Recipe\n"
+        "from bedside.runs import Run\n"
+        "context = Run(pathlib.Path(sys.argv[1]), Recipe(name='a')).lock()\n"
+        "context.__enter__()\n"
+        "os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(run.path)], check=False).returncode == 9
+    with run.lock():
+        pass
+
+
+def test_a_lock_is_free_again_after_a_failure(run: Run) -> None:
+    with pytest.raises(Killed), run.lock():
+        raise Killed
+    with run.lock():
+        pass
+
+
+def test_a_file_in_the_place_of_the_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("x", encoding="utf-8")
+    for path in (tmp_path / "runs", tmp_path / "runs" / "a"):
+        with (
+            pytest.raises(RunError, match="a file stands where the run's folder should be"),
+            Run(path, Recipe(name="a")).lock(),
+        ):
+            pass
+
+
+def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run here"):
+        Run.open(tmp_path / "none")
+    (tmp_path / "recipe.toml").write_text("name = 3", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"recipe\.toml: name = '3'"):
+        Run.open(tmp_path)
+
+
+def test_the_source_digest_covers_packages_modules_and_their_data() -> None:
+    assert runs.source_digest(("data",)) != runs.source_digest(("text",))
+    assert runs.source_digest(("recipe", "text")) == runs.source_digest(("text", "recipe"))
+    assert runs.source_digest(()) == runs.source_digest(())
+
+
+def test_a_manifest_is_plain_json(run: Run) -> None:
+    run.build(DATA, saying("1"))
+    text = (run.folder("data") / runs.MANIFEST).read_text(encoding="utf-8")
+    assert set(json.loads(text)) == {"stage", "key", "content", "created", "seconds", "files"}

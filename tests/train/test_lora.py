@@ -1,0 +1,44 @@
+"""What is trained."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bedside.errors import ModelError
+from bedside.recipe import TrainSection
+from bedside.runtime.device import Device
+from bedside.runtime.hf import load_model
+from bedside.train import lora
+
+CPU = Device("cpu", torch.float32, "test")
+
+
+def test_parameters_are_rank_times_in_plus_out_of_each_target(tiny_llama: Path):
+    model = lora.attach(load_model(tiny_llama, CPU), TrainSection(rank=4, targets=("q_proj", "v_proj")), 1)
+    trainable, total = lora.count(model)
+    assert trainable == 2 * 4 * ((64 + 64) + (64 + 32))  # 2 layers; hidden 64; two key heads of 16
+    assert total == trainable + load_model(tiny_llama, CPU).num_parameters()
+
+
+def test_the_update_starts_at_zero_and_in_fp32(tiny_llama: Path):
+    base = load_model(tiny_llama, Device("cpu", torch.bfloat16, "test"))
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        before = base(input_ids=ids).logits
+        model = lora.attach(base, TrainSection(rank=4), 1).eval()
+        assert torch.equal(model(input_ids=ids).logits, before)
+    assert {p.dtype for _, p in lora.trainable(model)} == {torch.float32}
+
+
+def test_a_target_that_the_model_lacks_is_named_with_those_it_has(tiny_llama: Path):
+    with pytest.raises(ModelError, match=r"no layer 'query_key_value'; linear layers: down_proj, .*v_proj"):
+        lora.attach(load_model(tiny_llama, CPU), TrainSection(targets=("query_key_value",)), 1)
+
+
+def test_the_seed_alone_decides_the_start(tiny_llama: Path):
+    def first(seed: int) -> torch.Tensor:
+        return lora.trainable(lora.attach(load_model(tiny_llama, CPU), TrainSection(rank=4), seed))[0][1]
+
+    assert torch.equal(first(1), first(1))
+    assert not torch.equal(first(1), first(2))
