@@ -44,10 +44,10 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
         ("[train]\nrnk = 8", "unknown key 'train.rnk'; did you mean 'rank'?"),
         ("[trian]\nrank = 8", "unknown key 'trian'; did you mean 'train'?"),
         ("[prompt]\nzzz = 1", "unknown key 'prompt.zzz'; known here: style, system, reasoning"),
-        ("[train]\nrank = 0", "train.rank = '0': input should be greater than or equal to 1"),
+        ("[train]\nrank = 0", "train.rank = 0: input should be greater than or equal to 1"),
         ('[train]\nschedule = "step"', "train.schedule = 'step': input should be 'linear', 'cosine' or 'constant'"),
-        ("[train]\nlr = nan", "train.lr = 'nan'"),
-        ("[train]\nlr = inf", "train.lr = 'inf'"),
+        ("[train]\nlr = nan", "train.lr = nan"),
+        ("[train]\nlr = inf", "train.lr = inf"),
         ('[train]\nlr = "fast"', "train.lr = 'fast': input should be a valid number"),
         ("[data]\nsplit = [0.5, 0.1, 0.1]", "data.split: the shares sum to 0.7, want 1"),
         ("[data]\nsplit = [0.0, 0.5, 0.5]", "data.split: the share of train is 0"),
@@ -57,7 +57,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
         ("[export]\nquantise = []", "export.quantise: no quantisation"),
         ('[evaluate]\ntasks = ["decision"]\n[data]\nsource = "flashcards"', "'decision' needs yes/no/maybe labels"),
         ("[train]\nrank = 0\nlr = 0", "(and 1 more)"),
-        ("train = 5", "train = '5'"),
+        ("train = 5", "train = 5"),
     ],
 )
 def test_a_wrong_setting_is_told_in_one_line_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:

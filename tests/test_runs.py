@@ -160,9 +160,10 @@ def test_a_kill_between_sealing_and_renaming_costs_no_work(
 ) -> None:
     run.build(DATA, saying("old"))
     other = changed(run, seed=7)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         kill_at(nth, patch, name)
-        other.build(DATA, saying("new"))
+        with pytest.raises(Killed):
+            other.build(DATA, saying("new"))
     assert other.state(DATA) in ("stale", "missing")
     assert other.build(DATA, never)
     assert out(other, DATA) == "new"
@@ -233,7 +234,7 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run here"):
         Run.open(tmp_path / "none")
     (tmp_path / "recipe.toml").write_text("name = 3", encoding="utf-8")
-    with pytest.raises(RecipeError, match=r"recipe\.toml: name = '3'"):
+    with pytest.raises(RecipeError, match=r"recipe\.toml: name = 3"):
         Run.open(tmp_path)
 
 

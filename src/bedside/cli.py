@@ -72,7 +72,7 @@ def demo(runs: RunsOption = RUNS, json_: JsonOption = False) -> None:
     """Run everything on the embedded model and starter set, then ask the exported file one held-out question."""
     from bedside.verbs import demo as verb
 
-    _print(verb.demo(runs), verb.say, json_)
+    _print(verb.demo(runs), verb.in_words, json_)
 
 
 @app.command(name="run")
@@ -86,7 +86,7 @@ def run_(
     """Run all stages of a recipe; what is done and unchanged is not run again."""
     from bedside.verbs import run as verb
 
-    _print(verb.run(recipe, overrides or [], until, runs), verb.say, json_)
+    _print(verb.run(recipe, overrides or [], until, runs), verb.in_words, json_)
 
 
 @app.command()
@@ -139,7 +139,7 @@ def compare(
     """Compare base and tuned item by item, with intervals and a verdict."""
     from bedside.verbs import compare as verb
 
-    _print(verb.compare(first, second, runs), verb.say, json_)
+    _print(verb.compare(first, second, runs), verb.in_words, json_)
 
 
 @app.command()
@@ -178,7 +178,7 @@ def runs_(runs: RunsOption = RUNS, json_: JsonOption = False) -> None:
     """List the runs and the state of their stages."""
     from bedside.verbs import runs as verb
 
-    _print(verb.result(runs), verb.say, json_)
+    _print(verb.result(runs), verb.in_words, json_)
 
 
 @app.command()
@@ -187,7 +187,7 @@ def doctor(json_: JsonOption = False) -> None:
     from bedside.verbs import doctor as verb
 
     result = verb.result()
-    _print(result, verb.say, json_)
+    _print(result, verb.in_words, json_)
     if not result["ok"]:
         raise typer.Exit(1)
 
@@ -213,7 +213,7 @@ def _stage(name: str, verb: Any, recipe: str, overrides: list[str] | None, runs:
 
     run = prepare_run(recipe, overrides or [], runs)
     run_until(run, name)
-    _print(verb.result(run), verb.say, json_)
+    _print(verb.result(run), verb.in_words, json_)
 
 
 def _print(result: dict[str, Any], in_words: Any, json_: bool) -> None:

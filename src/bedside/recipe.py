@@ -308,7 +308,7 @@ def _explain(detail: ErrorDetails) -> str:
             message = detail["msg"].removeprefix("Value error, ")
             return f"{key}: {message}" if key else message
     message = detail["msg"][0].lower() + detail["msg"][1:]
-    return f"{key} = {str(detail['input'])[:60]!r}: {message}"
+    return f"{key} = {repr(detail['input'])[:60]}: {message}"
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:

@@ -130,7 +130,7 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON shape of `bedside ask --json`."""
-        return {name: value for name, value in pairs(self)}
+        return dict(pairs(self))
 
 
 def pairs(record: Any) -> Iterator[tuple[str, Any]]:

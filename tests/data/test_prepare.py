@@ -36,11 +36,11 @@ def test_every_row_that_was_read_is_kept_or_dropped_with_a_reason(
     examples: list[Example], limit: int | None, seed: int
 ) -> None:
     section = DataSection(split=(1, 0, 0), limit=limit)
-    try:
-        prepared = prepare.prepare(examples, section, seed)
-    except DataError as error:
-        assert "no usable row" in str(error)
+    if not any(example.question.strip() and example.answer.strip() for example in examples):
+        with pytest.raises(DataError, match="no usable row"):
+            prepare.prepare(examples, section, seed)
         return
+    prepared = prepare.prepare(examples, section, seed)
     kept = [example for split in prepared.splits.values() for example in split]
     dropped = [example for example, _ in prepared.dropped]
     assert sorted(e.id for e in kept + dropped) == sorted(e.id for e in examples)

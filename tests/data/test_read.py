@@ -173,7 +173,6 @@ def test_a_hub_data_set_without_network_fails_in_one_line_that_says_what_to_do()
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.slow
 def test_an_unreachable_hub_is_given_up_at_once() -> None:
     code = (
         "from bedside.data.read import read_path\n"

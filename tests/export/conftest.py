@@ -1,5 +1,6 @@
 """Tiny models in all the shapes that an export meets."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,10 @@ def sentencepiece_tokenizer() -> Any:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     bpe.train_from_iterator(text, trainers.BpeTrainer(vocab_size=120, show_progress=False))
-    learnt = __import__("json").loads(bpe.to_str())["model"]
+    learnt = json.loads(bpe.to_str())["model"]
     specials = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
     vocabulary = {token: i for i, token in enumerate([*specials, *learnt["vocab"]])}
-    tokenizer = LlamaTokenizer(vocab=vocabulary, merges=[tuple(pair) for pair in learnt["merges"]])
+    merges = [tuple(pair) for pair in learnt["merges"]]
+    tokenizer = LlamaTokenizer(vocab=vocabulary, merges=merges, add_bos_token=True)
     tokenizer.chat_template = ZEPHYR
     return tokenizer

@@ -55,3 +55,11 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes | None) 
         file.write_bytes(content)
     with pytest.raises(ModelError, match=r"a\.safetensors"):
         Tensors([file])
+
+
+def test_a_file_that_was_cut_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    save_file({"layer": torch.zeros(64)}, file)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="ends too early"):
+        Tensors([file])

@@ -2,7 +2,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -47,11 +47,11 @@ def direct(backend: hf.HfBackend, prompt: str, continuation: str) -> tuple[float
 def greedy(backend: hf.HfBackend, messages: list[Message], tokens: int) -> list[int]:
     """Greedy decoding by its definition."""
     ids = hf.encode(backend.tokenizer, backend.prompt_text(messages))
-    start = len(ids)
-    while len(ids) < start + tokens and ids[-1:] != [backend.tokenizer.eos_token_id] or len(ids) == start:
+    new: list[int] = []
+    while len(new) < tokens and new[-1:] != [backend.tokenizer.eos_token_id]:
         with torch.inference_mode():
-            ids.append(int(backend.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
-    return ids[start:]
+            new.append(int(backend.model(torch.tensor([ids + new]), use_cache=False).logits[0, -1].argmax()))
+    return new
 
 
 def test_likelihoods_are_those_of_a_direct_forward_pass(backend: hf.HfBackend) -> None:
@@ -167,6 +167,13 @@ def test_an_adapter_changes_what_is_said(backend: hf.HfBackend, tiny_llama: Path
     assert tuned.likelihoods(PROMPT, [" B"])[0].logprob != pytest.approx(
         backend.likelihoods(PROMPT, [" B"])[0].logprob, abs=1e-2
     )
+
+
+@pytest.mark.parametrize("quantise", ["none", "nf4"])
+def test_a_model_loads_whole_in_either_form(tiny_llama: Path, quantise: Literal["none", "nf4"]) -> None:
+    model = hf.load_model(tiny_llama, FP32, quantise)
+    with torch.inference_mode():
+        assert model(torch.tensor([[1, 2, 3]])).logits.isfinite().all()
 
 
 @pytest.mark.parametrize("text", ["", "Which", " drug?", "é😀", "120", "\n\n  x"])

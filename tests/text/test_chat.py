@@ -1,7 +1,6 @@
 import re
 
 import pytest
-from conftest import CHATML
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,8 @@ from bedside.recipe import PromptSection
 from bedside.records import Example, Message
 from bedside.text import chat, prompts, think
 from bedside.text.chat import Renderer
+
+from ..conftest import CHATML, tiny_tokenizer
 
 EOS = "<|im_end|>"
 ROW = Example("1", "What raises the JVP?", "Right heart failure.", reasoning="The vein drains into the right atrium.")
@@ -111,25 +112,31 @@ def test_a_model_without_template_cannot_use_its_own() -> None:
 @pytest.mark.parametrize(
     "template",
     [
-        "{{ ''.__class__ }}",
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ messages.append({'role': 'user', 'content': 'x'}) }}",
-        "{{ raise_exception.__globals__ }}",
         "{{ strftime_now.__globals__['json'] }}",
-        "{{ '{0.__class__}'.format(messages) }}",
-        "{{ ''['__class__'] }}",
-        "{{ '' | attr('__class__') }}",
         "{{ messages.__init__.__globals__ }}",
+        "{{ raise_exception.__globals__.os.system('true') }}",
+        "{% for name in ''.__class__.__mro__ %}{{ name.x.y }}{% endfor %}",
     ],
 )
 def test_a_template_cannot_leave_its_sandbox(template: str) -> None:
-    try:
-        text = Renderer(template, "", EOS).render([Message("user", "hi")], generation=True)
-    except ModelError as error:
-        assert "unsafe" in str(error) or "undefined" in str(error)
-    else:
-        assert "class" not in text
-        assert "module" not in text
+    with pytest.raises(ModelError, match=r"unsafe|undefined"):
+        Renderer(template, "", EOS).render([Message("user", "hi")], generation=True)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__ }}",
+        "{{ ''['__class__'] }}",
+        "{{ '' | attr('__class__') }}",
+        "{{ '{0.__class__}'.format(messages) }}",
+        "{{ raise_exception.__globals__ }}",
+    ],
+)
+def test_what_lies_outside_the_sandbox_prints_as_nothing(template: str) -> None:
+    assert Renderer(template, "", EOS).render([Message("user", "hi")], generation=True) == ""
 
 
 @pytest.mark.parametrize(
@@ -145,8 +152,6 @@ def test_a_template_cannot_leave_its_sandbox(template: str) -> None:
     ],
 )
 def test_templates_render_as_transformers_renders_them(template: str, text: str) -> None:
-    from conftest import tiny_tokenizer
-
     messages = [Message("user", "one"), Message("assistant", "two")]
     assert Renderer(template, "", EOS).render(messages, generation=False) == text
     plain = [{"role": message.role, "content": message.content} for message in messages]

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def in_pieces(pieces: list[str], opened: bool) -> tuple[str, str]:
 @given(text=TAGGED, cuts=st.lists(st.integers(0, 40), max_size=8), opened=st.booleans())
 def test_any_text_cut_into_any_pieces_splits_as_the_whole_does(text: str, cuts: list[int], opened: bool) -> None:
     borders = [0, *sorted(cuts), len(text)]
-    pieces = [text[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    pieces = [text[start:end] for start, end in pairwise(borders)]
     assert in_pieces(pieces, opened) == think.split(text, opened)
     assert in_pieces(list(text), opened) == think.split(text, opened)
 

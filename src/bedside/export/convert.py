@@ -20,13 +20,13 @@ from transformers import PreTrainedTokenizerBase
 
 from bedside.errors import ModelError
 from bedside.export import architecture, vocabulary
-from bedside.export.merge import PROMPT_FILE
 from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
 from bedside.export.tensors import Tensors
 from bedside.files import disk_errors, read_json
 from bedside.models.gguf import PROMPT_KEY
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message
+from bedside.runtime.choose import PROMPT_FILE
 from bedside.runtime.hf import adds_bos, load_tokenizer, renderer_of
 
 

@@ -13,9 +13,9 @@ from bedside.export.adapter import Update, updates
 from bedside.export.tensors import INDEX, Tensors, require_finite, to_bytes
 from bedside.files import disk_errors, write_json
 from bedside.recipe import PromptSection
+from bedside.runtime.choose import PROMPT_FILE
 from bedside.runtime.hf import load_tokenizer
 
-PROMPT_FILE = "bedside.json"
 COPIED = (INDEX, "config.json", "generation_config.json")
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bedside.errors import UsageError
 from bedside.export.probe import Probe
+from bedside.export.tensors import Tensors
 from bedside.recipe import PromptSection
 from bedside.runtime.device import Precision, choose
 from bedside.runtime.hf import encode, load_model, load_tokenizer, renderer_of
@@ -70,16 +71,21 @@ class Seen:
 def check(merged: Path, gguf: Path, section: PromptSection, questions: Sequence[str], max_tokens: int = 64) -> Parity:
     """Compares both on each question. Raises UsageError if there is none.
 
-    An unquantised file must continue with the very tokens of the merged model, which is therefore computed in fp32.
-    A quantised file may not: there, equal prompt tokens suffice for `ok`, and the rest is a measurement.
+    A file that stores every weight exactly must continue with the very tokens of the merged model, which is then
+    computed in fp32. Any other file need not: there, equal prompt tokens suffice for `ok`, and the rest is measured.
     """
     if not questions:
         raise UsageError("parity: no question to compare on; give at least one")
     with closing(LlamaCpp(gguf, CONTEXT)) as served, closing(Probe(gguf, CONTEXT)) as probe:
-        quantised = probe.quantised
-        trained = _Merged(merged, section, "auto" if quantised else "fp32")
+        exact = probe.stored_as == "F32" or {probe.stored_as} == _types(merged)
+        trained = _Merged(merged, section, "fp32" if exact else "auto")
         seen = [_see(question, trained, served, probe, max_tokens) for question in questions]
-    return _summary(seen, quantised)
+    return _summary(seen, exact)
+
+
+def _types(folder: Path) -> set[str]:
+    """The types in which a folder stores its matrices; vectors are F32 in every GGUF file."""
+    return {entry.dtype for entry in Tensors.of_model(folder).entries.values() if len(entry.shape) > 1}
 
 
 class _Merged:
@@ -123,15 +129,23 @@ def _see(question: str, trained: _Merged, served: LlamaCpp, probe: Probe, max_to
         theirs = probe.next_logprobs([*prompt, *greedy[:position]], min(TOP, len(merged_V)))
         divergences.append(divergence(merged_V, theirs))
         same_top.append(max(theirs, key=theirs.__getitem__) == int(merged_V.argmax()))
+    spoken = served.generate_ids(prompt, max_tokens)
     return Seen(
         question=question,
         merged_prompt=prompt,
         gguf_prompt=probe.tokens(served.prompt_text(conversation(question, served.prompt))),
-        merged_greedy=greedy,
-        gguf_greedy=served.generate_ids(prompt, max_tokens),
+        merged_greedy=_until_end(greedy, spoken, trained.tokenizer.all_special_ids),
+        gguf_greedy=spoken,
         divergences=divergences,
         same_top=same_top,
     )
+
+
+def _until_end(ours: list[int], theirs: list[int], special: Sequence[int]) -> list[int]:
+    """Our tokens up to where llama.cpp ended: it stops at any end token of the vocabulary, not only at the model's."""
+    end = len(theirs)
+    ended = theirs == ours[:end] and end < len(ours) and ours[end] in special
+    return ours[:end] if ended else ours
 
 
 def divergence(merged_V: NDArray[np.float64], theirs: dict[int, float]) -> float:
@@ -143,11 +157,11 @@ def divergence(merged_V: NDArray[np.float64], theirs: dict[int, float]) -> float
     return max(0.0, float((p * (log_p - log_q)).sum() + rest_p * np.log(rest_p / rest_q)))
 
 
-def _summary(seen: Sequence[Seen], quantised: bool) -> Parity:
+def _summary(seen: Sequence[Seen], exact: bool) -> Parity:
     tokens_equal = all(one.merged_prompt == one.gguf_prompt for one in seen)
     greedy_equal = all(one.merged_greedy == one.gguf_greedy for one in seen)
     return Parity(
-        ok=tokens_equal and (greedy_equal or quantised),
+        ok=tokens_equal and (greedy_equal or not exact),
         tokens_equal=tokens_equal,
         greedy_equal=greedy_equal,
         kl_mean=float(np.mean([value for one in seen for value in one.divergences])),

@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from bedside.errors import MissingExtra, ModelError
 
-UNQUANTISED = ("all F32", "F16", "BF16")
+BIAS = 1e6
 
 
 class Probe:
@@ -36,11 +36,13 @@ class Probe:
             self._server = xllamacpp.Server(parameters)
         except RuntimeError as error:
             raise ModelError(f"{path}: llama.cpp cannot load it") from error
+        self._whole = self.tokens("x")[-1]
 
     @property
-    def quantised(self) -> bool:
-        """Whether most weights are stored in fewer than 16 bits, as llama.cpp reads the file's type."""
-        return self._ask("/v1/models")["data"][0]["meta"]["ftype"] not in UNQUANTISED
+    def stored_as(self) -> str:
+        """The type of most weights in llama.cpp's words: "F32", "BF16", "Q4_K - Medium", …."""
+        told = self._ask("/v1/models")["data"][0]["meta"]["ftype"]
+        return str(told).removeprefix("all ")
 
     def tokens(self, text: str) -> list[int]:
         """The token ids that llama.cpp makes of a prompt, the begin token included where it adds one."""
@@ -49,8 +51,10 @@ class Probe:
 
     def next_logprobs(self, ids: Sequence[int], top: int) -> dict[int, float]:
         """Log-probabilities of the `top` likeliest tokens after `ids`, by token id."""
-        request = {"prompt": list(ids), "max_tokens": 1, "temperature": 0, "n_probs": top}
-        reply = self._server.handle_completions(request)
+        # llama.cpp tells no probabilities beside a token that ends in the middle of a character, so it is made to
+        # choose a whole one. What it tells are the probabilities before that bias.
+        request = {"prompt": list(ids), "max_tokens": 1, "n_probs": top, "logit_bias": [[self._whole, BIAS]]}
+        reply = self._server.handle_completions({**request, "temperature": 0})
         if "error" in reply:
             raise ModelError(f"llama.cpp: {reply['error'].get('message', reply['error'])}")
         likeliest = reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]

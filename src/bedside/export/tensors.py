@@ -77,14 +77,18 @@ def to_bytes(values: NDArray[np.float32], dtype: str) -> bytes:
 
 def _entries(file: Path) -> dict[str, Entry]:
     try:
+        size = file.stat().st_size
         with file.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
-            header = json.loads(handle.read(length))
+            header = json.loads(handle.read(min(length, size)))
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ModelError(f"{file}: not a safetensors file") from error
-    return {name: _entry(file, 8 + length, fields) for name, fields in header.items() if name != "__metadata__"}
+    entries = {name: _entry(file, 8 + length, fields) for name, fields in header.items() if name != "__metadata__"}
+    if any(entry.start + entry.size > size for entry in entries.values()):
+        raise ModelError(f"{file}: ends too early; it was not copied or downloaded whole")
+    return entries
 
 
 def _entry(file: Path, data_start: int, fields: dict[str, Any]) -> Entry:

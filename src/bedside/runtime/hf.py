@@ -36,6 +36,19 @@ from bedside.text.chat import Renderer, template_for
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 BATCH = 16
+ENDS = {
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<EOT>",
+    "</s>",
+    "<｜end▁of▁sentence｜>",
+}
+"""Special tokens that llama.cpp ends at whatever the file's end token is (`llama-vocab.cpp`, end-of-generation list)."""
 
 
 def load_tokenizer(folder: Path, section: PromptSection) -> PreTrainedTokenizerBase:
@@ -63,6 +76,13 @@ def renderer_of(tokenizer: PreTrainedTokenizerBase) -> Renderer:
     return Renderer(str(tokenizer.chat_template), str(tokenizer.bos_token or ""), str(tokenizer.eos_token or ""))
 
 
+def end_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids at which a generation ends: the end token first, and whatever else llama.cpp takes for an end by its text."""
+    others = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    texts = [str(tokenizer.eos_token), *sorted(set(others) & ENDS - {str(tokenizer.eos_token)})]
+    return [int(tokenizer.convert_tokens_to_ids(text)) for text in texts]
+
+
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of rendered text: the template has printed every special token already."""
     return list(tokenizer(text, add_special_tokens=False).input_ids)
@@ -83,29 +103,22 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, prompt: str, completio
 
 def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = "none") -> PreTrainedModel:
     """The causal language model of a folder; safetensors only, no remote code. Raises ModelError if it cannot load."""
-    extra: dict[str, Any] = {}
-    if quantise == "nf4":
-        extra["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=device.dtype,
-        )
     use_all_cores()
     try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-        model, found = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
-            config=config,
+            config=AutoConfig.from_pretrained(str(folder), trust_remote_code=False),
             dtype=device.dtype,
             use_safetensors=True,
             trust_remote_code=False,
             device_map={"": device.name},
+            quantization_config=_nf4(device) if quantise == "nf4" else None,
             output_loading_info=True,
-            **extra,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    model: PreTrainedModel = loaded[0]
+    found: dict[str, set[str]] = loaded[1]
     if found["missing_keys"]:  # transformers would go on with random numbers in their place
         missing = sorted(found["missing_keys"])
         raise ModelError(f"{folder}: cannot be loaded (its weights lack {len(missing)} tensors, such as {missing[0]})")
@@ -113,6 +126,15 @@ def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = 
         eos_token_id=model.generation_config.eos_token_id, pad_token_id=model.config.pad_token_id
     )
     return model
+
+
+def _nf4(device: Device) -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=device.dtype,
+    )
 
 
 def load_backend(
@@ -150,6 +172,7 @@ class HfBackend:
         self.renderer = renderer_of(tokenizer)
         self.prompt = prompt
         self.name = name
+        self.ends = end_ids(tokenizer)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """See `Scorer`."""
@@ -247,7 +270,7 @@ class HfBackend:
     ) -> list[list[int]]:
         """New token ids of each row, the end token included where it was reached."""
         longest = max(map(len, ids))
-        pad, eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        pad = self.tokenizer.pad_token_id
         sampling: dict[str, Any] = {"do_sample": False}
         if options.temperature > 0:
             sampling = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p}
@@ -256,17 +279,21 @@ class HfBackend:
             input_ids=self._tensor([[pad] * (longest - len(row)) + list(row) for row in ids]),
             attention_mask=self._tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids]),
             max_new_tokens=options.max_tokens,
-            eos_token_id=eos,
+            eos_token_id=self.ends,
             pad_token_id=pad,
             streamer=streamer,
             stopping_criteria=StoppingCriteriaList([_Stopped(stop)] if stop else []),
             **sampling,
         )
         rows = [row[longest:].tolist() for row in out]
-        return [row[: row.index(eos) + 1] if eos in row else row for row in rows]
+        return [self._until_end(row) for row in rows]
+
+    def _until_end(self, row: list[int]) -> list[int]:
+        """Up to and including the first end; what follows is padding."""
+        return next((row[: i + 1] for i, token in enumerate(row) if token in self.ends), row)
 
     def _finished(self, prompt: str, prompt_tokens: int, new: Sequence[int]) -> Generation:
-        ended = bool(new) and new[-1] == self.tokenizer.eos_token_id
+        ended = bool(new) and new[-1] in self.ends
         text = str(self.tokenizer.decode(list(new), skip_special_tokens=True))
         reasoning, answer = think.split(text, opened=prompt.endswith(think.OPEN))
         return Generation(reasoning, answer, "stop" if ended else "length", prompt_tokens, len(new))

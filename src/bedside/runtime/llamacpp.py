@@ -60,10 +60,12 @@ class LlamaCpp:
 
     def generate_ids(self, prompt: str | Sequence[int], max_tokens: int) -> list[int]:
         """Greedy token ids after a prompt, the end token left out; for proving equality with another backend."""
-        request = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "logprobs": 1, "cache_prompt": False}
-        reply = self._server.handle_completions(request)
+        request = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "cache_prompt": False}
+        # The tokens themselves: the list of log-probabilities lacks those that end in the middle of a character.
+        reply = self._server.handle_completions({**request, "return_tokens": True, "verbose": True})
         _raise_if_refused(reply)
-        return [token["id"] for token in (reply["choices"][0]["logprobs"] or {}).get("content", [])]
+        told = reply["__verbose"]
+        return list(told["tokens"][:-1] if told["stop_type"] == "eos" else told["tokens"])
 
     def close(self) -> None:
         """Frees the model."""

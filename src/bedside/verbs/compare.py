@@ -42,7 +42,7 @@ def result(run: Run) -> dict[str, Any]:
     return dict(read_json(run.folder("comparison") / "comparison.json"))
 
 
-def say(result: dict[str, Any]) -> str:
+def in_words(result: dict[str, Any]) -> str:
     """A table with intervals, and the verdict last."""
     head = f"{'task':<10} {'n':>4} {'base':>8} {'tuned':>8} {'difference':>11}  {'95 % interval':<18}"
     head += f" {'p adj.':>7} {'detects':>8}"

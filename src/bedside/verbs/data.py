@@ -29,7 +29,7 @@ def result(run: Run) -> dict[str, Any]:
     return dict(read_json(run.folder("data") / "stats.json"))
 
 
-def say(result: dict[str, Any]) -> str:
+def in_words(result: dict[str, Any]) -> str:
     """The same for a person."""
     splits = ", ".join(f"{name} {count}" for name, count in result["splits"].items())
     dropped = ", ".join(f"{count} {reason}" for reason, count in result["dropped"].items()) or "none"

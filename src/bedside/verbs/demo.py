@@ -29,7 +29,7 @@ def demo(runs: Path) -> dict[str, Any]:
     return {**result, "question": example.question, "reference": example.answer, **last.to_json()}
 
 
-def say(result: dict[str, Any]) -> str:
+def in_words(result: dict[str, Any]) -> str:
     """Question, reasoning set apart, answer, reference, and then the table."""
     cut = "  (cut at the token limit)" if result["finish"] == "length" else ""
     reasoning = "\n".join(f"    | {line}" for line in result["reasoning"].splitlines())
@@ -41,6 +41,6 @@ def say(result: dict[str, Any]) -> str:
             f"\nAnswer:\n    {result['answer'] or '(no answer was reached)'}{cut}",
             f"\nReference:\n    {result['reference']}",
             f"\n{NOTICE}\n",
-            run_verb.say(result),
+            run_verb.in_words(result),
         ]
     )

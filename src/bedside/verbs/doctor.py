@@ -27,7 +27,7 @@ def result() -> dict[str, Any]:
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
 
-def say(result: dict[str, Any]) -> str:
+def in_words(result: dict[str, Any]) -> str:
     """One line a check, with the mending line beneath."""
     lines = []
     for check in result["checks"]:

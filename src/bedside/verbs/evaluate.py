@@ -53,7 +53,7 @@ def result(run: Run) -> dict[str, Any]:
     return {**tuned, "base": read_json(run.folder("evaluation/base") / "scores.json")}
 
 
-def say(result: dict[str, Any]) -> str:
+def in_words(result: dict[str, Any]) -> str:
     """The same for a person."""
     lines = []
     for scores in (result["base"], result):

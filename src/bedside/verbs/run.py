@@ -36,11 +36,11 @@ def run(name: str, overrides: Sequence[str], until: str, runs: Path) -> dict[str
     return result
 
 
-def say(result: dict[str, Any]) -> str:
+def in_words(result: dict[str, Any]) -> str:
     """The same for a person."""
     lines = [f"Run: {result['run']}"]
     if "comparison" in result:
-        lines += ["", compare.say(result["comparison"])]
+        lines += ["", compare.in_words(result["comparison"])]
     if "report" in result:
         lines += ["", f"Report: {result['report']}"]
     return "\n".join(lines)

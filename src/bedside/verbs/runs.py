@@ -25,7 +25,7 @@ def _one(folder: Path) -> dict[str, Any]:
     return {**entry, "created": min(made, default=None)}
 
 
-def say(result: dict[str, Any]) -> str:
+def in_words(result: dict[str, Any]) -> str:
     """One line a run."""
     if not result["runs"]:
         return "no runs yet; `bedside demo` makes one"

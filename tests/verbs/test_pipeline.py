@@ -1,0 +1,215 @@
+"""Every verb on a whole run of the tiny model: what it prints, what it reuses, what it leaves behind."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bedside import cli
+from bedside.recipe import load
+from bedside.runs import Run
+
+from .conftest import Place
+
+STAGES = ["data", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "merged", "export", "report"]
+
+
+def runs(place: Place) -> list[str]:
+    return ["--runs", str(place.runs)]
+
+
+def test_a_second_run_makes_nothing(done: Place, json_of):
+    result = json_of(*done.command("run"))
+    assert result["made"] == []
+    assert Path(result["report"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("verb", "keys"),
+    [
+        ("data", {"read", "kept", "dropped", "splits"}),
+        (
+            "train",
+            {"adapter", "steps", "first_loss", "final_loss", "tokens_per_s", "peak_memory_gib", "trainable_parameters"},
+        ),
+        ("evaluate", {"model", "tasks"}),
+        ("export", {"files", "parity"}),
+    ],
+)
+def test_each_stage_prints_the_keys_that_others_build_on(done: Place, json_of, verb: str, keys: set[str]):
+    assert keys <= json_of(*done.command(verb)).keys()
+
+
+def test_evaluate_tells_n_interval_and_what_could_not_be_read(done: Place, json_of):
+    tasks = json_of(*done.command("evaluate"))["tasks"]
+    assert [task["task"] for task in tasks] == ["likelihood", "rouge", "decision"]
+    for task in tasks:
+        assert {"n", "metric", "value", "ci", "unparsed", "baseline", "seconds"} <= task.keys()
+        assert task["ci"][0] <= task["value"] <= task["ci"][1]
+
+
+def test_compare_gives_a_verdict_and_pairs_by_item(done: Place, json_of):
+    result = json_of("compare", "tiny", *runs(done))
+    assert result["verdict"] in ("better", "worse", "no difference shown", "underpowered")
+    wanted = {"task", "n", "base", "tuned", "difference", "ci", "p", "p_adjusted", "detectable"}
+    for task in result["tasks"]:
+        assert wanted <= task.keys()
+        assert task["difference"] == pytest.approx(task["tuned"] - task["base"])
+
+
+def test_a_run_against_itself_shows_no_difference_at_all(done: Place, json_of):
+    result = json_of("compare", "tiny", "tiny", *runs(done))
+    assert {task["difference"] for task in result["tasks"]} == {0.0}
+    assert result["verdict"] in ("no difference shown", "underpowered")
+
+
+def test_the_exported_file_says_what_was_trained(done: Place, json_of):
+    result = json_of(*done.command("export"))
+    assert result["parity"]["ok"]
+    assert result["parity"]["tokens_equal"]
+    assert result["parity_unquantised"]["greedy_equal"]
+    assert [Path(file["path"]).stat().st_size for file in result["files"]] == [f["bytes"] for f in result["files"]]
+
+
+def test_export_leaves_the_file_a_modelfile_a_card_and_nothing_else(done: Place):
+    names = sorted(path.name for path in (done.runs / "tiny" / "export").iterdir())
+    assert names == ["Modelfile", "README.md", "export.json", "manifest.json", "tiny-q8_0.gguf"]
+
+
+def test_ask_puts_the_answer_on_stdout_and_the_rest_on_stderr(done: Place, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["ask", "tiny", "Which drug is number 3?", "--max-tokens", "12", *runs(done)]) == 0
+    printed = capsys.readouterr()
+    assert "not a medical device" in printed.err
+    assert "not a medical device" not in printed.out
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny/export/tiny-q8_0.gguf", "tiny/merged"])
+def test_ask_takes_a_run_a_gguf_file_and_a_model_folder(done: Place, json_of, model: str):
+    path = model if model == "tiny" else str(done.runs / model)
+    result = json_of("ask", path, "Which drug is number 3?", "--max-tokens", "8", *runs(done))
+    assert {"answer", "reasoning", "sections", "citations", "emergency", "abstained", "usage", "model"} <= result.keys()
+    assert result["usage"]["completion_tokens"] <= 8
+
+
+def test_folder_and_unquantised_file_of_one_model_answer_alike(done: Place, json_of, tmp_path: Path):
+    from bedside.export.convert import write_gguf
+
+    write_gguf(done.runs / "tiny" / "merged", tmp_path / "plain.gguf", "f32", "plain")
+    answers = [
+        json_of("ask", str(path), "Which drug is number 5?", "--max-tokens", "16")
+        for path in (done.runs / "tiny" / "merged", tmp_path / "plain.gguf")
+    ]
+    assert answers[0]["answer"] == answers[1]["answer"]
+    assert answers[0]["usage"] == answers[1]["usage"]
+
+
+def test_runs_lists_every_stage_as_done(done: Place, json_of):
+    entry = json_of("runs", *runs(done))["runs"][0]
+    assert entry["name"] == "tiny"
+    assert entry["stages"] == dict.fromkeys(STAGES, "done")
+    assert entry["created"] is not None
+
+
+def test_runs_without_any_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["runs", "--runs", str(tmp_path)]) == 0
+    assert "bedside demo" in capsys.readouterr().out
+
+
+def test_a_changed_setting_makes_only_what_depends_on_it(done: Place, tmp_path: Path, json_of):
+    shutil.copytree(done.runs, tmp_path / "runs")
+    made = json_of("run", str(done.recipe), "train.lr=1e-3", "--runs", str(tmp_path / "runs"))["made"]
+    assert made == ["adapter", "evaluation/tuned", "comparison", "merged", "export", "report"]
+
+
+def test_a_changed_row_makes_everything_again(done: Place, tmp_path: Path, json_of):
+    shutil.copytree(done.runs, tmp_path / "runs")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text((done.folder / "rows.jsonl").read_text().replace("aspirin", "ibuprofen"))
+    command = ["run", str(done.recipe), f"data.path={rows}", "--until", "train", "--runs", str(tmp_path / "runs")]
+    assert json_of(*command)["made"] == ["data", "adapter"]
+    entry = json_of("runs", "--runs", str(tmp_path / "runs"))["runs"][0]
+    assert entry["stages"]["evaluation/base"] == "stale"
+
+
+def test_the_run_keeps_the_whole_recipe(done: Place):
+    assert load(done.runs / "tiny" / "recipe.toml") == load(done.recipe)
+    assert "dropout = 0.0" in (done.runs / "tiny" / "recipe.toml").read_text()
+
+
+def test_the_report_is_one_page_without_outside_links(done: Place):
+    page = (done.runs / "tiny" / "report" / "report.html").read_text()
+    assert "<svg" in page
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
+
+
+KILLED = """
+import sys
+from bedside.train import loop
+real = loop.accumulate
+def slow(*args):
+    import time
+    time.sleep(0.4)
+    return real(*args)
+loop.accumulate = slow
+from bedside import cli
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def test_kill_9_in_training_then_the_same_command_ends_with_the_same_adapter(done: Place, tmp_path: Path):
+    target = ["--runs", str(tmp_path / "runs"), "--until", "train"]
+    process = subprocess.Popen([sys.executable, "-c", KILLED, "run", str(done.recipe), *target], stderr=subprocess.DEVNULL)
+    partial = tmp_path / "runs" / "tiny" / ".adapter.partial"
+    deadline = time.monotonic() + 120
+    while not list(partial.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "runs" / "tiny" / "adapter").exists()
+    assert list(partial.glob("checkpoints/step-0000002")), "it was not killed in the middle of training"
+    assert cli.run(["run", str(done.recipe), *target]) == 0
+    name = "tiny/adapter/adapter_model.safetensors"
+    assert (tmp_path / "runs" / name).read_bytes() == (done.runs / name).read_bytes()
+    assert not partial.exists()
+
+
+def test_another_process_on_the_same_run_is_told_in_one_line(done: Place, capsys: pytest.CaptureFixture[str]):
+    with Run.open(done.runs / "tiny").lock():
+        assert cli.run(done.command("run")) == 2
+    assert "another process is at work on this run" in capsys.readouterr().err
+
+
+def test_interrupting_says_how_to_go_on(done: Place, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]):
+    from bedside.train import loop
+
+    def interrupt(*args: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "accumulate", interrupt)
+    assert cli.run(["train", str(done.recipe), "--runs", str(tmp_path)]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_a_gguf_that_says_something_else_is_not_exported(done: Place, tmp_path: Path, monkeypatch, capsys):
+    from bedside.export import parity
+
+    shutil.copytree(done.runs, tmp_path / "runs")
+    real = parity.check
+
+    def differs(*args: object):
+        from dataclasses import replace
+
+        return replace(real(*args), ok=False)
+
+    monkeypatch.setattr(parity, "check", differs)
+    command = ["export", str(done.recipe), "export.quantise=['f16']", "--runs", str(tmp_path / "runs")]
+    assert cli.run(command) == 1
+    assert "nothing was exported" in capsys.readouterr().err
+    assert json.loads((tmp_path / "runs/tiny/export/export.json").read_text())["files"][0]["quantisation"] == "q8_0"
