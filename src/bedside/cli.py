@@ -36,6 +36,7 @@ ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run, a GGUF file or a model folder.", show_default=False)
 ]
 RUNS = Path("runs")
+INTERRUPTED = 130
 UsageMistake: type[Exception] = typer.BadParameter.__mro__[1]
 """click's UsageError, which newer releases of typer carry under a private name."""
 
@@ -59,11 +60,12 @@ def run(arguments: list[str]) -> int:
         say(f"bedside: {_in_one_line(error)}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        say("bedside: interrupted; the same command goes on from here")
-        return 130
+        status = INTERRUPTED
     except BrokenPipeError:  # the reader of stdout has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    if status == INTERRUPTED:  # newer releases of typer turn Ctrl-C into it by themselves
+        say("bedside: interrupted; the same command goes on from here")
     return status if isinstance(status, int) else 0
 
 

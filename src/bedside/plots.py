@@ -31,7 +31,6 @@ PAINT = {
 }
 """Colours that are drawn with → what the SVG says instead; near-blacks that no colour map yields."""
 SMOOTH_FROM = 31
-SMOOTHING = 0.2
 BAND = 0.16
 NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 FONT_FAMILY = re.compile(r"font-family: [^;\"]*;? ?")
@@ -42,8 +41,8 @@ def difference(
 ) -> str:
     """One paired difference on its own scale: interval, point, the zero line, and the band of ±`detectable`."""
     reach = 1.15 * max(abs(value), *map(abs, ci), detectable or 0.0) or 1.0
-    figure = Figure(figsize=(3.7, 1.25))
-    axes = figure.add_axes((0.04, 0.42, 0.92, 0.40))
+    figure = Figure(figsize=(3.7, 1.35))
+    axes = figure.add_axes((0.05, 0.47, 0.90, 0.37))
     if detectable:
         axes.axvspan(-detectable, detectable, color=MUTED, alpha=BAND, linewidth=0)
     axes.axvline(0, color=INK, linewidth=1)
@@ -55,17 +54,17 @@ def difference(
     _plain(axes, bottom_only=True)
     axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _signed(x)))
-    axes.set_xlabel(unit, color=MUTED, fontsize=9)
+    axes.set_xlabel(unit, color=MUTED, fontsize=9.5)
     for text, x, side in (("tuned worse", 0.0, "left"), ("tuned better", 1.0, "right")):
-        axes.text(x, 1.12, text, transform=axes.transAxes, ha=side, color=MUTED, fontsize=8.5)
+        axes.text(x, 1.12, text, transform=axes.transAxes, ha=side, color=MUTED, fontsize=9)
     return _svg(figure, name, about)
 
 
 def training(name: str, about: str, steps: Sequence[int], loss: Sequence[float], lr: Sequence[float]) -> str:
     """Loss at every logged step with the learning rate beneath; a moving average is added from 31 steps on."""
-    figure = Figure(figsize=(5.2, 3.7))
+    figure = Figure(figsize=(4.5, 3.5))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
-    figure.subplots_adjust(left=0.13, right=0.97, top=0.97, bottom=0.13, hspace=0.16)
+    figure.subplots_adjust(left=0.16, right=0.97, top=0.97, bottom=0.14, hspace=0.16)
     many = len(steps) >= SMOOTH_FROM
     upper.plot(
         steps, loss, color=MARK, marker="o", markersize=2.4 if many else 4, linestyle="none" if many else "-",
@@ -74,42 +73,47 @@ def training(name: str, about: str, steps: Sequence[int], loss: Sequence[float],
     if many:
         upper.plot(steps, smoothed(loss), color=MARK, linewidth=2)
     lower.plot(steps, lr, color=MUTED, linewidth=1.6, marker="o" if len(steps) == 1 else None, markersize=4)
-    lower.set_ylim(0, 1.15 * max(lr, default=0) or 1)
-    lower.yaxis.set_major_locator(MaxNLocator(2))
+    lower.set_ylim(0, 1.15 * max(lr) or 1)
+    lower.set_yticks(sorted({0.0, max(lr)}))
     lower.yaxis.set_major_formatter(FuncFormatter(lambda x, _: _scientific(x)))
     lower.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if len(steps) == 1:
         lower.set_xlim(steps[0] - 1, steps[0] + 1)
     for axes, label in ((upper, "loss"), (lower, "learning rate")):
         _plain(axes)
-        axes.set_ylabel(label, color=MUTED, fontsize=9)
+        axes.set_ylabel(label, color=MUTED, fontsize=9.5)
     figure.align_ylabels()
-    lower.set_xlabel("optimiser step", color=MUTED, fontsize=9)
+    lower.set_xlabel("optimiser step", color=MUTED, fontsize=9.5)
     return _svg(figure, name, about)
 
 
 def histogram(name: str, about: str, edges: Sequence[float], counts: Sequence[float], median: float) -> str:
     """Counts in given bins, the median marked with a line."""
-    figure = Figure(figsize=(3.0, 1.7))
-    axes = figure.add_axes((0.14, 0.28, 0.82, 0.66))
+    figure = Figure(figsize=(4.2, 1.75))
+    axes = figure.add_axes((0.09, 0.29, 0.88, 0.66))
     axes.bar(edges[:-1], counts, width=edges[1] - edges[0], align="edge", color=MARK, alpha=0.75, linewidth=0)
     axes.axvline(median, color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
     axes.set_xlim(edges[0], edges[-1])
     _plain(axes)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    axes.set_xlabel("words", color=MUTED, fontsize=9)
+    axes.set_xlabel("words", color=MUTED, fontsize=9.5)
     return _svg(figure, name, about)
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Exponential moving average, divided by the weights so far so that it does not start at zero."""
-    total, weight, means = 0.0, 0.0, []
-    for value in values:
-        total = (1 - SMOOTHING) * total + SMOOTHING * value
-        weight = (1 - SMOOTHING) * weight + SMOOTHING
-        means.append(total / weight)
-    return means
+    """The mean of the steps around each step, as many as `window` says; at both ends of those that are there.
+
+    Centred, since a trailing average lags behind a falling loss.
+    """
+    half = window(len(values)) // 2
+    around = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
+    return [sum(near) / len(near) for near in around]
+
+
+def window(steps: int) -> int:
+    """Steps that a smoothed point covers: about a twentieth of them, odd, and five at least."""
+    return 2 * max(2, steps // 40) + 1
 
 
 def _plain(axes: Axes, bottom_only: bool = False) -> None:
@@ -118,7 +122,7 @@ def _plain(axes: Axes, bottom_only: bool = False) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(MUTED)
-    axes.tick_params(colors=MUTED, labelcolor=INK, labelsize=9, length=3)
+    axes.tick_params(colors=MUTED, labelcolor=INK, labelsize=9.5, length=3)
     axes.tick_params(axis="y", length=0)
     axes.set_axisbelow(True)
     if not bottom_only:

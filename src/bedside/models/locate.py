@@ -31,7 +31,7 @@ class Base:
 
 
 def identify(section: ModelSection) -> str:
-    """The digest that `resolve` would give, without converting or fetching anything."""
+    """What changes when the base model does, found without converting or fetching anything."""
     if section.base == "embedded":
         return sha256(embedded_gguf())[:16]
     path = Path(section.base).expanduser()

@@ -65,7 +65,8 @@ def probability(p: float | None) -> str:
 def equation(p: float | None) -> str:
     """A p value in running text: "p = 0.012" or "p < 0.001"."""
     text = probability(p)
-    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+    sign, digits = ("<", text[1:]) if text.startswith("<") else ("=", text)
+    return f"p{SPACE}{sign}{SPACE}{digits}"
 
 
 def count(number: float | None) -> str:

@@ -40,6 +40,7 @@ def render(material: Material) -> str:
         settings=settings.lines(material.recipe, material.train),
         cut={side: _cut(material.examples, side) for side in ("base", "tuned")},
         smoothed=len(material.metrics) >= plots.SMOOTH_FROM,
+        window=plots.window(len(material.metrics)),
         recipe_toml=to_toml(parse(material.recipe, "the report's recipe")),
         parity=_parity(material.parity),
     )

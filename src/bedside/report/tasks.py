@@ -10,7 +10,7 @@ from bedside.report.material import Json, Material
 
 LABELS = {
     "choice": "Multiple choice",
-    "decision": "Yes, no or maybe",
+    "decision": "Yes/no/maybe decision",
     "likelihood": "Likelihood of the reference",
     "rouge": "Overlap with the reference",
 }
@@ -30,7 +30,10 @@ SIGNS = {"better": "▲", "worse": "▼", "no difference shown": "=", "underpowe
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """One task of the verdict's table: `compared` is its row of the comparison; scores may be missing."""
+    """One task of the verdict's table: `compared` is its row of the comparison, `word` what was found.
+
+    `counted` says whether the verdict over all rests on it, too.
+    """
 
     task: str
     label: str
@@ -40,11 +43,7 @@ class TaskRow:
     base: Json
     tuned: Json
     word: str
-
-    @property
-    def fit(self) -> bool:
-        """Whether the task measures fit to style too, so that the verdict does not count it."""
-        return self.task in TASKS and TASKS[self.task].fit  # type: ignore[index]
+    counted: bool
 
     @property
     def matters(self) -> float | None:
@@ -69,10 +68,18 @@ class TaskRow:
 
 
 def rows(material: Material) -> list[TaskRow]:
-    """One row for each compared task, in the comparison's order."""
+    """One row for each compared task, those that the verdict counts first.
+
+    A task that measures fit to style counts only where there is no other, as in `evaluate.compare`.
+    """
     base, tuned = ({score["task"]: score for score in scores} for scores in (material.base_scores, material.tuned_scores))
     scoring = material.recipe["evaluate"]["choice_scoring"]
-    return [_row(compared, base, tuned, scoring) for compared in material.comparison["tasks"]]
+    compared = material.comparison["tasks"]
+    fits = [_fit(one["task"]) for one in compared]
+    found = [
+        _row(one, base, tuned, scoring, counted=not fit or all(fits)) for one, fit in zip(compared, fits, strict=True)
+    ]
+    return sorted(found, key=lambda row: not row.counted)
 
 
 def label(task: str) -> str:
@@ -80,11 +87,15 @@ def label(task: str) -> str:
     return LABELS.get(task, task)
 
 
-def _row(compared: Json, base: dict[str, Json], tuned: dict[str, Json], scoring: str) -> TaskRow:
+def _row(compared: Json, base: dict[str, Json], tuned: dict[str, Json], scoring: str, counted: bool) -> TaskRow:
     task = compared["task"]
     about = CHOICE[scoring] if task == "choice" else ABOUT.get(task, "")
     scores = (scored.get(task, _unscored(compared, side)) for scored, side in ((base, "base"), (tuned, "tuned")))
-    return TaskRow(task, label(task), about, compared["metric"], compared, *scores, _word(compared))
+    return TaskRow(task, label(task), about, compared["metric"], compared, *scores, _word(compared), counted)
+
+
+def _fit(task: str) -> bool:
+    return task in TASKS and TASKS[task].fit  # type: ignore[index]
 
 
 def _unscored(compared: Json, side: str) -> dict[str, Any]:

@@ -15,12 +15,13 @@ FIT_IS_NOT_COUNTED = "which rises with style alone and does not count towards th
 def grounds(verdict: str, rows: Sequence[TaskRow]) -> str:
     """One sentence on what the overall verdict rests on."""
     supporting = [row for row in rows if row.word == verdict]
-    counted = [row for row in supporting if not row.fit] or supporting
+    counted = [row for row in supporting if row.counted]
     if verdict in ("better", "worse") and counted:
         return f"The tuned model scores {'; and '.join(map(_claim, counted))}."
+    none = "No task" if all(row.counted for row in rows) else "No task that the verdict counts"
     if verdict == "underpowered":
-        return "No counted task shows a difference beyond chance, and the items were too few to rule out one that matters."
-    return "No counted task shows a difference beyond chance between the tuned model and its base."
+        return f"{none} shows a difference beyond chance, and the items were too few to rule out one that matters."
+    return f"{none} shows a difference beyond chance between the tuned model and its base."
 
 
 def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
@@ -32,7 +33,7 @@ def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
             ("better", "It is better on {}."),
             ("no difference shown", "No difference was shown on {}."),
         )
-        if (others := [row for row in rows if row.word == word and (word != verdict or row.fit)])
+        if (others := [row for row in rows if row.word == word and (word != verdict or not row.counted)])
     ]
     if weak := [row for row in rows if row.word == "underpowered"]:
         said.append(f"Too few items to tell on {' and '.join(map(_weakness, weak))}.")
@@ -61,7 +62,7 @@ def _claim(row: TaskRow) -> str:
 
 
 def _named(row: TaskRow) -> str:
-    return f"{_lower(row)}, {FIT_IS_NOT_COUNTED}" if row.fit else _lower(row)
+    return f"{_lower(row)}, {FIT_IS_NOT_COUNTED}" if not row.counted else _lower(row)
 
 
 def _weakness(row: TaskRow) -> str:

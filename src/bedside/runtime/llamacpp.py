@@ -6,6 +6,7 @@ it, so it is taken off here.
 """
 
 import queue
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -119,6 +120,7 @@ def _serve(path: Path, context: int, slots: int, threads: int) -> Any:
     parameters.n_ctx = context * slots
     parameters.n_parallel = slots
     parameters.verbosity = -1
+    parameters.api_keys = [secrets.token_urlsafe()]  # llama.cpp listens on a loopback port; no other user may ask there
     if threads:
         parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     try:

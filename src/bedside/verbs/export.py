@@ -18,7 +18,7 @@ PROOFS = ("parity", "parity_unquantised")
 def merged(recipe: Recipe) -> Stage:
     """Depends on the adapter and the base's weights."""
     outside = {"base": locate.identify(recipe.model)}
-    return Stage("merged", ("model", "prompt"), ("adapter",), ("export/merge", "text"), outside)
+    return Stage("merged", ("model", "prompt"), ("adapter",), ("export/merge", "export/adapter", "export/tensors", "text", "runtime/hf"), outside)
 
 
 def exported(recipe: Recipe) -> Stage:

@@ -1,0 +1,193 @@
+"""One row of each known shape → `Example`, through a mapping of columns.
+
+Shapes: FreedomIntelligence/medical-o1-reasoning-SFT (arXiv:2412.18925), qiaojin/PubMedQA in its own file shape and in
+the hub's (arXiv:1909.06146), medalpaca's Medical Meadow flashcards (arXiv:2304.08247), MedQA-like multiple choice,
+chat `messages`, and the embedded starter set.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bedside.data.read import Row, as_list
+from bedside.errors import DataError
+from bedside.records import Example, Message
+from bedside.text import think
+from bedside.text.chat import DECISIONS, LETTERS
+
+PUBMEDQA_HUB = {
+    "id": "pubid",
+    "question": "question",
+    "context": "contexts",
+    "sections": "labels",
+    "label": "final_decision",
+    "answer": "long_answer",
+}
+
+
+class Columns:
+    """One row seen through a column mapping; a column that is lacking is named, with those that were found."""
+
+    def __init__(self, where: str, row: Row, columns: Mapping[str, str]) -> None:
+        self.where = where
+        self.row = row
+        self.columns = columns
+
+    def need(self, field: str) -> Any:
+        """The value of a field's column. Raises DataError if the row has no such column."""
+        column = self.columns.get(field, field)
+        if column not in self.row:
+            found = ", ".join(map(str, self.row)) or "none"
+            raise DataError(
+                f"{self.where}: no column '{column}' for {field}; found: {found} (map yours in data.columns)"
+            )
+        return self.row[column]
+
+    def text(self, field: str) -> str:
+        """A needed field as text, null as ""."""
+        value = self.need(field)
+        return "" if value is None else str(value)
+
+    def optional(self, field: str) -> str:
+        """A field that a row may lack."""
+        value = self.row.get(self.columns.get(field, field))
+        return "" if value is None else str(value)
+
+
+def plain(row: Columns) -> Example:
+    """A column a field: medical-o1, and a person's own columns."""
+    return Example(
+        id=row.optional("id"),
+        question=row.text("question").strip(),
+        answer=row.text("answer").strip(),
+        reasoning=row.optional("reasoning").strip(),
+        context=row.optional("context").strip(),
+        label=row.optional("label").strip().lower(),
+        subject=row.optional("subject").strip(),
+        where=row.where,
+    )
+
+
+def flashcard(row: Columns) -> Example:
+    """The instruction ("Answer this question truthfully") is the same in every row, so the input is the question."""
+    example = plain(row)
+    return example if example.question else replace(example, question=row.optional("instruction").strip())
+
+
+def pubmedqa(row: Columns) -> Example:
+    """The answer starts with the decision, so that the decision is what is learnt first; LONG_ANSWER explains it."""
+    hub = isinstance(row.row.get("context"), dict)
+    own = row.columns if not hub else {**row.columns, **PUBMEDQA_HUB}
+    row = Columns(row.where, {**row.row, **row.row["context"]} if hub else row.row, own)
+    label = row.text("label").strip().lower()
+    if label not in DECISIONS:
+        raise DataError(f"{row.where}: '{label}' is no decision; want one of {', '.join(DECISIONS)}")
+    parts, heads = as_list(row.need("context")), as_list(row.row.get(own["sections"], []))
+    if len(heads) != len(parts):
+        heads = [""] * len(parts)
+    explanation = row.text("answer").strip()
+    return Example(
+        id=row.optional("id"),
+        question=row.text("question").strip(),
+        answer=decided(label, explanation) if explanation else "",
+        context="\n".join(f"{head}: {part}" if head else part for head, part in zip(heads, parts, strict=True)),
+        label=label,
+        where=row.where,
+    )
+
+
+def choice(row: Columns) -> Example:
+    """`options` is a list or {letter: text}; `answer` is a letter, an index from 0, or an option's text."""
+    texts = _option_texts(row)
+    answer = row.need("answer")
+    index = _option_index(answer, texts)
+    if index is None:
+        raise DataError(f"{row.where}: answer {str(answer)[:40]!r} is none of the options' letters, numbers or texts")
+    return Example(
+        id=row.optional("id"),
+        question=row.text("question").strip(),
+        answer=f"{LETTERS[index]}. {texts[index]}",
+        reasoning=row.optional("reasoning").strip(),
+        context=row.optional("context").strip(),
+        label=LETTERS[index],
+        options=tuple(texts),
+        subject=row.optional("subject").strip(),
+        where=row.where,
+    )
+
+
+def _option_texts(row: Columns) -> list[str]:
+    """Texts in the order of their letters. Parquet fills up with nulls where other rows have more options."""
+    options = row.need("options")
+    if isinstance(options, dict):
+        options = [options[letter] for letter in sorted(options)]
+        while options and options[-1] is None:
+            options.pop()
+    texts = [text.strip() for text in as_list(options)]
+    if not 2 <= len(texts) <= len(LETTERS):
+        raise DataError(f"{row.where}: {len(texts)} options; want 2 to {len(LETTERS)}")
+    if "" in texts:
+        raise DataError(f"{row.where}: option {LETTERS[texts.index('')]} is empty")
+    return texts
+
+
+def _option_index(answer: Any, texts: Sequence[str]) -> int | None:
+    """A text that is an option wins over a letter that could name one."""
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return answer if 0 <= answer < len(texts) else None
+    answer = str(answer).strip()
+    if answer in texts:
+        return texts.index(answer)
+    index = LETTERS.find(answer.upper()) if len(answer) == 1 else -1
+    return index if 0 <= index < len(texts) else None
+
+
+def chat(row: Columns) -> Example:
+    """The last assistant turn is the answer, the user turn before it the question, all earlier turns history."""
+    turns = row.need("messages")
+    try:
+        messages = [Message(turn["role"], _said(turn["content"])) for turn in turns]
+    except (TypeError, KeyError) as error:
+        raise DataError(f"{row.where}: each message needs 'role' and 'content', a text") from error
+    bad = next((m.role for m in messages if m.role not in ("system", "user", "assistant")), None)
+    if bad is not None:
+        raise DataError(f"{row.where}: unknown role '{bad}'; known: system, user, assistant")
+    if [m.role for m in messages[-2:]] != ["user", "assistant"]:
+        raise DataError(f"{row.where}: the last two messages must be user, then assistant")
+    reasoning, answer = think.split(messages[-1].content, opened=False)
+    return Example(
+        id=row.optional("id"),
+        question=messages[-2].content.strip(),
+        answer=answer,
+        reasoning=reasoning,
+        history=tuple(messages[:-2]),
+        where=row.where,
+    )
+
+
+def _said(content: Any) -> str:
+    """The text of a turn; one that only calls a tool has null. Raises TypeError for anything else."""
+    if not isinstance(content, str | None):
+        raise TypeError(content)
+    return content or ""
+
+
+def starter(row: Columns) -> Example:
+    """Cases with reasoning, flashcards, and judgements with context and decision."""
+    label = row.optional("label")
+    answer = row.text("answer")
+    return Example(
+        id=row.text("id"),
+        question=row.text("question"),
+        answer=decided(label, answer) if label else answer,
+        reasoning=row.optional("reasoning"),
+        context=row.optional("context"),
+        label=label,
+        subject=row.text("subject"),
+        where=f"starter {row.text('id')}",
+    )
+
+
+def decided(label: str, explanation: str) -> str:
+    """An answer whose first word is the decision."""
+    return f"{label.capitalize()}. {explanation}"

@@ -1,0 +1,103 @@
+"""The report page: verdict first, nothing from data as markup, nothing from outside, the same bytes again."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from bedside.report.page import render
+from bedside.text.prompts import NOTICE
+
+from .sample import comparison, example, examples, material, metrics, stats
+
+
+def words(page: str) -> str:
+    """The text of a page, without tags and entities of quotes."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("&#39;", "'")
+
+
+def test_the_verdict_comes_before_everything_that_it_rests_on():
+    page = words(render(material()))
+    places = [page.index(text) for text in ("Worse", "13.9 points lower", "Differences", "431 rows", "Example answers")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("word", ["better", "worse", "no difference shown", "underpowered"])
+def test_every_verdict_is_said_in_words(word: str):
+    assert word.capitalize() in words(render(material(comparison=comparison(word))))
+
+
+def test_the_notice_stands_at_the_top_and_at_the_end():
+    page = render(material())
+    assert page.count(NOTICE.replace("'", "&#39;")) >= 2
+
+
+def test_the_same_material_gives_the_same_bytes():
+    assert render(material()) == render(material())
+
+
+def test_text_from_data_is_never_markup():
+    hostile = "<script>alert(1)</script>"
+    one = example("x", hostile, context=hostile, reference=hostile, tuned={"reasoning": hostile, "answer": hostile, "finish": "stop"})
+    page = render(material(examples=[one], base_name=hostile, stats={**stats(), "subjects": {hostile: 3}}))
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
+
+
+def test_an_answer_that_was_cut_is_marked():
+    assert render(material()).count("cut at the token limit") == len(examples())
+
+
+def test_outputs_without_an_answer_are_counted_beside_the_score():
+    assert "base 3, tuned 1 of 12" in words(render(material()))
+
+
+def test_a_baseline_stands_beside_the_scores_and_is_told_when_it_is_not_beaten():
+    page = words(render(material()))
+    assert "the tuned model is not shown to beat ignoring the question" in page
+
+
+def test_a_better_likelihood_is_told_not_to_count():
+    assert "rises with style alone and does not count towards the verdict" in words(render(material()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stats": {**stats(), "labels": {}, "subjects": {}}},
+        {"stats": {**stats(), "words": {**stats()["words"], "reasoning": None, "context": None}}},
+        {"metrics": metrics(1)},
+        {"metrics": []},
+        {"examples": []},
+        {"parity": None},
+        {"files": []},
+    ],
+    ids=["no labels", "no reasoning", "one step", "no steps", "no examples", "no parity", "no files"],
+)
+def test_what_a_run_does_not_have_is_left_out(change: dict):
+    page = render(material(**change))
+    assert "</html>" in page
+    assert "None" not in words(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_it_opens_offline_without_errors_requests_or_sideways_scrolling(
+    browser: Browser, tmp_path: Path, scheme: str, width: int
+):
+    long = example("long", "Pneumono" * 40, reference="A very long reference. " * 200)
+    (tmp_path / "report.html").write_text(render(material(examples=[*examples(), long])), encoding="utf-8")
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    asked: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "report.html").as_uri())
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    context.close()
+    assert errors == []
+    assert [url for url in asked if not url.startswith("file://")] == []
+    assert overflow <= 0
