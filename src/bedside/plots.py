@@ -36,9 +36,7 @@ NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 FONT_FAMILY = re.compile(r"font-family: [^;\"]*;? ?")
 
 
-def difference(
-    name: str, about: str, value: float, ci: Sequence[float], detectable: float | None, unit: str
-) -> str:
+def difference(name: str, about: str, value: float, ci: Sequence[float], detectable: float | None, unit: str) -> str:
     """One paired difference on its own scale: interval, point, the zero line, and the band of ±`detectable`."""
     reach = 1.15 * max(abs(value), *map(abs, ci), detectable or 0.0) or 1.0
     figure = Figure(figsize=(3.7, 1.35))
@@ -137,7 +135,7 @@ def _svg(figure: Figure, name: str, about: str) -> str:
         FigureCanvasSVG(figure).print_svg(content, metadata=NO_DATE)
     drawing = content.getvalue()
     drawing = drawing[drawing.index("</defs>") + len("</defs>") :]  # the first holds a style for every element
-    drawing = FONT_FAMILY.sub("", re.sub(r'<g id="[^"]*">', "<g>", drawing))
+    drawing = FONT_FAMILY.sub("", re.sub(r'<g id="[^"]*"', "<g", drawing))
     for drawn, said in PAINT.items():
         drawing = drawing.replace(drawn, said)
     width, height = (round(72 * inches, 2) for inches in figure.get_size_inches())

@@ -132,6 +132,8 @@ class EvaluateSection(Section):
     """Items whose answers are generated for ROUGE-L; generating is slow on a CPU."""
     max_tokens: Positive = 256
     """Tokens generated an item, reasoning included."""
+    answer_tokens: Positive = 96
+    """Tokens that an answer gets of its own where reasoning has filled `max_tokens` without coming to one."""
     choice_from: str = "starter"
     """Multiple-choice file, or "starter" for the embedded held-out items."""
     choice_scoring: Literal["cloze", "letter"] = "cloze"

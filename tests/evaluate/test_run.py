@@ -28,7 +28,8 @@ class ToyScorer:
         self.prompt = THINK
         self.renderer = Renderer(template_for(THINK, "", adds_bos=False), "", "</s>")
         self.logprob = logprob
-        self.answers = answers
+        self.answers = iter(answers)
+        self.generated: list[tuple[list[str], GenerationOptions]] = []
         self.prompts: list[str] = []
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
@@ -38,9 +39,10 @@ class ToyScorer:
         self.prompts.append(prompt)
         return [Likelihood(self.logprob(text), len(text.split()), len(text)) for text in continuations]
 
-    def generate(self, conversations, options: GenerationOptions, progress=lambda n: None) -> list[Generation]:
-        progress(len(conversations))
-        return [Generation(r, a, "stop" if a else "length", 1, 2) for r, a in self.answers]
+    def generate(self, prompts, options: GenerationOptions, progress=lambda n: None) -> list[Generation]:
+        self.generated.append((list(prompts), options))
+        progress(len(prompts))
+        return [Generation(*next(self.answers), "stop", 1, 2) for _ in prompts]
 
 
 def recipe(*tasks: str, **evaluate_: object):
@@ -62,9 +64,7 @@ def test_cloze_choice_is_normalised_by_length_so_that_a_long_option_is_not_punis
 
 def test_letter_choice_shows_the_options_and_scores_the_letters(tmp_path: Path):
     scorer = ToyScorer(lambda text: {"A": -3.0, "B": -2.0, "C": -1.0}[text])
-    scores = evaluate(
-        scorer, {"choice": [CHOICE]}, recipe("choice", choice_scoring="letter"), tmp_path, label="toy"
-    )
+    scores = evaluate(scorer, {"choice": [CHOICE]}, recipe("choice", choice_scoring="letter"), tmp_path, label="toy")
     assert "B. aspirin\n" in scorer.prompts[0]
     assert rows(tmp_path, "choice")[0]["chosen"] == "C"
     assert (scores[0].value, scores[0].baseline) == (0.0, pytest.approx(1 / 3))
@@ -79,12 +79,32 @@ def test_decision_sees_the_context_and_takes_the_likeliest_word(tmp_path: Path):
     }  # fmt: skip
 
 
-def test_rouge_compares_answers_not_reasoning_and_counts_what_reached_none(tmp_path: Path):
-    scorer = ToyScorer(lambda text: 0.0, [("Thinking.", "It is a raised pressure."), ("It is a raised pressure.", "")])
+def test_rouge_compares_answers_and_not_reasoning(tmp_path: Path):
+    scorer = ToyScorer(lambda text: 0.0, [("Thinking.", "It is a raised pressure."), ("Thinking.", "It is not known.")])
     other = Example("p", OPEN.question, OPEN.answer)
     scores = evaluate(scorer, {"rouge": [OPEN, other]}, recipe("rouge"), tmp_path, label="toy")
-    assert [row["score"] for row in rows(tmp_path, "rouge")] == [1.0, 0.0]
-    assert (scores[0].unparsed, scores[0].n) == (1, 2)
+    first, second = rows(tmp_path, "rouge")
+    assert first["score"] == 1.0
+    assert 0 < second["score"] < 1
+    assert (scores[0].unparsed, scores[0].n) == (0, 2)
+
+
+def test_reasoning_that_fills_the_budget_is_closed_and_the_answer_asked_for(tmp_path: Path):
+    scorer = ToyScorer(lambda text: 0.0, [("Round and round.", ""), ("", "It is a raised pressure.")])
+    evaluate(scorer, {"rouge": [OPEN]}, recipe("rouge", answer_tokens=7), tmp_path, label="toy")
+    row = rows(tmp_path, "rouge")[0]
+    assert (row["reasoning"], row["answer"], row["forced"], row["score"]) == (
+        "Round and round.", "It is a raised pressure.", True, 1.0,
+    )  # fmt: skip
+    prompts, options = scorer.generated[1]
+    assert prompts[0].endswith("<think>\nRound and round.\n</think>\n\n")
+    assert options.max_tokens == 7
+
+
+def test_what_gives_no_answer_even_then_is_counted_as_such(tmp_path: Path):
+    scorer = ToyScorer(lambda text: 0.0, [("Round and round.", ""), ("", "")])
+    scores = evaluate(scorer, {"rouge": [OPEN]}, recipe("rouge"), tmp_path, label="toy")
+    assert (scores[0].value, scores[0].unparsed) == (0.0, 1)
 
 
 def test_likelihood_is_per_token_over_reasoning_answer_and_end_token(tiny_llama: Path, tmp_path: Path):

@@ -32,9 +32,7 @@ def test_a_choice_item_whose_question_was_trained_is_left_out():
 
 def test_a_task_without_items_is_named():
     with pytest.raises(DataError, match="no held-out item for 'decision'"):
-        tasks.select(
-            parse({"name": "r", "evaluate": {"tasks": ["decision"]}}, "test"), [], [Example("a", "Q?", "A.")]
-        )
+        tasks.select(parse({"name": "r", "evaluate": {"tasks": ["decision"]}}, "test"), [], [Example("a", "Q?", "A.")])
 
 
 def test_items_with_one_id_are_refused(tmp_path: Path):

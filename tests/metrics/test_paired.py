@@ -27,7 +27,7 @@ def outcomes(both: int, lost: int, won: int, neither: int) -> tuple[list[float],
     ],
 )
 def test_a_proportion_gets_wilsons_interval(right: int, n: int, low: float, high: float) -> None:
-    mean, interval = paired.mean_interval([1] * right + [0] * (n - right), seed=1)
+    mean, interval = paired.mean_interval([1] * right + [0] * (n - right), seed=1, proportion=True)
     assert mean == pytest.approx(right / n)
     assert interval == pytest.approx((low, high), abs=6e-5)
 
@@ -44,6 +44,10 @@ def test_the_bootstrap_interval_is_near_the_normal_one_and_depends_on_the_seed_a
 def test_a_metric_of_nothing_raises() -> None:
     with pytest.raises(DataError, match="no items"):
         paired.mean_interval([], seed=1)
+
+
+def test_scores_that_happen_to_be_zero_are_no_proportion() -> None:
+    assert paired.mean_interval([0.0] * 12, seed=1) == (0.0, (0.0, 0.0))
     with pytest.raises(DataError, match="no items"):
         paired.compare([], [], seed=1)
 

@@ -22,8 +22,8 @@ RECIPE = parse(
     "sample",
 )
 QUESTIONS = (
-    "A 67-year-old man has had crushing central chest pain for two hours. His blood pressure is 84/56 mmHg, his jugular "
-    "venous pressure is raised and his lungs are clear. How does this change the treatment of his low blood pressure?",
+    "A 67-year-old man has had crushing central chest pain for two hours. His blood pressure is 84/56 mmHg, his "
+    "jugular venous pressure is raised and his lungs are clear. How does this change the treatment of his low blood pressure?",
     "Which intravenous drug is first-line for torsades de pointes in a patient with a pulse?",
     "Is a permanent pacemaker indicated for this woman's conduction disorder?",
     "Where do most thrombi form in non-valvular atrial fibrillation, and why does this matter?",
@@ -31,12 +31,12 @@ QUESTIONS = (
 )
 REASONING = (
     "The low pressure with clear lungs and a raised venous pressure points to the right ventricle.\n\nLeft ventricular "
-    "failure would give crackles, and tamponade would not explain regional ST elevation.\n\nSuch a ventricle depends on "
-    "its filling, so anything that lowers preload will make the shock worse."
+    "failure would give crackles, and tamponade would not explain regional ST elevation.\n\nSuch a ventricle depends "
+    "on its filling, so anything that lowers preload will make the shock worse."
 )
 REFERENCE = (
-    "This is a right ventricular infarction. Give cautious boluses of saline to keep up the preload, avoid nitrates and "
-    "diuretics, and arrange urgent reperfusion."
+    "This is a right ventricular infarction. Give cautious boluses of saline to keep up the preload, avoid nitrates "
+    "and diuretics, and arrange urgent reperfusion."
 )
 BASE_ANSWER = "Chest pain can have many causes. It is important to see a doctor. " * 6
 TUNED_ANSWER = (
@@ -65,7 +65,16 @@ def material(**changes: Any) -> Material:
 
 
 def stats() -> dict[str, Any]:
-    specialties = ("cardiology", "respiratory", "neurology", "renal", "endocrine", "haematology", "infection", "surgery")
+    specialties = (
+        "cardiology",
+        "respiratory",
+        "neurology",
+        "renal",
+        "endocrine",
+        "haematology",
+        "infection",
+        "surgery",
+    )
     subjects = {f"{name}{suffix}": 38 - i for i, name in enumerate(specialties) for suffix in ("", " (paediatric)")}
     return {
         "read": 431,
@@ -136,7 +145,9 @@ def comparison(verdict: str = "worse") -> dict[str, Any]:
 
 
 def examples() -> list[dict[str, Any]]:
-    return [example(f"case-{i}", question, context="She takes no drugs." * (i == 2)) for i, question in enumerate(QUESTIONS)]
+    return [
+        example(f"case-{i}", question, context="She takes no drugs." * (i == 2)) for i, question in enumerate(QUESTIONS)
+    ]
 
 
 def example(id_: str, question: str, **changes: Any) -> dict[str, Any]:
@@ -156,8 +167,18 @@ def example(id_: str, question: str, **changes: Any) -> dict[str, Any]:
 
 def files() -> list[dict[str, Any]]:
     return [
-        {"path": "gguf/smollm2-medical-o1-q8_0.gguf", "quantisation": "q8_0", "bytes": 144_811_904, "sha256": "5f" * 32},
-        {"path": "gguf/smollm2-medical-o1-q4_k_m.gguf", "quantisation": "q4_k_m", "bytes": 105_454_144, "sha256": "a3" * 32},
+        {
+            "path": "gguf/smollm2-medical-o1-q8_0.gguf",
+            "quantisation": "q8_0",
+            "bytes": 144_811_904,
+            "sha256": "5f" * 32,
+        },
+        {
+            "path": "gguf/smollm2-medical-o1-q4_k_m.gguf",
+            "quantisation": "q4_k_m",
+            "bytes": 105_454_144,
+            "sha256": "a3" * 32,
+        },
     ]
 
 

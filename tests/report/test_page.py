@@ -1,15 +1,18 @@
 """The report page: verdict first, nothing from data as markup, nothing from outside, the same bytes again."""
 
+import html
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
+from bedside.recipe import parse
 from bedside.report.page import render
 from bedside.text.prompts import NOTICE
 
-from .sample import comparison, example, examples, material, metrics, stats
+from .sample import RECIPE, comparison, example, examples, material, metrics, stats
 
 
 def words(page: str) -> str:
@@ -39,7 +42,13 @@ def test_the_same_material_gives_the_same_bytes():
 
 def test_text_from_data_is_never_markup():
     hostile = "<script>alert(1)</script>"
-    one = example("x", hostile, context=hostile, reference=hostile, tuned={"reasoning": hostile, "answer": hostile, "finish": "stop"})
+    one = example(
+        "x",
+        hostile,
+        context=hostile,
+        reference=hostile,
+        tuned={"reasoning": hostile, "answer": hostile, "finish": "stop"},
+    )
     page = render(material(examples=[one], base_name=hostile, stats={**stats(), "subjects": {hostile: 3}}))
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
@@ -101,3 +110,56 @@ def test_it_opens_offline_without_errors_requests_or_sideways_scrolling(
     assert errors == []
     assert [url for url in asked if not url.startswith("file://")] == []
     assert overflow <= 0
+
+
+def test_words_without_end_do_not_push_the_page_sideways(browser: Browser, tmp_path: Path):
+    endless = "x" * 400
+    file = {"path": f"{endless}.gguf", "quantisation": "q8_0", "bytes": 1, "sha256": "5f" * 32}
+    answers = {"reasoning": endless, "answer": endless, "finish": "stop"}
+    one = example(endless, endless, context=endless, reference=endless, base=answers, tuned=answers)
+    counts = {**stats(), "dropped": {endless: 19}, "labels": {endless: 3}, "subjects": {endless: 3}}
+    held = material(examples=[one], base_name=endless, stats=counts, files=[file])
+    (tmp_path / "report.html").write_text(render(held), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.goto((tmp_path / "report.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    page.close()
+    assert overflow <= 0
+
+
+def test_no_id_stands_twice_and_every_label_has_its_element():
+    page = render(material())
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'aria-labelledby="([^"]*)"', page)) <= set(ids)
+
+
+def test_an_export_that_failed_the_check_is_said_to_be_unusable():
+    parity = {"ok": False, "tokens_equal": False, "greedy_equal": 0.5, "kl_mean": 0.31, "top1_agreement": 0.62}
+    page = words(render(material(parity=parity)))
+    assert "No: the exported file failed the check and should not be used." in page
+    assert "Not checked." in words(render(material(parity=None)))
+
+
+def test_rows_that_were_too_long_are_told():
+    assert "7 rows were longer than 512 tokens and left out of training" in words(render(material()))
+
+
+def test_answers_are_said_to_be_drawn_and_all_of_them_are_there():
+    page = words(render(material()))
+    assert "They were drawn, never chosen." in page
+    assert all(one["question"] in page for one in examples())
+
+
+def test_an_answer_that_never_came_is_told_with_its_reason():
+    lost = {"reasoning": "First I think", "answer": "", "finish": "length"}
+    assert "No answer: the reasoning filled all tokens." in words(
+        render(material(examples=[example("a", "Why?", tuned=lost)]))
+    )
+
+
+def test_the_recipe_on_the_page_is_the_recipe_of_the_run():
+    page = html.unescape(render(material()))
+    text = page.partition("<pre>")[2].partition("</pre>")[0]
+    assert parse(tomllib.loads(text), "page") == RECIPE

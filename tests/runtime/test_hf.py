@@ -14,6 +14,7 @@ from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime import hf
 from bedside.runtime.device import Device
+from bedside.runtime.tokenizer import adds_bos
 
 SECTION = PromptSection(system="")
 FP32 = Device("cpu", torch.float32, "exact")
@@ -24,6 +25,10 @@ CONVERSATIONS = [
     [Message("user", text)]
     for text in ("Which drug?", "Why is the pressure of the patient raised, and what lowers it?", "B?", "120 or 80?")
 ]
+
+
+def prompts(backend: hf.HfBackend) -> list[str]:
+    return [backend.prompt_text(messages) for messages in CONVERSATIONS]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,7 @@ def test_single_tokens_are_scored_too(backend: hf.HfBackend) -> None:
 
 def test_a_batch_generates_what_each_conversation_generates_alone(backend: hf.HfBackend) -> None:
     progress: list[int] = []
-    together = backend.generate(CONVERSATIONS, TWELVE, progress.append)
+    together = backend.generate(prompts(backend), TWELVE, progress.append)
     assert sum(progress) == len(CONVERSATIONS)
     for messages, found in zip(CONVERSATIONS, together, strict=True):
         ids = greedy(backend, messages, 12)
@@ -92,15 +97,15 @@ def test_a_batch_generates_what_each_conversation_generates_alone(backend: hf.Hf
 def test_more_conversations_than_a_batch_holds_keep_their_order(
     backend: hf.HfBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = backend.generate(CONVERSATIONS, TWELVE)
+    whole = backend.generate(prompts(backend), TWELVE)
     monkeypatch.setattr(hf, "BATCH", 2)
-    assert backend.generate(CONVERSATIONS, TWELVE) == whole
+    assert backend.generate(prompts(backend), TWELVE) == whole
 
 
 @pytest.mark.parametrize("messages", CONVERSATIONS, ids=lambda messages: messages[0].content)
 def test_a_stream_says_what_generate_says(backend: hf.HfBackend, messages: list[Message]) -> None:
     *deltas, last = backend.stream(messages, TWELVE)
-    assert last == backend.generate([messages], TWELVE)[0]
+    assert last == backend.generate([backend.prompt_text(messages)], TWELVE)[0]
     assert all(isinstance(delta, Delta) for delta in deltas)
     assert "".join(delta.answer for delta in deltas if isinstance(delta, Delta)).strip() == last.answer
 
@@ -135,12 +140,12 @@ def test_closing_the_stream_stops_the_model(backend: hf.HfBackend, slowed: list[
     stream.close()  # type: ignore[attr-defined]
     stopped = len(slowed)
     time.sleep(0.05)
-    assert len(slowed) == stopped < backend.generate([CONVERSATIONS[0]], options)[0].completion_tokens
+    assert len(slowed) == stopped < backend.generate(prompts(backend)[:1], options)[0].completion_tokens
 
 
 def test_sampling_depends_on_its_seed(backend: hf.HfBackend) -> None:
     def sample(seed: int) -> Generation:
-        return backend.generate([CONVERSATIONS[0]], GenerationOptions(max_tokens=12, temperature=1.0, seed=seed))[0]
+        return backend.generate(prompts(backend)[:1], GenerationOptions(max_tokens=12, temperature=1.0, seed=seed))[0]
 
     assert sample(1) == sample(1)
     assert len({sample(seed).answer for seed in range(4)}) > 1
@@ -191,7 +196,7 @@ def test_the_begin_token_stands_once_for_a_tokenizer_that_adds_one(copy: Path) -
     )
     plain.save_pretrained(copy)
     tokenizer = hf.load_tokenizer(copy, PromptSection(style="alpaca-think"))
-    assert hf.adds_bos(tokenizer)
+    assert adds_bos(tokenizer)
     text = hf.renderer_of(tokenizer).render(CONVERSATIONS[0], generation=True)
     assert hf.encode(tokenizer, text).count(tokenizer.bos_token_id) == 1
     assert tokenizer(text, add_special_tokens=False).input_ids == tokenizer.apply_chat_template(

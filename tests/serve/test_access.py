@@ -63,7 +63,9 @@ def test_the_page_itself_is_not_another_web_site(serving: Serving) -> None:
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("sent", [None, "Bearer", "Bearer wrong", f"Basic {KEY}", KEY, f"Bearer {KEY}x", b"Bearer \xff"])
+@pytest.mark.parametrize(
+    "sent", [None, "Bearer", "Bearer wrong", f"Basic {KEY}", KEY, f"Bearer {KEY}x", b"Bearer \xff"]
+)
 @pytest.mark.parametrize("path", ["v1/models", "v1/chat/completions", "v1/nowhere"])
 def test_without_its_key_nothing_below_v1_is_answered(serving: Serving, sent: str | None, path: str) -> None:
     headers = {} if sent is None else {"Authorization": sent}

@@ -150,7 +150,10 @@ def test_an_ordinary_answer_and_a_refusal_log_nothing(
         ({"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}, 400),
         ({"content": b"[]", "headers": {"Content-Type": "application/json"}}, 400),
         ({"content": b""}, 400),
-        ({"content": b'{"messages": [{"role": "user", "content": "x"}]}', "headers": {"Content-Type": "text/plain"}}, 400),
+        (
+            {"content": b'{"messages": [{"role": "user", "content": "x"}]}', "headers": {"Content-Type": "text/plain"}},
+            400,
+        ),
         ({"content": b'{"messages": [{"role": "user", "content": "x"}]}'}, 400),
         ({"content": b" " * 5_000_000, "headers": {"Content-Type": "application/json"}}, 413),
         ({"content": iter([b" " * 2_500_000] * 2), "headers": {"Content-Type": "application/json"}}, 413),
@@ -163,7 +166,9 @@ def test_a_body_that_is_no_json_request_is_refused(serving: Serving, sent: dict[
     assert response.json()["error"]["message"]
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "nowhere", 404), ("GET", CHAT, 405), ("GET", "docs", 404)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "nowhere", 404), ("GET", CHAT, 405), ("GET", "docs", 404)]
+)
 def test_unknown_paths_speak_the_same_shape(serving: Serving, method: str, path: str, status: int) -> None:
     with serving(ScriptedBackend([])) as url:
         response = httpx.request(method, url + path)

@@ -17,6 +17,7 @@ HOSTILE = (
 )
 KEY = "a-key-of-the-ward"
 
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page that must ask nobody but 127.0.0.1 and must have no error of its own."""
@@ -95,7 +96,9 @@ def test_even_injected_markup_could_reach_nobody(serving: Serving, page: Page) -
     page.on("console", lambda line: refused.append(line.text))
     with serving(ScriptedBackend([])) as url:
         page.goto(url)
-        page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=/healthz onerror=\"document.title=1\">')")
+        page.evaluate(
+            "document.body.insertAdjacentHTML('beforeend', '<img src=/healthz onerror=\"document.title=1\">')"
+        )
         page.wait_for_function("document.images[0].complete")
         expect(page).to_have_title("Bedside")
     assert any("Content Security Policy" in line for line in refused)

@@ -20,7 +20,9 @@ serve(ScriptedBackend([]), ServeSection(port=0), slots=1)
 
 
 def test_it_prints_one_line_with_the_url_and_stops_at_ctrl_c() -> None:
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
         line = server.stderr.readline()
         url = next(word for word in line.split() if word.startswith("http://127.0.0.1:"))
         assert httpx.get(url + "healthz").json() == {"status": "ok"}

@@ -17,7 +17,10 @@ def request(**more: object) -> ChatRequest:
     ("turn", "message"),
     [
         (QUESTION, Message("user", "What raises the JVP?")),
-        ({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, Message("user", "ab")),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+            Message("user", "ab"),
+        ),
     ],
 )
 def test_content_is_a_string_or_parts_of_text(turn: dict[str, object], message: Message) -> None:

@@ -40,13 +40,15 @@ def test_the_prompt_begins_the_training_text_and_the_end_token_ends_it(section: 
     made = renderer(section)
     rendered = chat.render_example(row, section, made)
     messages = chat.conversation(row.question, section)
-    assert rendered.prompt == made.render(messages, generation=True)
+    served = made.render(messages, generation=True)
+    skips = section.reasoning == "think" and not reasoning
+    assert rendered.prompt == served + (think.closed(served) if skips else "")
     content = think.wrap(reasoning, row.answer) if section.reasoning == "think" else row.answer
     whole = made.render([*messages, Message("assistant", content)], generation=False)
     assert whole.startswith(rendered.prompt + rendered.completion)
     assert rendered.completion.endswith(f"{row.answer}{EOS}")
     assert rendered.completion.count(EOS) == 1
-    assert ("</think>" in rendered.completion) == (section.reasoning == "think")
+    assert ("</think>" in rendered.completion) == (section.reasoning == "think" and bool(reasoning))
 
 
 @settings(max_examples=60, deadline=None)
@@ -197,14 +199,14 @@ def test_the_templates_default_system_message_equals_the_explicit_one() -> None:
 def test_earlier_turns_are_laid_out_as_they_were_trained() -> None:
     section = PromptSection(style="alpaca-think", system="Teach.")
     history = (Message("user", "Q1?"), Message("assistant", "<think>\n</think>\n\nA1."))
-    row = Example("1", "Q2?", "A2.", history=history)
+    row = Example("1", "Q2?", "A2.", reasoning="R2.", history=history)
     rendered = chat.render_example(row, section, renderer(section))
     assert rendered.prompt == (
         f"{prompts.ALPACA_PREAMBLE}\n\n### Instruction:\nTeach.\n"
         f"\n### Question:\nQ1?\n\n### Response:\n<think>\n</think>\n\nA1.{EOS}\n"
         "\n### Question:\nQ2?\n\n### Response:\n<think>\n"
     )
-    assert rendered.completion == f"</think>\n\nA2.{EOS}"
+    assert rendered.completion == f"R2.\n</think>\n\nA2.{EOS}"
 
 
 @settings(max_examples=80, deadline=None)

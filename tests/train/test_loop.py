@@ -22,7 +22,9 @@ from bedside.train.batch import Row, batches
 
 CPU = Device("cpu", torch.float32, "test")
 ROWS = [Row(str(i), tuple((i * 7 + j * 3) % 300 + 3 for j in range(8 + i)), 3 + i % 3) for i in range(12)]
-SETTINGS = TrainSection(rank=4, alpha=8, dropout=0.1, lr=1e-2, warmup=2, accumulation=3, max_steps=6, checkpoint_every=2)
+SETTINGS = TrainSection(
+    rank=4, alpha=8, dropout=0.1, lr=1e-2, warmup=2, accumulation=3, max_steps=6, checkpoint_every=2
+)
 
 
 def model_of(folder: Path, settings: TrainSection = SETTINGS) -> PeftModel:
@@ -98,9 +100,7 @@ def test_metrics_have_a_line_a_step_with_rate_norm_and_tokens(tiny_llama: Path, 
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert all(line["grad_norm"] > 0 and line["lr"] > 0 for line in lines)
-    assert lines[-1]["tokens"] == sum(
-        len(row.ids) for step in range(6) for row in loop.step_rows(ROWS, step, 3, 7)
-    )
+    assert lines[-1]["tokens"] == sum(len(row.ids) for step in range(6) for row in loop.step_rows(ROWS, step, 3, 7))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit"])

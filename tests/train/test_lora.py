@@ -42,3 +42,16 @@ def test_the_seed_alone_decides_the_start(tiny_llama: Path):
 
     assert torch.equal(first(1), first(1))
     assert not torch.equal(first(1), first(2))
+
+
+def test_a_base_in_four_bits_trains_its_update_in_fp32(tiny_llama: Path):
+    pytest.importorskip("bitsandbytes")
+    from bedside.train.batch import Row, collate
+    from bedside.train.loop import accumulate
+
+    model = lora.attach(load_model(tiny_llama, CPU, quantise="nf4"), TrainSection(rank=4), 1)
+    assert model.base_model.model.model.layers[0].mlp.up_proj.base_layer.weight.dtype == torch.uint8
+    loss = accumulate(model.train(), [collate([Row("a", tuple(range(3, 20)), 5)], 2)])
+    assert 0 < loss < 20
+    gradients = [p.grad for name, p in lora.trainable(model) if "lora_B" in name]
+    assert all(g is not None and g.dtype == torch.float32 and g.abs().sum() > 0 for g in gradients)

@@ -27,7 +27,7 @@ class Place:
 
 def write_rows(path: Path, n: int = 40) -> None:
     rows = [
-        {"q": f"Which drug is number {i}?", "a": f"It is {DRUGS[i % 8]}.", "why": f"I count {i}.", "d": "yes no maybe".split()[i % 3]}
+        {"q": f"Which drug is number {i}?", "a": f"It is {DRUGS[i % 8]}.", "why": f"I count {i}.", "d": ["yes", "no", "maybe"][i % 3]}
         for i in range(n)
     ]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -60,7 +60,11 @@ def test_a_recipe_with_a_wrong_setting_names_it(tmp_path: Path, capsys, override
         ("rows.parquet", b"not parquet at all", "not a whole Parquet file"),
         ("rows.json", b'{"Question": "a"}\n{"Question": "b"}\n', "line 2: not JSON"),
         ("rows.xlsx", b"PK", "unknown ending '.xlsx'; known: .jsonl, .json, .csv, .parquet"),
-        ("rows.jsonl", b'{"Question": "Which?", "Complex_CoT": "x"}\n', "no column 'Response' for answer; found: Question"),
+        (
+            "rows.jsonl",
+            b'{"Question": "Which?", "Complex_CoT": "x"}\n',
+            "no column 'Response' for answer; found: Question",
+        ),
         ("rows.jsonl", json.dumps({**GOOD, "Response": " "}).encode(), "line 1: the answer is empty"),
         ("rows.jsonl", b'{"Question": \n', "line 1: not JSON"),
         ("rows.csv", b"Question,Complex_CoT,Response\na,b\n", "line 2: 2 fields, the header has 3"),
@@ -173,8 +177,6 @@ def test_a_run_folder_that_is_a_file_is_told(place: Place, tmp_path: Path, capsy
     )
 
 
-
-
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")
 @pytest.mark.parametrize("size", ["64k", "1500k"])
 def test_a_full_disk_is_one_line_and_leaves_no_finished_stage(tiny_llama: Path, tmp_path: Path, size: str):
@@ -185,7 +187,16 @@ def test_a_full_disk_is_one_line_and_leaves_no_finished_stage(tiny_llama: Path, 
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("this machine lets nobody mount")
     try:
-        command = [sys.executable, "-m", "bedside", "train", str(tmp_path / "tiny.toml"), "train.rank=64", "--runs", str(disk)]
+        command = [
+            sys.executable,
+            "-m",
+            "bedside",
+            "train",
+            str(tmp_path / "tiny.toml"),
+            "train.rank=64",
+            "--runs",
+            str(disk),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2, done.stderr
         assert "the disk is full; free some space" in done.stderr

@@ -166,7 +166,9 @@ sys.exit(cli.run(sys.argv[1:]))
 
 def test_kill_9_in_training_then_the_same_command_ends_with_the_same_adapter(done: Place, tmp_path: Path):
     target = ["--runs", str(tmp_path / "runs"), "--until", "train"]
-    process = subprocess.Popen([sys.executable, "-c", KILLED, "run", str(done.recipe), *target], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, "run", str(done.recipe), *target], stderr=subprocess.DEVNULL
+    )
     partial = tmp_path / "runs" / "tiny" / ".adapter.partial"
     deadline = time.monotonic() + 120
     while not list(partial.glob("checkpoints/step-*")) and time.monotonic() < deadline:

@@ -5,7 +5,7 @@ A task whose file is there is not computed again, so an evaluation that was kill
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from bedside.files import read_json, read_jsonl, write_json, write_jsonl
 from bedside.metrics.overlap import rouge_l
 from bedside.metrics.paired import mean_interval
 from bedside.progress import Advance, bar
-from bedside.recipe import EvaluateSection, PromptSection, Recipe, TaskName
-from bedside.records import Example, GenerationOptions, Score
+from bedside.recipe import EvaluateSection, Recipe, TaskName
+from bedside.records import Example, Generation, GenerationOptions, Score
 from bedside.runtime.backend import Scorer
 from bedside.text import think
 from bedside.text.chat import DECISIONS, LETTERS, conversation, render_example, user_text
@@ -45,7 +45,7 @@ def evaluate(
 
 
 def _score(task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, seconds: float) -> Score:
-    value, ci = mean_interval([row["score"] for row in rows], seed)
+    value, ci = mean_interval([row["score"] for row in rows], seed, proportion=TASKS[task].metric == "accuracy")
     unparsed = sum(not row.get("answer", "-") for row in rows)
     return Score(task, len(rows), TASKS[task].metric, value, ci, unparsed, baseline(task, items), seconds)
 
@@ -88,10 +88,9 @@ def score_likelihood(
 
 
 def score_rouge(scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
-    """Greedy answers against the references. Reasoning is not compared; reasoning alone is no answer and scores 0."""
-    conversations = [conversation(user_text(item), scorer.prompt, item.history) for item in items]
-    options = GenerationOptions(max_tokens=settings.max_tokens)
-    generations = scorer.generate(conversations, options, lambda n: advance(n, ""))
+    """Greedy answers against the references; reasoning is not compared. See `answers` for reasoning without an end."""
+    prompts = [scorer.prompt_text(conversation(user_text(item), scorer.prompt, item.history)) for item in items]
+    generations, forced = answers(scorer, prompts, settings, advance)
     return [
         {
             "id": item.id,
@@ -103,27 +102,47 @@ def score_rouge(scorer: Scorer, items: Sequence[Example], settings: EvaluateSect
             "reasoning": generation.reasoning,
             "answer": generation.answer,
             "finish": generation.finish,
+            "forced": i in forced,
             "tokens": generation.completion_tokens,
         }
-        for item, generation in zip(items, generations, strict=True)
+        for i, (item, generation) in enumerate(zip(items, generations, strict=True))
     ]
+
+
+def answers(
+    scorer: Scorer, prompts: Sequence[str], settings: EvaluateSection, advance: Advance
+) -> tuple[list[Generation], set[int]]:
+    """A generation for each prompt, and which of them had to be made to answer.
+
+    A base model may never close a `<think>` block that it was not trained on; scoring that as 0 would make every tuned
+    model "better" by form alone. Where reasoning fills the whole budget the block is closed, and the answer gets
+    `answer_tokens` of its own (budget forcing, Muennighoff 2025, arXiv:2501.19393).
+    """
+    first = scorer.generate(prompts, GenerationOptions(max_tokens=settings.max_tokens), lambda n: advance(n, ""))
+    open_ended = [i for i, generation in enumerate(first) if generation.reasoning and not generation.answer]
+    closed = [prompts[i] + _reasoned(prompts[i], first[i].reasoning) for i in open_ended]
+    second = scorer.generate(closed, GenerationOptions(max_tokens=settings.answer_tokens)) if closed else []
+    whole = list(first)
+    for i, answered in zip(open_ended, second, strict=True):
+        tokens = first[i].completion_tokens + answered.completion_tokens
+        whole[i] = replace(first[i], answer=answered.answer, finish=answered.finish, completion_tokens=tokens)
+    return whole, set(open_ended)
+
+
+def _reasoned(prompt: str, reasoning: str) -> str:
+    """The reasoning with its block closed, as it follows the prompt."""
+    text = think.wrap(reasoning, "")
+    return text.removeprefix(think.OPEN) if prompt.endswith(think.OPEN) else text
 
 
 def _continuation_scores(
     scorer: Scorer, question: str, continuations: Sequence[str], per_character: bool
 ) -> list[float]:
     prompt = scorer.prompt_text(conversation(question, scorer.prompt))
-    prompt += _answer_opening(scorer.prompt, prompt)
+    if scorer.prompt.reasoning == "think":  # asked without reasoning, in the form that rows without it were trained in
+        prompt += think.closed(prompt)
     found = scorer.likelihoods(prompt, continuations)
     return [one.logprob / one.characters if per_character else one.logprob for one in found]
-
-
-def _answer_opening(section: PromptSection, prompt: str) -> str:
-    """What stands between the prompt and an answer that is given without reasoning: an empty block, as trained."""
-    if section.reasoning == "none":
-        return ""
-    block = think.wrap("", "-").removesuffix("-")
-    return block.removeprefix(think.OPEN) if prompt.endswith(think.OPEN) else block
 
 
 def _ranked(item: Example, labels: Iterable[str], scores: Sequence[float]) -> Row:

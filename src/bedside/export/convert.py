@@ -27,7 +27,7 @@ from bedside.models.gguf import PROMPT_KEY
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message
 from bedside.runtime.choose import PROMPT_FILE
-from bedside.runtime.hf import adds_bos, load_tokenizer, renderer_of
+from bedside.runtime.tokenizer import adds_bos, load_tokenizer, renderer_of
 
 
 @dataclass(frozen=True, slots=True)

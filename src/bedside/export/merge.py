@@ -14,7 +14,7 @@ from bedside.export.tensors import INDEX, Tensors, require_finite, to_bytes
 from bedside.files import disk_errors, write_json
 from bedside.recipe import PromptSection
 from bedside.runtime.choose import PROMPT_FILE
-from bedside.runtime.hf import load_tokenizer
+from bedside.runtime.tokenizer import load_tokenizer
 
 COPIED = (INDEX, "config.json", "generation_config.json")
 

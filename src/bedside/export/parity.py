@@ -20,8 +20,9 @@ from bedside.export.probe import Probe
 from bedside.export.tensors import Tensors
 from bedside.recipe import PromptSection
 from bedside.runtime.device import Precision, choose
-from bedside.runtime.hf import encode, load_model, load_tokenizer, renderer_of
+from bedside.runtime.hf import load_model
 from bedside.runtime.llamacpp import LlamaCpp
+from bedside.runtime.tokenizer import encode, load_tokenizer, renderer_of
 from bedside.text.chat import conversation
 
 CONTEXT = 4096

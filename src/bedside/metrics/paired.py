@@ -36,10 +36,13 @@ class Difference:
     detectable: float
 
 
-def mean_interval(values: Sequence[float], seed: int) -> tuple[float, Interval]:
-    """Mean and 95 % interval: Wilson for zeros and ones, else percentile bootstrap. Raises DataError of nothing."""
+def mean_interval(values: Sequence[float], seed: int, proportion: bool = False) -> tuple[float, Interval]:
+    """Mean and 95 % interval: Wilson for a proportion (zeros and ones), else percentile bootstrap.
+
+    Raises DataError of nothing.
+    """
     scores = _array(values)
-    if np.isin(scores, (0.0, 1.0)).all():
+    if proportion:
         low, high = stats.binomtest(int(scores.sum()), len(scores)).proportion_ci(LEVEL, method="wilson")
         return float(scores.mean()), (float(low), float(high))
     return float(scores.mean()), _bootstrap(scores, seed)

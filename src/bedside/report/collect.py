@@ -10,6 +10,7 @@ from bedside.runs import MANIFEST, Run
 
 STAGES = ("data", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "export")
 
+
 def collect(run_folder: Path) -> Material:
     """Everything the report shows. Raises RunError that names the first stage that is not there."""
     run = Run.open(run_folder)

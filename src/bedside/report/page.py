@@ -5,9 +5,8 @@ own plots. The same material gives the same bytes.
 """
 
 from functools import cache
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from bedside import plots
@@ -47,7 +46,7 @@ def render(material: Material) -> str:
 
 
 @cache
-def _template() -> Any:
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("bedside", "report"),
         autoescape=True,

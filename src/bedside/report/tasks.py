@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from bedside.evaluate.tasks import TASKS
 from bedside.metrics.paired import LEVEL, SMALLEST_N
@@ -16,8 +15,8 @@ LABELS = {
 }
 ABOUT = {
     "decision": "The model's likeliest of “Yes.”, “No.” and “Maybe.”, with the context in sight.",
-    "likelihood": "How probable the reference reasoning and answer are to the model, token by token; nearer 0 is better.",
-    "rouge": "How much of the reference answer's wording the generated answer shares, in its order; 1 is the same text.",
+    "likelihood": "How probable the reference reasoning and answer are to the model, by token; nearer 0 is better.",
+    "rouge": "How much of the reference answer's wording the generated answer has, in its order; 1 is the same text.",
 }
 CHOICE = {
     "cloze": "The option whose text the model finds likeliest per character.",
@@ -48,7 +47,7 @@ class TaskRow:
     @property
     def matters(self) -> float | None:
         """The smallest difference worth having; None for a task that is not ours."""
-        return TASKS[self.task].matters if self.task in TASKS else None  # type: ignore[index]
+        return TASKS[self.task].matters if self.task in TASKS else None
 
     @property
     def slug(self) -> str:
@@ -72,7 +71,9 @@ def rows(material: Material) -> list[TaskRow]:
 
     A task that measures fit to style counts only where there is no other, as in `evaluate.compare`.
     """
-    base, tuned = ({score["task"]: score for score in scores} for scores in (material.base_scores, material.tuned_scores))
+    base, tuned = (
+        {score["task"]: score for score in scores} for scores in (material.base_scores, material.tuned_scores)
+    )
     scoring = material.recipe["evaluate"]["choice_scoring"]
     compared = material.comparison["tasks"]
     fits = [_fit(one["task"]) for one in compared]
@@ -82,25 +83,28 @@ def rows(material: Material) -> list[TaskRow]:
     return sorted(found, key=lambda row: not row.counted)
 
 
-def label(task: str) -> str:
-    """A task's name in words; an unknown one keeps its own."""
-    return LABELS.get(task, task)
-
-
 def _row(compared: Json, base: dict[str, Json], tuned: dict[str, Json], scoring: str, counted: bool) -> TaskRow:
     task = compared["task"]
-    about = CHOICE[scoring] if task == "choice" else ABOUT.get(task, "")
-    scores = (scored.get(task, _unscored(compared, side)) for scored, side in ((base, "base"), (tuned, "tuned")))
-    return TaskRow(task, label(task), about, compared["metric"], compared, *scores, _word(compared), counted)
+    return TaskRow(
+        task=task,
+        label=LABELS.get(task, task),
+        about=CHOICE[scoring] if task == "choice" else ABOUT.get(task, ""),
+        metric=compared["metric"],
+        compared=compared,
+        base=base.get(task, _unscored(compared["base"])),
+        tuned=tuned.get(task, _unscored(compared["tuned"])),
+        word=_word(compared),
+        counted=counted,
+    )
 
 
 def _fit(task: str) -> bool:
-    return task in TASKS and TASKS[task].fit  # type: ignore[index]
+    return task in TASKS and TASKS[task].fit
 
 
-def _unscored(compared: Json, side: str) -> dict[str, Any]:
+def _unscored(mean: float) -> Json:
     """A score of which only the comparison's mean is known."""
-    return {"value": compared[side], "ci": [None, None], "unparsed": 0, "baseline": None}
+    return {"value": mean, "ci": [None, None], "unparsed": 0, "baseline": None}
 
 
 def _word(compared: Json) -> str:

@@ -50,9 +50,9 @@ class Scorer(Protocol):
 
     def generate(
         self,
-        conversations: Sequence[Sequence[Message]],
+        prompts: Sequence[str],
         options: GenerationOptions,
         progress: Callable[[int], None] = ...,
     ) -> list[Generation]:
-        """Greedy answers in the order of the conversations; `progress` is told of each batch's size when done."""
+        """Continuations in the order of the prompts; `progress` is told of each batch's size when done."""
         ...

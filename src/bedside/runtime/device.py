@@ -1,7 +1,9 @@
 """Where a model is computed and in which type, chosen by what the hardware really does."""
 
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -31,6 +33,17 @@ def choose(precision: Precision = "auto") -> Device:
         native = any(able.get(feature) for feature in ("amx_bf16", "avx512_bf16", "bf16", "arm_bf16"))
     reason = "the hardware computes in bf16" if native else "the hardware has no fast bf16"
     return Device(name, torch.bfloat16 if native else torch.float32, reason)
+
+
+def free_memory_bytes(device: Device) -> int:
+    """What could be allocated on the device now without swapping; a very large number where the system does not say."""
+    if device.name == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return sys.maxsize
+    lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024
 
 
 def use_all_cores() -> None:

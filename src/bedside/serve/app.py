@@ -29,9 +29,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(
-    speaker: Speaker, settings: ServeSection, *, slots: int = 1, api_key: str | None = None
-) -> FastAPI:
+def create_app(speaker: Speaker, settings: ServeSection, *, slots: int = 1, api_key: str | None = None) -> FastAPI:
     """The app; `slots` generations run at once, which the speaker must be able to. With a key, /v1/* asks for it."""
     # The interactive documentation pages load their script from a foreign host, so there are none.
     app = FastAPI(title="Bedside", version=__version__, description=NOTICE, docs_url=None, redoc_url=None)

@@ -104,7 +104,7 @@ def _of_validation(details: Sequence[Mapping[str, Any]]) -> Fault:
         message = f"'{param}' cannot be honoured by this server; leave it out"
         return Fault(400, message, param=param, code="unsupported_parameter")
     if param.endswith(".content") and first["type"] != "string_too_long":
-        wanted = "want text: a string, or parts like {\"type\": \"text\", \"text\": \"…\"}; nothing else can be read"
+        wanted = 'want text: a string, or parts like {"type": "text", "text": "…"}; nothing else can be read'
     else:
         wanted = first["msg"].removeprefix("Value error, ")
         wanted = wanted[:1].lower() + wanted[1:]

@@ -107,32 +107,43 @@ def render_example(example: Example, section: PromptSection, renderer: Renderer)
     """Prompt and completion of a training row.
 
     The completion is what the template prints for the assistant's turn after the prompt, up to and including its
-    first end token. Raises ModelError where the template prints another prompt in training than in serving, drops
-    the reasoning (as DeepSeek-R1's own does), or never ends the turn.
+    first end token. A row without reasoning gets an empty `<think>` block as part of its prompt: whether to reason is
+    the prompt's to say, and a model that is trained to close the block at once would stop reasoning at all.
+
+    Raises ModelError where the template prints another prompt in training than in serving, drops the reasoning (as
+    DeepSeek-R1's own does), or never ends the turn.
     """
     messages = conversation(user_text(example), section, example.history)
     content = think.wrap(example.reasoning, example.answer) if section.reasoning == "think" else example.answer.strip()
     prompt = renderer.render(messages, generation=True)
     full = renderer.render([*messages, Message("assistant", content)], generation=False)
+    completion = _completion(prompt, full, content, renderer.eos)
+    if section.reasoning == "think" and not example.reasoning.strip():
+        block = think.closed(prompt)
+        return Rendered(prompt + block, completion.removeprefix(block))
+    return Rendered(prompt, completion)
+
+
+def _completion(prompt: str, full: str, content: str, eos: str) -> str:
+    """What follows the prompt up to the end of the turn. Raises ModelError if that is not what was to be trained."""
+    instead = "use prompt.style = 'alpaca-think'"
     if not full.startswith(prompt):
+        end = repr(prompt[-40:])
         raise ModelError(
-            f"chat template: the prompt that is served ends with {prompt[-40:]!r}, and the training text does not;"
-            " use prompt.style = 'alpaca-think'"
+            f"chat template: the prompt that is served ends with {end}, and the training text does not; {instead}"
         )
     completion = full[len(prompt) :]
     tail = content.removeprefix(think.OPEN) if prompt.endswith(think.OPEN) else content
     if not completion.startswith(tail):
-        raise ModelError(
-            "chat template: the reasoning or answer does not survive the template"
-            f" ({tail[:40]!r} became {completion[:40]!r}); use prompt.style = 'alpaca-think'"
-        )
-    ended = completion.find(renderer.eos, len(tail)) if renderer.eos else -1
+        became = f"({tail[:40]!r} became {completion[:40]!r})"
+        raise ModelError(f"chat template: the reasoning or answer does not survive the template {became}; {instead}")
+    ended = completion.find(eos, len(tail)) if eos else -1
     if ended < 0:
         raise ModelError(
-            f"chat template: the answer does not end with the end token {renderer.eos!r}, so the model would never"
-            " learn to stop; use prompt.style = 'alpaca-think'"
+            f"chat template: the answer does not end with the end token {eos!r}, so the model would never learn to"
+            f" stop; {instead}"
         )
-    return Rendered(prompt, completion[: ended + len(renderer.eos)])
+    return completion[: ended + len(eos)]
 
 
 @lru_cache(maxsize=16)

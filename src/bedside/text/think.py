@@ -19,6 +19,11 @@ def wrap(reasoning: str, answer: str) -> str:
     return f"{OPEN}{inside}{CLOSE_TAG}\n\n{answer.strip()}"
 
 
+def closed(prompt: str) -> str:
+    """What follows a prompt so that an answer comes next at once: an empty block, or the end of an open one."""
+    return wrap("", "").removeprefix(OPEN if prompt.endswith(OPEN) else "")
+
+
 def split(text: str, opened: bool) -> tuple[str, str]:
     """(reasoning, answer) of a finished generation, both stripped."""
     stream = ThinkStream(opened)

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from bedside.errors import DataError
 from bedside.recipe import PromptSection
 from bedside.records import Example
-from bedside.runtime.hf import encode_completion, renderer_of
+from bedside.runtime.tokenizer import encode_completion, renderer_of
 from bedside.text.chat import render_example
 
 IGNORED = -100

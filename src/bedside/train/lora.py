@@ -15,8 +15,11 @@ def attach(model: PreTrainedModel, settings: TrainSection, seed: int) -> PeftMod
     missing = [target for target in settings.targets if target not in leaves]
     if missing:
         raise ModelError(f"train.targets: the model has no layer '{missing[0]}'; linear layers: {_linear_names(model)}")
-    if getattr(model, "is_loaded_in_4bit", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if getattr(model, "is_loaded_in_4bit", False):  # who needs 4 bits has no memory for activations either
+        with quiet_peft():
+            model = prepare_model_for_kbit_training(
+                model, use_gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides only, so a fraction is fine

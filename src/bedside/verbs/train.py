@@ -19,7 +19,7 @@ def stage(recipe: Recipe) -> Stage:
         "adapter",
         ("model", "prompt", "train", "seed"),
         reads=("data",),
-        rooms=("train", "text", "models", "runtime/hf", "runtime/device"),
+        rooms=("train", "text", "models", "runtime/hf", "runtime/tokenizer", "runtime/device"),
         outside={"base": locate.identify(recipe.model)},
     )
 
@@ -28,11 +28,12 @@ def make(run: Run, folder: Path) -> None:
     """Trains, or goes on from the newest checkpoint, and writes the adapter."""
     from bedside.data import prepare
     from bedside.runtime import device, hf
+    from bedside.runtime.tokenizer import load_tokenizer
     from bedside.train import batch, checkpoint, loop, lora
 
     recipe = run.recipe
     base = locate.resolve(recipe.model)
-    tokenizer = hf.load_tokenizer(base.folder, recipe.prompt)
+    tokenizer = load_tokenizer(base.folder, recipe.prompt)
     examples = prepare.load(run.folder("data"), "train")
     encoded = batch.encode(examples, recipe.prompt, tokenizer, recipe.model.max_length)
     if encoded.too_long:

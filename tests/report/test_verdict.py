@@ -1,0 +1,85 @@
+"""The verdict's sentences say what it rests on, what speaks otherwise, and what it leaves open."""
+
+from typing import Any
+
+import pytest
+
+from bedside.report import tasks, verdict
+from bedside.report.numbers import MINUS, SPACE
+
+from .sample import comparison, material
+
+
+def found(task: str, word: str, **changes: Any) -> dict[str, Any]:
+    sample = next(row for row in comparison()["tasks"] if row["task"] == task)
+    return {**sample, "verdict": word, **changes}
+
+
+def rows(*compared: dict[str, Any]) -> list[tasks.TaskRow]:
+    return tasks.rows(material(comparison={"verdict": "", "tasks": list(compared)}))
+
+
+def said(sentences: str | list[str]) -> str:
+    return " ".join([sentences] if isinstance(sentences, str) else sentences).replace(SPACE, " ").replace(MINUS, "-")
+
+
+def test_worse_names_the_task_the_size_the_interval_and_the_p_value():
+    assert said(verdict.grounds("worse", rows(found("choice", "worse")))) == (
+        "The tuned model scores 13.9 points lower than its base on multiple choice"
+        " (accuracy, n = 72, 95 % interval of the difference -22.2 to -5.6, adjusted p = 0.019)."
+    )
+
+
+def test_better_does_not_rest_on_a_task_that_is_not_counted():
+    both = rows(found("likelihood", "better"), found("decision", "better"))
+    assert "likelihood" not in said(verdict.grounds("better", both))
+    assert "likelihood of the reference, which rises with style alone" in said(verdict.reservations("better", both))
+
+
+def test_likelihood_counts_where_it_is_the_only_task():
+    alone = rows(found("likelihood", "better"))
+    assert "0.664 higher than its base on likelihood" in said(verdict.grounds("better", alone))
+    assert "does not count" not in said(verdict.reservations("better", alone))
+
+
+def test_better_on_wording_alone_is_not_called_right():
+    assert verdict.WORDING_IS_NOT_TRUTH in verdict.reservations("better", rows(found("rouge", "better")))
+    truth = rows(found("rouge", "better"), found("choice", "better"))
+    assert verdict.WORDING_IS_NOT_TRUTH not in verdict.reservations("better", truth)
+
+
+def test_a_task_that_says_otherwise_is_told():
+    mixed = rows(found("choice", "worse"), found("rouge", "better"), found("decision", "no difference shown"))
+    text = said(verdict.reservations("worse", mixed))
+    assert "It is better on overlap with the reference." in text
+    assert "No difference was shown on yes/no/maybe decision." in text
+
+
+@pytest.mark.parametrize("detectable", [0.412, None])
+def test_underpowered_tells_how_few_items_there_were(detectable: float | None):
+    few = rows(found("decision", "underpowered", detectable=detectable))
+    assert "too few to rule out one that matters" in verdict.grounds("underpowered", few)
+    text = said(verdict.reservations("underpowered", few))
+    assert "14 items" in text
+    assert ("41.2 points or more" in text) == (detectable is not None)
+
+
+def test_no_difference_does_not_speak_for_a_task_that_is_not_counted():
+    mixed = rows(found("likelihood", "better"), found("choice", "no difference shown"))
+    assert verdict.grounds("no difference shown", mixed).startswith("No task that the verdict counts shows")
+
+
+def test_counted_tasks_come_first_and_without_a_word_the_adjusted_p_speaks():
+    first, second = rows(
+        {k: v for k, v in found("likelihood", "").items() if k != "verdict"},
+        {k: v for k, v in found("choice", "").items() if k != "verdict"},
+    )
+    assert (first.task, first.word, first.counted) == ("choice", "worse", True)
+    assert (second.task, second.word, second.counted) == ("likelihood", "better", False)
+
+
+def test_a_task_of_unknown_name_is_shown_under_that_name():
+    (row,) = rows({**found("choice", "worse"), "task": "triage <b>", "metric": "kappa"})
+    assert (row.label, row.about, row.matters) == ("triage <b>", "", None)
+    assert row.slug == "triage-b-"
+    assert row.base["value"] == row.compared["base"]
