@@ -163,8 +163,10 @@ def ask(
 @app.command()
 def serve(
     model: ModelArgument,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 8000,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: the recipe's, loopback.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 takes a free one; default: the recipe's, 8000.")
+    ] = None,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Conversations answered at once.")] = 2,
     api_key: Annotated[str | None, typer.Option(envvar="BEDSIDE_API_KEY", help="Key that requests must carry.")] = None,
     runs: RunsOption = RUNS,

@@ -58,7 +58,8 @@ def material(**changes: Any) -> Material:
         "comparison": comparison(),
         "examples": examples(),
         "files": files(),
-        "parity": {"ok": True, "tokens_equal": True, "greedy_equal": True, "kl_mean": 4.9e-3, "top1_agreement": 0.968},
+        "parity": parity(greedy_equal=False, kl_mean=3.97e-3, top1_agreement=0.956, agreed_tokens=63),
+        "parity_unquantised": parity(),
         "created": "2025-11-22T14:03:00+00:00",
     }
     return Material(**{**values, **changes})
@@ -182,6 +183,11 @@ def files() -> list[dict[str, Any]]:
     ]
 
 
+def parity(**changes: Any) -> dict[str, Any]:
+    found = {"ok": True, "tokens_equal": True, "greedy_equal": True, "kl_mean": 4.8e-6, "top1_agreement": 1.0}
+    return {**found, "compared": 3, "agreed_tokens": 153, "total_tokens": 153, **changes}
+
+
 def write_run(folder: Path) -> Material:
     """Writes the sample as the stages of a run; returns what `collect` should read back."""
     sample = material()
@@ -195,7 +201,8 @@ def write_run(folder: Path) -> Material:
         write_json(folder / f"evaluation/{side}/scores.json", {"model": sample.base_name, "tasks": tasks})
         write_jsonl(folder / f"evaluation/{side}/rouge.jsonl", [answered(one, side) for one in sample.examples])
     write_json(folder / "comparison/comparison.json", sample.comparison)
-    write_json(folder / "export/export.json", {"files": sample.files, "parity": sample.parity})
+    proofs = {"parity": sample.parity, "parity_unquantised": sample.parity_unquantised}
+    write_json(folder / "export/export.json", {"files": sample.files, **proofs})
     return sample
 
 

@@ -83,3 +83,13 @@ def test_a_task_of_unknown_name_is_shown_under_that_name():
     assert (row.label, row.about, row.matters) == ("triage <b>", "", None)
     assert row.slug == "triage-b-"
     assert row.base["value"] == row.compared["base"]
+
+
+@pytest.mark.parametrize(
+    ("n", "shows"), [(12, "which of them answers at all, beside"), (3, "only which of them answers at all")]
+)
+def test_a_difference_in_readable_answers_is_told_before_all_else(n: int, shows: str):
+    text = said(verdict.reservations("better", rows(found("rouge", "better", n=n))))
+    assert text.startswith(f"On overlap with the reference the base gave no readable answer to 3 of {n} items")
+    assert shows in text
+    assert "readable" not in said(verdict.reservations("worse", rows(found("choice", "worse"))))

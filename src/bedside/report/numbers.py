@@ -79,6 +79,11 @@ def decimal(number: float | None, digits: int = 3) -> str:
     return _signed(f"{number:,.{digits}f}") if number is not None and math.isfinite(number) else DASH
 
 
+def small(number: float) -> str:
+    """Two significant digits, for what may be tiny: "0.0040" or "4.8e−06"."""
+    return _signed(f"{number:#.2g}")
+
+
 def percent(part: float, whole: float, digits: int = 1) -> str:
     """A share of a whole: "12.5 %"; of nothing, a dash."""
     return f"{100 * part / whole:.{digits}f}{SPACE}%" if whole else DASH

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from bedside import plots
 from bedside.metrics import paired
 from bedside.recipe import parse, to_toml
-from bedside.report import numbers, settings, tasks, verdict
+from bedside.report import numbers, parity, settings, tasks, verdict
 from bedside.report.material import Json, Material
 from bedside.report.tasks import TaskRow
 from bedside.text.prompts import NOTICE
@@ -37,11 +37,13 @@ def render(material: Material) -> str:
         curve=_curve(material.metrics),
         histograms=_histograms(material.stats["words"]),
         settings=settings.lines(material.recipe, material.train),
+        passes=settings.passes(material.recipe, material.train),
         cut={side: _cut(material.examples, side) for side in ("base", "tuned")},
         smoothed=len(material.metrics) >= plots.SMOOTH_FROM,
         window=plots.window(len(material.metrics)),
         recipe_toml=to_toml(parse(material.recipe, "the report's recipe")),
-        parity=_parity(material.parity),
+        parity=parity.lines(material.parity, material.parity_unquantised),
+        parity_said=parity.sentence(material.parity, material.parity_unquantised),
     )
 
 
@@ -113,26 +115,3 @@ def _histograms(words: Json) -> list[tuple[str, Json, Markup]]:
 def _cut(examples: list[Json], side: str) -> int:
     """How many of a model's answers the token limit cut."""
     return sum(one[side]["finish"] == "length" for one in examples)
-
-
-def _parity(parity: Json | None) -> list[tuple[str, str]]:
-    """(what was compared, what was found), for those checks that were made."""
-    if parity is None:
-        return []
-    checks = (
-        ("tokens_equal", "Prompts give the same tokens in training and in the exported file", _agreement),
-        ("greedy_equal", "Greedy answers are the same text", _agreement),
-        ("kl_mean", "Mean Kullback-Leibler divergence of the next-token distributions, in nats", _divergence),
-        ("top1_agreement", "The most likely next token is the same", _agreement),
-    )
-    return [(words, said(parity[key])) for key, words, said in checks if parity.get(key) is not None]
-
-
-def _agreement(found: bool | float) -> str:
-    if isinstance(found, bool):
-        return "yes" if found else "no"
-    return numbers.percent(found, 1)
-
-
-def _divergence(found: float) -> str:
-    return f"{found:.2g}".replace("-", numbers.MINUS)

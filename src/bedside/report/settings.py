@@ -9,6 +9,12 @@ def lines(recipe: Json, train: Json) -> list[tuple[str, str]]:
     return [*_settings(recipe), *_cost(train)]
 
 
+def passes(recipe: Json, train: Json) -> float | None:
+    """How often each row was trained on, on average; None of no rows."""
+    seen = float(train["steps"] * recipe["train"]["batch_size"] * recipe["train"]["accumulation"])
+    return seen / train["rows"] if train["rows"] else None
+
+
 def _settings(recipe: Json) -> list[tuple[str, str]]:
     model, train = recipe["model"], recipe["train"]
     return [

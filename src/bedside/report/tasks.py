@@ -87,7 +87,7 @@ def _row(compared: Json, base: dict[str, Json], tuned: dict[str, Json], scoring:
     task = compared["task"]
     return TaskRow(
         task=task,
-        label=LABELS.get(task, task),
+        label=str(LABELS.get(task, task)),
         about=CHOICE[scoring] if task == "choice" else ABOUT.get(task, ""),
         metric=compared["metric"],
         compared=compared,

@@ -38,8 +38,23 @@ def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
     if weak := [row for row in rows if row.word == "underpowered"]:
         said.append(f"Too few items to tell on {' and '.join(map(_weakness, weak))}.")
     if verdict == "better" and all(row.task in WORDING for row in rows if row.word == "better"):
-        said.append(WORDING_IS_NOT_TRUTH)
-    return said + list(_below_baseline(rows))
+        said.insert(0, WORDING_IS_NOT_TRUTH)
+    return [*_lost_answers(rows), *said, *_below_baseline(rows)]
+
+
+def _lost_answers(rows: Sequence[TaskRow]) -> Iterator[str]:
+    """Where one model gave readable answers more often, the difference is one of form, too."""
+    for row in rows:
+        base, tuned, n = row.base["unparsed"], row.tuned["unparsed"], row.compared["n"]
+        if base != tuned:
+            silent = n in (base, tuned)
+            shows = (
+                "only which of them answers at all" if silent else "which of them answers at all, beside what it says"
+            )
+            yield (
+                f"On {_lower(row)} the base gave no readable answer to {base} of {n} items, the tuned model to {tuned}"
+                f" of {n}; these score 0, so the difference shows {shows}."
+            )
 
 
 def _below_baseline(rows: Sequence[TaskRow]) -> Iterator[str]:

@@ -14,11 +14,10 @@ PROMPT_FILE = "bedside.json"
 
 def speaker(model: str, runs: Path, context: int, slots: int = 1) -> Speaker:
     """Opens a model. `model` is a path, or the name of a run below `runs`. Raises ModelError or RunError."""
+    run = find_run(model, runs)
+    if run is not None:
+        return _llama(exported(run), context, slots)
     path = Path(model).expanduser()
-    if not path.exists() and (runs / model / "recipe.toml").is_file():
-        path = runs / model
-    if (path / "recipe.toml").is_file():
-        return _llama(exported(Run.open(path)), context, slots)
     if path.is_file():
         return _llama(path, context, slots)
     if (path / "config.json").is_file():
@@ -26,6 +25,14 @@ def speaker(model: str, runs: Path, context: int, slots: int = 1) -> Speaker:
     if path.is_dir():
         raise ModelError(f"{path}: neither a run (recipe.toml) nor a model folder (config.json, *.safetensors)")
     raise ModelError(f"{model}: no such run, file or folder; `bedside runs` lists the runs in {runs}")
+
+
+def find_run(model: str, runs: Path) -> Run | None:
+    """The run that `model` names, by folder or by its name below `runs`; None if it names something else."""
+    path = Path(model).expanduser()
+    if not path.exists():
+        path = runs / model
+    return Run.open(path) if (path / "recipe.toml").is_file() else None
 
 
 def exported(run: Run) -> Path:

@@ -28,12 +28,12 @@ def compare(first: str, second: str | None, runs: Path) -> dict[str, Any]:
     Raises DataError if the two were not scored on the same items.
     """
     from bedside.evaluate.compare import compare as paired
-    from bedside.verbs.run import find_run
+    from bedside.verbs.run import existing_run
 
-    run = find_run(first, runs)
+    run = existing_run(first, runs)
     if second is None:
         return result(run)
-    other = find_run(second, runs)
+    other = existing_run(second, runs)
     return paired(run.folder("evaluation/tuned"), other.folder("evaluation/tuned"), run.recipe.seed)
 
 

@@ -20,7 +20,7 @@ def demo(runs: Path) -> dict[str, Any]:
     from bedside.runtime.llamacpp import LlamaCpp
 
     result = run_verb.run("starter", [], "report", runs)
-    run = run_verb.find_run(Path(result["run"]).name, runs)
+    run = run_verb.existing_run(Path(result["run"]).name, runs)
     example = demonstration(prepare.load(run.folder("data"), "test"), run.recipe.seed)
     model = LlamaCpp(exported(run))
     *_, last = answer(model, [Message("user", user_text(example))], GenerationOptions(max_tokens=MAX_TOKENS))

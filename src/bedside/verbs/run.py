@@ -7,6 +7,7 @@ from typing import Any
 from bedside.errors import UsageError
 from bedside.recipe import load
 from bedside.runs import Run
+from bedside.runtime.choose import find_run
 from bedside.verbs import compare, pipeline, report
 
 
@@ -16,10 +17,9 @@ def prepare_run(name: str, overrides: Sequence[str], runs: Path) -> Run:
     return Run(runs / recipe.name, recipe)
 
 
-def find_run(name: str, runs: Path) -> Run:
-    """An existing run, by folder or by name."""
-    path = Path(name)
-    return Run.open(path if (path / "recipe.toml").is_file() else runs / name)
+def existing_run(name: str, runs: Path) -> Run:
+    """An existing run, by folder or by name. Raises RunError if there is none."""
+    return find_run(name, runs) or Run.open(runs / name)
 
 
 def run(name: str, overrides: Sequence[str], until: str, runs: Path) -> dict[str, Any]:
