@@ -18,7 +18,7 @@ TRAINED = (
     ("steps", "Optimiser steps", "{:,}"),
     ("rows", "Rows", "{:,}"),
     ("rows_too_long", "Rows left out as too long", "{:,}"),
-    ("trained_tokens", "Trained tokens a pass", "{:,}"),
+    ("trained_tokens", "Trained tokens", "{:,}"),
     ("trainable_parameters", "Trainable parameters", "{:,}"),
     ("total_parameters", "Parameters", "{:,}"),
     ("first_loss", "First loss", "{:.3f}"),

@@ -8,7 +8,17 @@ from bedside.models import locate
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
 
-ROOMS = ("evaluate", "metrics", "text", "runtime/hf", "runtime/tokenizer", "runtime/device", "data", "models")
+ROOMS = (
+    "verbs/evaluate",
+    "evaluate",
+    "metrics",
+    "text",
+    "runtime/hf",
+    "runtime/tokenizer",
+    "runtime/device",
+    "data",
+    "models",
+)
 
 
 def stage(recipe: Recipe, which: Literal["base", "tuned"]) -> Stage:

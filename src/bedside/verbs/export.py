@@ -33,7 +33,7 @@ def merged(recipe: Recipe) -> Stage:
 def exported(recipe: Recipe) -> Stage:
     """Depends on the merged weights, and on everything that the model card tells."""
     reads = ("merged", "data", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
-    rooms = ("export", "text", "runtime/llamacpp", "runtime/hf", "runtime/tokenizer", "models/gguf")
+    rooms = ("export", "verbs/export", "text", "runtime/llamacpp", "runtime/hf", "runtime/tokenizer", "models/gguf")
     return Stage("export", ("name", "export", "prompt", "serve", "seed"), reads, rooms)
 
 

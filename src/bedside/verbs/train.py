@@ -3,14 +3,18 @@
 import resource
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bedside.files import read_json, write_json
 from bedside.models import locate
 from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
+
+if TYPE_CHECKING:
+    from bedside.train.batch import Row
 
 
 def stage(recipe: Recipe) -> Stage:
@@ -19,7 +23,7 @@ def stage(recipe: Recipe) -> Stage:
         "adapter",
         ("model", "prompt", "train", "seed"),
         reads=("data",),
-        rooms=("train", "text", "models", "runtime/hf", "runtime/tokenizer", "runtime/device"),
+        rooms=("train", "verbs/train", "text", "models", "runtime/hf", "runtime/tokenizer", "runtime/device"),
         outside={"base": locate.identify(recipe.model)},
     )
 
@@ -56,13 +60,21 @@ def make(run: Run, folder: Path) -> None:
             "total_parameters": total,
             "rows": len(encoded.rows),
             "rows_too_long": len(encoded.too_long),
-            "trained_tokens": sum(row.trained for row in encoded.rows),
+            "trained_tokens": trained_tokens(encoded.rows, recipe, len(metrics)),
             "seconds": metrics[-1].seconds,
             "precision": str(where.dtype).removeprefix("torch."),
             "device": f"{where.name} ({where.reason})",
         },
     )
     shutil.rmtree(folder / "checkpoints")
+
+
+def trained_tokens(rows: "Sequence[Row]", recipe: Recipe, steps: int) -> int:
+    """Completion tokens that went into the loss over all steps, repeated ones counted each time."""
+    from bedside.train import batch, loop
+
+    size = loop.rows_per_step(recipe.train)
+    return sum(row.trained for step in range(steps) for row in batch.step_rows(rows, step, size, recipe.seed))
 
 
 def peak_memory_gib() -> float:
