@@ -1,7 +1,7 @@
 # make demo   set up if needed, then the whole pipeline on the embedded model
 # make test   set up if needed, then all tests (make test-fast leaves the slow ones out)
 # make check  format, lint, types, layers          make docs   write the generated reference pages
-# make setup  only the environment in .venv        make clean  remove it, and the runs
+# make setup  only the environment in .venv        make clean  remove the environment
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,7 +35,7 @@ check: $(STAMP)
 	$(BIN)/python -m pytest tests/test_layers.py tests/test_lazy_imports.py tests/test_docs.py
 
 docs: $(STAMP)
-	$(BIN)/python -m bedside.reference docs/reference
+	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv

@@ -44,6 +44,17 @@ def test_the_trained_system_message_comes_first_unless_the_conversation_brings_i
     assert backend.asked[0][0].content == system
 
 
+def test_a_quarter_of_the_tokens_is_kept_for_the_answer():
+    backend = ScriptedBackend([("", "Because.")], SECTION)
+    list(answer(backend, [Message("user", "Why?")], GenerationOptions(max_tokens=100)))
+    assert backend.options[0].answer_tokens == 25
+
+
+def test_half_a_surrogate_pair_is_refused():
+    with pytest.raises(UsageError, match="not valid UTF-8"):
+        events([Message("user", "Why\udc80?")], ScriptedBackend([]))
+
+
 @pytest.mark.parametrize("messages", [[], [Message("user", "  ")], [Message("user", "a"), Message("assistant", "b")]])
 def test_a_conversation_without_a_question_is_refused(messages: list[Message]):
     with pytest.raises(UsageError, match="must end with a question"):

@@ -21,7 +21,7 @@ LAYERS = (  # top to bottom; rooms on one line are strangers
     "runs models",
     "recipe progress",
     "files",
-    "records",
+    "records extras",
     "errors",
 )
 DEPTH = {room: depth for depth, line in enumerate(LAYERS) for room in line.split()}

@@ -183,9 +183,9 @@ def test_a_killed_rebuild_leaves_the_old_stage_whole(run: Run) -> None:
     assert run.state(DATA) == "done"
 
 
-def test_the_lock_writes_the_recipe_that_opens_the_run_again(run: Run) -> None:
+def test_the_recipe_that_is_kept_opens_the_run_again(run: Run) -> None:
     with run.lock():
-        pass
+        run.keep_recipe()
     assert Run.open(run.path).recipe == run.recipe
 
 
@@ -196,7 +196,6 @@ def test_a_second_user_of_a_run_is_told_to_wait(run: Run) -> None:
         Run(run.path, Recipe(name="other")).lock(),
     ):
         pass
-    assert Run.open(run.path).recipe.name == "a"
 
 
 def test_the_lock_ends_with_its_process(run: Run) -> None:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bedside.errors import BedsideError
+from bedside.errors import BedsideError, MissingExtra
+from bedside.extras import extra_of
 from bedside.progress import say
 
 app = typer.Typer(
@@ -56,6 +57,12 @@ def run(arguments: list[str]) -> int:
             raise
         say(f"bedside: {error}")
         return error.exit_status
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name or "")
+        if extra is None or debug:
+            raise
+        say(f"bedside: {MissingExtra.named(f'{error.name}, which this command uses,', extra)}")
+        return MissingExtra.exit_status
     except UsageMistake as error:
         say(f"bedside: {_in_one_line(error)}")
         return 2

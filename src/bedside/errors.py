@@ -60,3 +60,9 @@ class CheckFailed(BedsideError, RuntimeError):
     """A check said no; what it found has been printed."""
 
     exit_status = 1
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that says something, for telling a foreign error in ours; its type's name if none does."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)

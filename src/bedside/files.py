@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bedside.errors import DataError, RunError
+from bedside.errors import DataError, RunError, first_line
 
 
 @contextmanager
@@ -26,6 +26,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(path) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            if error.filename is not None and path not in (Path(error.filename), *Path(error.filename).parents):
+                raise RunError(f"{error.filename}: {error.strerror}; check its permissions") from error
             raise RunError(
                 f"{path}: cannot be written ({error.strerror}); choose another folder with --runs"
             ) from error
@@ -139,7 +141,12 @@ def _told(path: Path) -> Iterator[None]:
 
 def _parse(text: str, where: str) -> Any:
     """JSON as a value. An escaped half of a surrogate pair is refused: no UTF-8 file could hold it afterwards."""
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets in brackets
+        raise DataError(f"{where}: {first_line(error)}") from error
     if "\\ud" in text or "\\uD" in text:
         try:
             json.dumps(value, ensure_ascii=False).encode()

@@ -16,8 +16,8 @@ from pydantic_core import ErrorDetails
 from bedside.errors import RecipeError
 
 SHIPPED = Path(__file__).parent / "recipes"
-Ratio = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(strict=True, ge=0, le=1)]
+Positive = Annotated[int, Field(strict=True, ge=1)]
 
 SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "mcq", "chat", "starter"]
 TaskName = Literal["choice", "decision", "likelihood", "rouge"]
@@ -41,7 +41,7 @@ class ModelSection(Section):
     """Commit or tag of a hub model; null takes the newest."""
     quantise: Literal["none", "nf4"] = "none"
     """"nf4" loads the frozen base in 4 bits (QLoRA, arXiv:2305.14314)."""
-    max_length: Annotated[int, Field(ge=16, le=1_048_576)] = 1024
+    max_length: Annotated[int, Field(strict=True, ge=16, le=1_048_576)] = 1024
     """Tokens of prompt and completion together; a longer row is left out of training, and counted."""
 
 
@@ -57,7 +57,7 @@ class DataSection(Section):
     limit: Positive | None = None
     """Use this many rows, drawn by seed."""
     split: tuple[Ratio, Ratio, Ratio] = (0.8, 0.1, 0.1)
-    """Shares of train, validation and test; they sum to 1."""
+    """Shares of train, validation and test, which sum to 1. No stage reads validation: it is kept aside for you."""
     columns: dict[str, str] = {}
     """Field of ours → column of the file, such as {question = "prompt", answer = "reply"}."""
     on_empty: Literal["fail", "drop"] = "fail"
@@ -87,19 +87,27 @@ class PromptSection(Section):
 class TrainSection(Section):
     """LoRA (arXiv:2106.09685) and its optimiser."""
 
-    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    rank: Annotated[int, Field(strict=True, ge=1, le=1024)] = 16
     """Rank r of the low-rank update."""
-    alpha: Annotated[float, Field(gt=0)] = 16.0
+    alpha: Annotated[float, Field(strict=True, gt=0)] = 16.0
     """The update is scaled by alpha / rank."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     """Dropout on the input of the update."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
     """Names of the linear layers that get an update."""
-    lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    lr: Annotated[float, Field(strict=True, gt=0, le=1)] = 2e-4
     """Peak learning rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warm-up."""
-    warmup: Annotated[int, Field(ge=0)] = 5
+    warmup: Annotated[int, Field(strict=True, ge=0)] = 5
     """Steps of linear warm-up."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """"adamw_8bit" keeps the moments in 8 bits (bitsandbytes)."""
@@ -107,13 +115,13 @@ class TrainSection(Section):
     """Rows computed at once; on a CPU 1 wastes nothing on padding."""
     accumulation: Positive = 8
     """Batches a step; the loss is the mean over all trained tokens of the step."""
-    epochs: Annotated[float, Field(gt=0)] = 1.0
+    epochs: Annotated[float, Field(strict=True, gt=0)] = 1.0
     """Passes over the training rows; `max_steps` takes precedence."""
     max_steps: Positive | None = None
     """Stop after this many optimiser steps."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(strict=True, ge=0)] = 0.0
     """Decoupled weight decay of AdamW."""
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    clip: Annotated[float, Field(strict=True, gt=0)] = 1.0
     """Largest norm of the gradient."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Type of the frozen base; "auto" takes bf16 where the hardware computes in it. The update stays fp32."""
@@ -168,9 +176,9 @@ class ServeSection(Section):
 
     host: str = "127.0.0.1"
     """Address to listen on; anything but loopback is open to the network."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 8000
     """Port; 0 takes a free one."""
-    context: Annotated[int, Field(ge=256)] = 4096
+    context: Annotated[int, Field(strict=True, ge=256)] = 4096
     """Tokens of context that each conversation gets."""
     max_tokens: Positive = 1024
     """Tokens of an answer unless the request asks for fewer."""
@@ -181,7 +189,7 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Name of the run and of its folder: letters, digits, dot, dash, underscore."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 42
     """Seeds the split, the order of rows, the initial adapter, dropout and the bootstrap."""
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
@@ -193,6 +201,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _source_has_what_tasks_need(self) -> Self:
+        if self.data.split[2] == 0:
+            raise ValueError("data.split: the share of test is 0, so nothing could be compared")
         labelled = ("pubmedqa", "starter")
         if "decision" in self.evaluate.tasks and self.data.source not in labelled and "label" not in self.data.columns:
             raise ValueError(

@@ -52,13 +52,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """How to decode. `temperature` 0 is greedy; `max_tokens` bounds reasoning and answer together."""
+    """How to decode. `temperature` 0 is greedy; `max_tokens` bounds reasoning and answer together.
+
+    `answer_tokens` of them are kept for the answer: reasoning that has not ended by then is closed. 0 keeps none.
+    """
 
     max_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 42
     stop: tuple[str, ...] = ()
+    answer_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +75,17 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A finished generation. `finish` is "length" when `max_tokens` cut it, which may be inside the reasoning."""
+    """A finished generation. `finish` is "length" when `max_tokens` cut it, which may be inside the reasoning.
+
+    `forced` says that the reasoning did not end by itself and was closed for the sake of an answer.
+    """
 
     reasoning: str
     answer: str
     finish: Finish
     prompt_tokens: int
     completion_tokens: int
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,7 @@ class Answer:
     model: str
     usage: Mapping[str, int]
     finish: Finish
+    forced: bool = False
     sections: tuple[str, ...] = ()
     citations: tuple[str, ...] = ()
     emergency: bool | None = None

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from bedside.errors import RunError
+from bedside.errors import BedsideError, RunError
 from bedside.files import digest, disk_errors, read_json, tree_digests, write_json, write_text
 from bedside.recipe import Recipe, load, to_toml
 
@@ -92,14 +92,14 @@ class Run:
         started = time.monotonic()
         with disk_errors(partial):
             if not (partial / MANIFEST).is_file():
-                make(partial)
+                self._make(make, partial)
                 self._seal(stage, partial, key, time.monotonic() - started)
             self._rename(partial, self.path / stage.name)
         return True
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for this process and writes the recipe into it; another process gets a RunError."""
+        """Holds the run for this process; another process gets a RunError."""
         with disk_errors(self.path):
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -114,10 +114,13 @@ class Run:
                     raise RunError(
                         f"{self.path}: another process is at work on this run; wait for it or stop it"
                     ) from error
-                text = to_toml(self.recipe)
-                if not _has_text(self.path / "recipe.toml", text):
-                    write_text(self.path / "recipe.toml", text)
                 yield
+
+    def keep_recipe(self) -> None:
+        """Writes the recipe into the run, once a stage has been made by it: a mistaken one leaves the run as it was."""
+        text = to_toml(self.recipe)
+        if not _has_text(self.path / "recipe.toml", text):
+            write_text(self.path / "recipe.toml", text)
 
     def _section(self, name: str) -> Any:
         value = getattr(self.recipe, name)
@@ -136,13 +139,23 @@ class Run:
         return partial
 
     @staticmethod
+    def _make(make: Callable[[Path], None], partial: Path) -> None:
+        """After a mistake nothing is left of a stage that had nothing to go on from."""
+        try:
+            make(partial)
+        except BedsideError:
+            if [path.name for path in partial.iterdir()] == [KEY]:
+                shutil.rmtree(partial)
+            raise
+
+    @staticmethod
     def _seal(stage: Stage, partial: Path, key: str, seconds: float) -> None:
         """Writes the manifest, last of all: from here on a killed run has only the renaming left to do."""
         files = {name: value for name, value in tree_digests(partial).items() if name != KEY}
         manifest = {
             "stage": stage.name,
             "key": key,
-            "content": digest([key, files]),
+            "content": digest(files),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             "files": files,

@@ -209,12 +209,12 @@ def test_the_right_option_is_found_by_letter_index_or_text(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answer": "C"}, "answer 'C' is none of the options' letters, numbers or texts"),
-        ({"answer": 2}, "answer '2' is none of"),
-        ({"answer": -1}, "answer '-1' is none of"),
-        ({"answer": True}, "answer 'True' is none of"),
-        ({"answer": ""}, "answer '' is none of"),
-        ({"answer": None}, "answer 'None' is none of"),
+        ({"answer": "C"}, "the answer is none of the options' letters, numbers from 0, or texts"),
+        ({"answer": 2}, "the answer is none of"),
+        ({"answer": -1}, "the answer is none of"),
+        ({"answer": True}, "the answer is none of"),
+        ({"answer": ""}, "the answer is none of"),
+        ({"answer": None}, "the answer is none of"),
         ({"options": ["one"]}, "1 options; want 2 to 10"),
         ({"options": None}, "0 options; want 2 to 10"),
         ({"options": list("abcdefghijk")}, "11 options; want 2 to 10"),
@@ -247,7 +247,7 @@ def test_a_broken_conversation_is_refused_with_its_line(tmp_path: Path, messages
 
 
 def test_a_decision_other_than_yes_no_maybe_is_refused(tmp_path: Path) -> None:
-    assert "line 1: 'perhaps' is no decision; want one of yes, no, maybe" in refusal(
+    assert "line 1: the label is no decision; want one of yes, no, maybe" in refusal(
         tmp_path, "pubmedqa", {**PUBMEDQA, "final_decision": "perhaps"}
     )
 

@@ -19,7 +19,7 @@ def test_it_says_what_it_was_told_to_in_order() -> None:
 
 def test_it_remembers_what_it_was_asked_and_how() -> None:
     speaker = ScriptedBackend([("", "Rest.")], PromptSection(system="Be brief."))
-    options = GenerationOptions(max_tokens=7)
+    options = GenerationOptions(max_tokens=7, answer_tokens=2)
     *_, last = answer(speaker, QUESTION, options)
     assert isinstance(last, Answer)
     assert last.usage == {"prompt_tokens": 6, "completion_tokens": 1, "total_tokens": 7}

@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
-import uvicorn
 
 from bedside.recipe import PromptSection, ServeSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Speaker
 from bedside.serve.app import create_app
-from bedside.serve.run import listen, url_of
+from bedside.serve.run import Server, listen, url_of
 
 PATIENCE_S = 20
 Serving = Callable[..., AbstractContextManager[str]]
@@ -81,10 +80,7 @@ def _serving(
     speaker: Speaker, *, slots: int = 1, api_key: str | None = None, port: int = 0, **settings: object
 ) -> Iterator[str]:
     section = ServeSection.model_validate({"port": port, **settings})
-    app = create_app(speaker, section, slots=slots, api_key=api_key)
-    # The graceful wait is short, since a test may leave an endless answer behind.
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = Server(create_app(speaker, section, slots=slots, api_key=api_key))
     with listen(section) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -83,6 +83,11 @@ def test_the_openai_client_is_let_in_with_the_key_only(serving: Serving) -> None
             assert api.chat.completions.create(model="scripted", **ASK).choices[0].message.content == "Yes."
 
 
+def test_an_empty_key_is_none(serving: Serving) -> None:
+    with serving(ScriptedBackend([]), api_key="") as url:
+        assert httpx.get(url + "v1/models").status_code == 200
+
+
 def test_page_and_health_need_no_key(serving: Serving) -> None:
     with serving(ScriptedBackend([]), api_key=KEY) as url:
         assert httpx.get(url).status_code == httpx.get(url + "healthz").status_code == 200

@@ -2,6 +2,8 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -10,6 +12,8 @@ from bedside.errors import UsageError
 from bedside.recipe import ServeSection
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.run import is_loopback, listen, serve, url_of
+
+from .conftest import PATIENCE_S, EndlessSpeaker, Serving
 
 PROGRAM = """
 from bedside.recipe import ServeSection
@@ -30,6 +34,24 @@ def test_it_prints_one_line_with_the_url_and_stops_at_ctrl_c() -> None:
         out, err = server.communicate(timeout=30)
     assert out == ""
     assert err.strip().splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_stopping_the_server_ends_the_answers_with_a_word(
+    serving: Serving, endless: EndlessSpeaker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = {"messages": [{"role": "user", "content": "Say much."}], "stream": True}
+    with ExitStack() as stack:
+        url = stack.enter_context(serving(endless))
+        with httpx.stream("POST", f"{url}v1/chat/completions", json=body, timeout=PATIENCE_S) as response:
+            lines = response.iter_lines()
+            assert next(lines).startswith("data: ")
+            with ThreadPoolExecutor(1) as pool:
+                stopped = pool.submit(stack.close)
+                said = list(lines)
+                stopped.result(PATIENCE_S)
+    assert "the server is being stopped" in said[-4]
+    assert endless.closed.acquire(blocking=False)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_port_in_use_is_one_line_with_what_to_do() -> None:

@@ -80,10 +80,16 @@ def test_an_alpaca_prompt_ends_inside_the_reasoning() -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (STRIPS_REASONING, "the reasoning or answer does not survive the template"),
-        (STRIPS_REASONING.replace("<a>{% endif %}", "<a><think>\n{% endif %}"), "and the training text does not"),
+        (STRIPS_REASONING, "it changes or drops the reasoning or the answer"),
+        (
+            STRIPS_REASONING.replace("<a>{% endif %}", "<a><think>\n{% endif %}"),
+            "the training text does not begin with the prompt that is served",
+        ),
         (CHATML.replace("<|im_end|>", "<|done|>"), "the answer does not end with the end token '<|im_end|>'"),
-        (CHATML.replace("assistant\n", "assistant\n>>"), "and the training text does not"),
+        (
+            CHATML.replace("assistant\n", "assistant\n>>"),
+            "the training text does not begin with the prompt that is served",
+        ),
         ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
         ("{% for m in messages %}", "chat template: "),
         ("{% nonsense %}", "chat template: "),
@@ -202,7 +208,7 @@ def test_earlier_turns_are_laid_out_as_they_were_trained() -> None:
     row = Example("1", "Q2?", "A2.", reasoning="R2.", history=history)
     rendered = chat.render_example(row, section, renderer(section))
     assert rendered.prompt == (
-        f"{prompts.ALPACA_PREAMBLE}\n\n### Instruction:\nTeach.\n"
+        f"{prompts.ALPACA_PREAMBLE['think']}\n\n### Instruction:\nTeach.\n"
         f"\n### Question:\nQ1?\n\n### Response:\n<think>\n</think>\n\nA1.{EOS}\n"
         "\n### Question:\nQ2?\n\n### Response:\n<think>\n"
     )

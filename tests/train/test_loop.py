@@ -151,6 +151,14 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_checkpoint(
     assert [path.name for path in (tmp_path / "a" / "checkpoints").iterdir()] == ["step-0000002"]
 
 
+def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *args: torch.tensor(math.inf))
+    with pytest.raises(RunError, match="step 1: the gradient is inf"):
+        run(tiny_llama, tmp_path / "a")
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [

@@ -31,9 +31,10 @@ def test_the_update_starts_at_zero_and_in_fp32(tiny_llama: Path):
     assert {p.dtype for _, p in lora.trainable(model)} == {torch.float32}
 
 
-def test_a_target_that_the_model_lacks_is_named_with_those_it_has(tiny_llama: Path):
-    with pytest.raises(ModelError, match=r"no layer 'query_key_value'; linear layers: down_proj, .*v_proj"):
-        lora.attach(load_model(tiny_llama, CPU), TrainSection(targets=("query_key_value",)), 1)
+@pytest.mark.parametrize("target", ["query_key_value", "self_attn", "input_layernorm", "embed_tokens", "lm_head"])
+def test_a_target_that_is_no_linear_layer_is_named_with_those_there_are(tiny_llama: Path, target: str):
+    with pytest.raises(ModelError, match=f"no linear layer '{target}'; it has: down_proj, .*v_proj"):
+        lora.attach(load_model(tiny_llama, CPU), TrainSection(targets=(target,)), 1)
 
 
 def test_the_seed_alone_decides_the_start(tiny_llama: Path):

@@ -15,7 +15,7 @@ def test_every_check_has_the_four_keys(json_of):
 
 
 def test_a_lack_is_told_with_the_line_that_mends_it_and_exits_1(capsys, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(doctor.EXTRAS, "serve", ("no-such-package",))
+    monkeypatch.setattr(doctor, "extras", lambda: {"serve": ("no-such-package",)})
     monkeypatch.setattr("bedside.models.locate.EMBEDDED_PACKAGE", "no_such_package")
     assert cli.run(["doctor"]) == 1
     printed = capsys.readouterr().out

@@ -27,8 +27,8 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2
 
 
 def half_written(runs: Path) -> list[str]:
-    """Stages that look finished."""
-    return [str(path.relative_to(runs)) for path in runs.rglob("manifest.json")] if runs.exists() else []
+    """Stages that look finished, or begun."""
+    return [str(path.relative_to(runs)) for name in ("manifest.json", ".*.partial") for path in runs.rglob(name)]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,10 @@ def half_written(runs: Path) -> list[str]:
         ("train.lr=nan", "train.lr = nan"),
         ("data.split=[0.5, 0.5, 0.5]", "the shares sum to 1.5, want 1"),
         ("data.source=medical-o2", "data.source = 'medical-o2'"),
+        ("train.rank='16'", "train.rank = '16': input should be a valid integer"),
+        ("train.rank=true", "train.rank = True: input should be a valid integer"),
+        ("train.targets=[]", "train.targets"),
+        ("data.split=[1, 0, 0]", "the share of test is 0"),
         ("evaluate.tasks=[]", "no task; name at least one"),
         ("name=../../etc", "name = '../../etc'"),
         ("train.rank", "want section.key=value"),
@@ -111,6 +115,30 @@ def test_damaged_weights_are_told(place: Place, tiny_llama: Path, tmp_path: Path
     line = mistake(capsys, "train", str(place.recipe), f"model.base={model}", "--runs", str(tmp_path / "runs"))
     assert str(model) in line
     assert "cannot be loaded" in line
+
+
+def test_a_question_and_a_model_that_changed_places_are_told(tmp_path: Path, capsys):
+    assert "no such run, file or folder" in mistake(capsys, "ask", "Why? " * 100, "demo", "--runs", str(tmp_path))
+
+
+def test_a_missing_package_gives_the_line_that_installs_it(place: Place, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.delitem(sys.modules, "bedside.runtime.hf", raising=False)
+    line = mistake(capsys, "train", str(place.recipe), "train.lr=3e-3", "--runs", str(tmp_path), status=3)
+    assert "pip install 'bedside[train]'" in line
+
+
+def test_a_mistake_leaves_the_recipe_of_the_run_alone(place: Place, tmp_path: Path, capsys):
+    assert cli.run(["data", str(place.recipe), "--runs", str(tmp_path)]) == 0
+    before = (tmp_path / "tiny" / "recipe.toml").read_text()
+    mistake(capsys, "data", str(place.recipe), "data.path=/missing.jsonl", "--runs", str(tmp_path))
+    assert (tmp_path / "tiny" / "recipe.toml").read_text() == before
+
+
+def test_an_evaluation_that_cannot_be_is_told_before_training(place: Place, tmp_path: Path, capsys):
+    command = ["train", str(place.recipe), "evaluate.tasks=['choice']", "evaluate.choice_from=typo.jsonl"]
+    assert "typo.jsonl: no such file" in mistake(capsys, *command, "--runs", str(tmp_path))
+    assert not (tmp_path / "tiny" / "adapter").exists()
 
 
 def test_an_unknown_command_suggests_the_nearest(capsys):

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from bedside.errors import DataError, MissingExtra, OfflineError
+from bedside.errors import DataError, MissingExtra, OfflineError, first_line
 from bedside.files import not_utf8, read_json, read_jsonl
 from bedside.models.hub import reach
 
@@ -50,8 +50,13 @@ def _file(path: Path) -> Iterator[Located]:
         raise DataError(f"{path}: cannot be read ({error.strerror or _line(error)})") from error
 
 
+def files_of(folder: Path) -> list[Path]:
+    """The data files of a folder, itself alone, in the order in which they are read."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in READERS)
+
+
 def _folder(folder: Path) -> Iterator[Located]:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in READERS)
+    files = files_of(folder)
     if not files:
         raise DataError(f"{folder}: no {', '.join(READERS)} file in this folder")
     for file in files:
@@ -98,7 +103,7 @@ def _parquet(path: Path) -> Iterator[Located]:
             for number, row in enumerate(rows, 1):
                 yield f"{path} row {number}", row
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{path}: not a whole Parquet file ({first_line(error)})") from error
 
 
 def _hub(path: str, subset: str | None) -> Iterator[Located]:

@@ -81,7 +81,7 @@ def pubmedqa(row: Columns) -> Example:
     row = Columns(row.where, {**row.row, **row.row["context"]} if hub else row.row, own)
     label = row.text("label").strip().lower()
     if label not in DECISIONS:
-        raise DataError(f"{row.where}: '{label}' is no decision; want one of {', '.join(DECISIONS)}")
+        raise DataError(f"{row.where}: the label is no decision; want one of {', '.join(DECISIONS)}")
     parts, heads = as_list(row.need("context")), as_list(row.row.get(own["sections"], []))
     if len(heads) != len(parts):
         heads = [""] * len(parts)
@@ -100,9 +100,9 @@ def choice(row: Columns) -> Example:
     """`options` is a list or {letter: text}; `answer` is a letter, an index from 0, or an option's text."""
     texts = _option_texts(row)
     answer = row.need("answer")
-    index = _option_index(answer, texts)
+    index = _option_index(answer, texts, row.need("options"))
     if index is None:
-        raise DataError(f"{row.where}: answer {str(answer)[:40]!r} is none of the options' letters, numbers or texts")
+        raise DataError(f"{row.where}: the answer is none of the options' letters, numbers from 0, or texts")
     return Example(
         id=row.optional("id"),
         question=row.text("question").strip(),
@@ -131,14 +131,18 @@ def _option_texts(row: Columns) -> list[str]:
     return texts
 
 
-def _option_index(answer: Any, texts: Sequence[str]) -> int | None:
-    """A text that is an option wins over a letter that could name one."""
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        return answer if 0 <= answer < len(texts) else None
-    answer = str(answer).strip()
-    if answer in texts:
-        return texts.index(answer)
-    index = LETTERS.find(answer.upper()) if len(answer) == 1 else -1
+def _option_index(answer: Any, texts: Sequence[str], options: Any) -> int | None:
+    """The letter that the file itself gives an option wins over a text, a text over a letter or number of ours."""
+    if isinstance(answer, bool):
+        return None
+    if isinstance(options, dict) and answer in options:
+        return sorted(options).index(answer)
+    text = str(answer).strip()
+    if text in texts:
+        return texts.index(text)
+    if text.isdecimal():
+        return int(text) if int(text) < len(texts) else None
+    index = LETTERS.find(text.upper()) if len(text) == 1 else -1
     return index if 0 <= index < len(texts) else None
 
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bedside.data import shapes
-from bedside.data.read import read_path
+from bedside.data.read import files_of, read_path
 from bedside.data.shapes import Columns
 from bedside.errors import DataError
-from bedside.files import digest, sha256, tree_digests
+from bedside.files import digest, sha256
 from bedside.recipe import DataSection
 from bedside.records import Example
 
@@ -60,7 +60,7 @@ def fingerprint(path: str | None, source: str) -> dict[str, str]:
     home = _home(path, source)
     local = Path(home).expanduser()
     if local.is_dir():
-        return {f"{local}/{name}": value for name, value in tree_digests(local).items()}
+        return {str(file): sha256(file) for file in files_of(local)}
     if local.is_file():
         return {str(local): sha256(local)}
     return {home: "hub"}

@@ -29,7 +29,7 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
             f"{tuned}: has no task in common with {base}" if not names else f"{tuned}: no task '{missing[0]}'"
         )
     scores = {task: _paired_scores(base, tuned, task) for task in names}
-    found = {task: paired.compare(*scores[task], seed=seed) for task in names}
+    found = {task: paired.compare(*scores[task], seed=seed, tests=len(names)) for task in names}
     adjusted = dict(zip(names, paired.holm([found[task].p for task in names]), strict=True))
     rows = [_row(task, scores[task], found[task], adjusted[task]) for task in names]
     return {

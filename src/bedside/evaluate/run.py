@@ -38,8 +38,6 @@ def evaluate(
             write_json(timing, round(time.monotonic() - started, 1))
             write_jsonl(path, rows)
         scores.append(_score(task, examples, [row for _, row in read_jsonl(path)], recipe.seed, read_json(timing)))
-    for task in items:
-        (folder / f"{task}.seconds.json").unlink()
     write_json(folder / "scores.json", {"model": scorer.name, "tasks": [asdict(score) for score in scores]})
     return scores
 
@@ -55,7 +53,7 @@ def score_choice(scorer: Scorer, items: Sequence[Example], settings: EvaluateSec
     cloze = settings.choice_scoring == "cloze"
     rows = []
     for item in items:
-        question = item.question if cloze else user_text(item)
+        question = "\n\n".join(filter(None, (item.context, item.question))) if cloze else user_text(item)
         continuations = list(item.options) if cloze else list(LETTERS[: len(item.options)])
         scores = _continuation_scores(scorer, question, continuations, per_character=cloze)
         rows.append(_ranked(item, LETTERS[: len(item.options)], scores))
@@ -120,19 +118,13 @@ def answers(
     """
     first = scorer.generate(prompts, GenerationOptions(max_tokens=settings.max_tokens), lambda n: advance(n, ""))
     open_ended = [i for i, generation in enumerate(first) if generation.reasoning and not generation.answer]
-    closed = [prompts[i] + _reasoned(prompts[i], first[i].reasoning) for i in open_ended]
+    closed = [prompts[i] + think.reasoned(prompts[i], first[i].reasoning) for i in open_ended]
     second = scorer.generate(closed, GenerationOptions(max_tokens=settings.answer_tokens)) if closed else []
     whole = list(first)
     for i, answered in zip(open_ended, second, strict=True):
         tokens = first[i].completion_tokens + answered.completion_tokens
         whole[i] = replace(first[i], answer=answered.answer, finish=answered.finish, completion_tokens=tokens)
     return whole, set(open_ended)
-
-
-def _reasoned(prompt: str, reasoning: str) -> str:
-    """The reasoning with its block closed, as it follows the prompt."""
-    text = think.wrap(reasoning, "")
-    return text.removeprefix(think.OPEN) if prompt.endswith(think.OPEN) else text
 
 
 def _continuation_scores(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from bedside.data.prepare import normalised, place
 from bedside.data.sources import read_choices
 from bedside.errors import DataError
+from bedside.metrics.overlap import require_rouge
 from bedside.recipe import Recipe, TaskName
 from bedside.records import Example
 from bedside.text.chat import DECISIONS
@@ -40,7 +41,9 @@ TASKS: dict[TaskName, Task] = {
 
 
 def select(recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) -> dict[TaskName, list[Example]]:
-    """The items of each task of the recipe. Raises DataError if a task has none."""
+    """The items of each task. Raises DataError if a task has none, MissingExtra if it cannot be scored."""
+    if "rouge" in recipe.evaluate.tasks:
+        require_rouge()
     chosen: dict[TaskName, list[Example]] = {}
     for task in recipe.evaluate.tasks:
         limit = recipe.evaluate.generate_limit if task == "rouge" else recipe.evaluate.limit

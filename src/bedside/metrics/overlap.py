@@ -11,6 +11,11 @@ def rouge_l(reference: str, candidate: str) -> float:
     return float(_scorer().score(reference, candidate)["rougeL"].fmeasure)
 
 
+def require_rouge() -> None:
+    """Raises MissingExtra if the library is not there."""
+    _scorer()
+
+
 @cache
 def _scorer() -> Any:
     try:

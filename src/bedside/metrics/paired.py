@@ -48,15 +48,18 @@ def mean_interval(values: Sequence[float], seed: int, proportion: bool = False) 
     return float(scores.mean()), _bootstrap(scores, seed)
 
 
-def compare(base: Sequence[float], tuned: Sequence[float], seed: int) -> Difference:
-    """The paired difference. Raises DataError if there are fewer than two items or the lengths differ."""
+def compare(base: Sequence[float], tuned: Sequence[float], seed: int, tests: int = 1) -> Difference:
+    """The paired difference, one of `tests` that are judged together.
+
+    Raises DataError if there are fewer than two items or the lengths differ.
+    """
     a, b = _array(base), _array(tuned)
     if len(a) != len(b):
         raise DataError(f"cannot pair {len(a)} base items with {len(b)} tuned items")
     if len(a) < 2:
         raise DataError("1 item cannot be compared: its spread is unknown; evaluate more items")
     differences = b - a
-    detectable = _detectable(differences, binary=bool(np.isin([a, b], (0.0, 1.0)).all()))
+    detectable = _detectable(differences, bool(np.isin([a, b], (0.0, 1.0)).all()), ALPHA / tests)
     return Difference(float(differences.mean()), _bootstrap(differences, seed), _p_value(differences, seed), detectable)
 
 
@@ -101,12 +104,12 @@ def _signs(generator: np.random.Generator, n: int) -> NDArray[np.float64]:
     return generator.integers(0, 2, (RESAMPLES, n)).astype(np.float64) * 2 - 1
 
 
-def _detectable(differences: NDArray[np.float64], binary: bool) -> float:
-    """Smallest mean difference that n items show with 80 % power at two-sided 5 %, given the spread seen.
+def _detectable(differences: NDArray[np.float64], binary: bool, alpha: float) -> float:
+    """Smallest mean difference that n items show with 80 % power at two-sided `alpha`, given the spread seen.
 
     Few zeros and ones may agree by chance and show no spread at all, so these are given at least the planned one.
     """
-    z = float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER))
+    z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
     spread = float(differences.std(ddof=1))
     if binary:
         spread = max(spread, PLANNED_DISCORDANCE**0.5)

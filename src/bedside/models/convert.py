@@ -4,7 +4,6 @@ transformers reads the tensors; the tokenizer needs mending, since transformers 
 pre-tokenizer that `tokenizer.ggml.pre` names (llama.cpp splits the digits of SmolLM2, transformers then did not).
 """
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
 
-from bedside.errors import ModelError
+from bedside.errors import ModelError, first_line
 from bedside.files import disk_errors
 from bedside.models.gguf import metadata
 
@@ -22,12 +21,17 @@ BYTES = ("gpt-2", "default")
 
 def gguf_to_folder(gguf: Path, folder: Path) -> None:
     """Converts once, atomically. Raises ModelError for a file that cannot be read or a tokenizer not known."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"{folder.parent}: cannot be made ({error.strerror}); set BEDSIDE_CACHE to a folder"
+        ) from error
     with disk_errors(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".convert.") as scratch:
         made = Path(scratch) / "model"
         _convert(gguf, made)
         if not folder.exists():  # another process may have been faster
-            shutil.move(made, folder)
+            made.rename(folder)
 
 
 def _convert(gguf: Path, folder: Path) -> None:
@@ -39,7 +43,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
         )
     except (ValueError, KeyError, OSError, NotImplementedError) as error:
-        raise ModelError(f"{gguf}: cannot be read as a model ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"{gguf}: cannot be read as a model ({first_line(error)})") from error
     _mend(tokenizer, pre, gguf)
     tokenizer.model_max_length = model.config.max_position_embeddings
     model.save_pretrained(folder)

@@ -4,13 +4,14 @@ The gguf library parses the vocabulary with everything else (4 s for 49,152 toke
 are kept in the cache, by path, size and time of the file.
 """
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bedside.errors import DataError, MissingExtra, ModelError
+from bedside.errors import DataError, MissingExtra, ModelError, RunError, first_line
 from bedside.files import digest, read_json, write_json
 from bedside.models.locate import cache_folder
 from bedside.recipe import PromptSection
@@ -44,7 +45,8 @@ def metadata(path: Path) -> GgufMetadata:
         return _from_json(read_json(cached))
     except (DataError, TypeError, KeyError, ValidationError):
         values = _read(path)
-    write_json(cached, {**asdict(values), "prompt": values.prompt.model_dump() if values.prompt else None})
+    with suppress(RunError, OSError):  # a cache that cannot be written costs time, not the answer
+        write_json(cached, {**asdict(values), "prompt": values.prompt.model_dump() if values.prompt else None})
     return values
 
 
@@ -61,7 +63,7 @@ def _read(path: Path) -> GgufMetadata:
     try:
         fields = GGUFReader(path).fields
     except (ValueError, IndexError, OSError, KeyError) as error:
-        raise ModelError(f"{path}: not a whole GGUF file ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"{path}: not a whole GGUF file ({first_line(error)})") from error
 
     def get(key: str, default: Any) -> Any:
         return fields[key].contents() if key in fields else default

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from bedside.errors import ModelError, OfflineError
+from bedside.errors import ModelError, OfflineError, first_line
 
 CONNECT_TIMEOUT_S = 3.0
 PORTS = {"http": 80, "https": 443}
@@ -48,13 +48,22 @@ def reach(kind: str, name: str, instead: str) -> Iterator[None]:
     try:
         yield
     except (errors.GatedRepoError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ModelError(f"{kind} '{name}': {reason}; check the name, or log in with `hf auth login`") from error
-    except OSError as error:  # requests' and the hub's own connection errors are all OSErrors
-        if connected and not isinstance(error, ConnectionError):
-            raise ModelError(f"{kind} '{name}': {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:
+        if not _is_transport(error):
+            raise
+        if connected and isinstance(error, OSError) and not isinstance(error, ConnectionError):
+            raise ModelError(f"{kind} '{name}': {first_line(error)}") from error
         raise OfflineError(
             f"{kind} '{name}': the hub cannot be reached and it is not in the cache; {instead}"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+def _is_transport(error: Exception) -> bool:
+    """Whether a failure is the network's; the HTTP and data set libraries have errors that are no OSErrors."""
+    libraries = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError) or package in libraries or type(error).__module__ == "datasets.exceptions"

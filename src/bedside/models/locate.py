@@ -105,5 +105,5 @@ def _checked(folder: Path, name: str) -> Base:
         raise ModelError(f"{folder}: no weights (*.safetensors); pickled weights are not loaded")
     # Sizes and times stand for the weights' content: hashing 16 GB at every start would cost a minute.
     stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in weights]
-    texts = [sha256(file) for file in sorted(folder.glob("*.json"))]
+    texts = [sha256(file) for kind in ("*.json", "*.jinja", "tokenizer.model") for file in sorted(folder.glob(kind))]
     return Base(folder, name, digest([stamps, texts])[:16])

@@ -1,6 +1,6 @@
 """What the rest of the house may ask of a model, whatever runs it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +24,7 @@ class Speaker(Protocol):
     name: str
     prompt: PromptSection
 
-    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """Yields deltas as they are made and the finished generation last. Closing the iterator stops the model."""
         ...
 

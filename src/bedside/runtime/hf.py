@@ -3,7 +3,7 @@ base with an adapter."""
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +24,11 @@ from transformers import (
     TextIteratorStreamer,
 )
 
-from bedside.errors import ModelError
+from bedside.errors import ModelError, UsageError, first_line
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Likelihood
+from bedside.runtime.budget import stream_with_answer
 from bedside.runtime.device import Device, choose, use_all_cores
 from bedside.runtime.tokenizer import encode, encode_completion, end_ids, load_tokenizer, renderer_of
 from bedside.text import think
@@ -52,7 +53,7 @@ def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = 
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"{folder}: cannot be loaded ({first_line(error)})") from error
     model: PreTrainedModel = loaded[0]
     found: dict[str, set[str]] = loaded[1]
     if found["missing_keys"]:  # transformers would go on with random numbers in their place
@@ -162,9 +163,13 @@ class HfBackend:
             progress(len(chosen))
         return [done[i] for i in range(len(ids))]
 
-    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
-        """See `Speaker`."""
-        prompt = self.prompt_text(messages)
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+        """See `Speaker`. Raises UsageError for stop sequences, which only a GGUF file can be served with."""
+        if options.stop:
+            raise UsageError("stop sequences need a GGUF file; export the model and serve that")
+        return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
+
+    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
         ids = encode(self.tokenizer, prompt)
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         stop = threading.Event()

@@ -8,7 +8,7 @@ it, so it is taken off here.
 import queue
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bedside.errors import MissingExtra, ModelError, UsageError
 from bedside.models.gguf import metadata
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
+from bedside.runtime.budget import stream_with_answer
 from bedside.text import think
 from bedside.text.chat import Renderer
 
@@ -43,9 +44,11 @@ class LlamaCpp:
             return text.removeprefix(self.metadata.bos)
         return text
 
-    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `backend.Speaker`. Raises UsageError if the conversation does not fit into the context."""
-        prompt = self.prompt_text(messages)
+        return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
+
+    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
         splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))
         said: list[Delta] = []
         last: dict[str, Any] = {}
@@ -135,7 +138,7 @@ def _raise_if_refused(reply: dict[str, Any]) -> None:
         if detail.get("type") == "exceed_context_size_error":
             raise UsageError(
                 f"the conversation has {detail['n_prompt_tokens']} tokens, the context {detail['n_ctx']};"
-                " shorten it or raise serve.context"
+                " shorten it, or serve it with a larger serve.context"
             )
         raise ModelError(f"llama.cpp: {detail.get('message', detail)}")
 

@@ -1,6 +1,6 @@
 """A speaker that says what it was told to: deterministic, for tests of everything above it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
@@ -16,7 +16,7 @@ class ScriptedBackend:
         self.options: list[GenerationOptions] = []
         self._replies = iter(replies)
 
-    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `backend.Speaker`."""
         self.asked.append(list(messages))
         self.options.append(options)

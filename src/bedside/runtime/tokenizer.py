@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from bedside.errors import ModelError
+from bedside.errors import ModelError, first_line
 from bedside.recipe import PromptSection
 from bedside.text.chat import Renderer, template_for
 
@@ -28,7 +28,7 @@ def load_tokenizer(folder: Path, section: PromptSection) -> PreTrainedTokenizerB
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder}: no usable tokenizer ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"{folder}: no usable tokenizer ({first_line(error)})") from error
     if tokenizer.eos_token is None:
         raise ModelError(f"{folder}: the tokenizer has no end token, so an answer could never end")
     tokenizer.chat_template = template_for(section, tokenizer.chat_template or "", adds_bos(tokenizer))

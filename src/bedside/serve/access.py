@@ -42,7 +42,7 @@ class Gate:
     def __init__(self, app: ASGIApp, host: str, api_key: str | None = None) -> None:
         self.app = app
         self.host = host
-        self.api_key = api_key
+        self.api_key = api_key or None  # an empty variable of the environment is no key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry; lifespan events pass untouched."""
@@ -87,7 +87,7 @@ class Gate:
         scheme, _, key = authorization.partition(" ")
         if self.api_key is None:
             return True
-        return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self.api_key.encode())
+        return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode("latin-1"), self.api_key.encode())
 
 
 class _Sender:

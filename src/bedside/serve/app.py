@@ -35,7 +35,8 @@ def create_app(speaker: Speaker, settings: ServeSection, *, slots: int = 1, api_
     app = FastAPI(title="Bedside", version=__version__, description=NOTICE, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, host=settings.host, api_key=api_key)
     faults.install(app)
-    _add_api(app, Desk(speaker, settings, slots))
+    app.state.desk = Desk(speaker, settings, slots)
+    _add_api(app, app.state.desk)
     _add_page(app)
     return app
 

@@ -53,6 +53,7 @@ BUSY = Fault(
     code="server_busy",
     headers={"Retry-After": str(RETRY_AFTER_S)},
 )
+STOPPING = Fault(503, "the server is being stopped", "server_error", code="server_stopping")
 NO_KEY = Fault(
     401,
     "this server wants its API key as 'Authorization: Bearer KEY'; the one sent is missing or wrong",

@@ -16,7 +16,7 @@ from bedside.answer import answer
 from bedside.recipe import ServeSection
 from bedside.records import Answer, Delta
 from bedside.runtime.backend import Speaker
-from bedside.serve.faults import BUSY, Fault, of_exception
+from bedside.serve.faults import BUSY, STOPPING, Fault, of_exception
 from bedside.serve.shapes import Letterhead
 from bedside.serve.wire import ChatRequest
 
@@ -33,6 +33,7 @@ class Desk:
         self.speaker = speaker
         self.settings = settings
         self.seats = CapacityLimiter(slots)
+        self.closing = False
         self._threads = CapacityLimiter(slots)
 
     @property
@@ -41,11 +42,18 @@ class Desk:
         return self.seats.statistics().tasks_waiting >= QUEUE
 
     async def events(self, asked: ChatRequest) -> AsyncGenerator[Event, None]:
-        """The answer's events. Closing (or cancelling) waits for the model's present step and then stops it."""
+        """The answer's events. Closing (or cancelling) waits for the model's present step and then stops it.
+
+        Once `closing` is set, every answer ends at its next step with a fault.
+        """
         steps = self._steps(asked)
         try:
-            while (event := await to_thread.run_sync(next, steps, None, limiter=self._threads)) is not None:
+            while not self.closing:
+                event = await to_thread.run_sync(next, steps, None, limiter=self._threads)
+                if event is None:
+                    return
                 yield event
+            yield STOPPING
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(steps.close, limiter=self._threads)

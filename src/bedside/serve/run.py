@@ -6,12 +6,16 @@ import socket
 import sys
 from collections.abc import Callable
 
-from bedside.errors import MissingExtra, UsageError
+import uvicorn
+from fastapi import FastAPI
+
+from bedside.errors import UsageError
 from bedside.recipe import ServeSection
 from bedside.runtime.backend import Speaker
+from bedside.serve.app import create_app
 
-GRACE_S = 3
-"""Answers that are still being written at Ctrl-C get this long; then they are stopped."""
+GRACE_S = 15
+"""At Ctrl-C an answer ends at its next token; this long at most, should the model be reading a long prompt."""
 
 
 def serve(
@@ -26,22 +30,28 @@ def serve(
 
     Raises UsageError if the address cannot be listened on, or is open to the network and there is no key.
     """
-    try:
-        import uvicorn
-
-        from bedside.serve.app import create_app
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("bedside"):
-            raise
-        raise MissingExtra.named("the server", "serve") from error
     _refuse_open_door(settings.host, api_key)
-    app = create_app(speaker, settings, slots=slots, api_key=api_key)
-    config = uvicorn.Config(
-        app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=GRACE_S
-    )
+    server = Server(create_app(speaker, settings, slots=slots, api_key=api_key))
     with listen(settings) as listener:
         (announce or _to_stderr)(url_of(listener))
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """uvicorn, quiet, which at shutdown ends the answers that are being written before it waits for them."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=GRACE_S
+            )
+        )
+        self._desk = app.state.desk
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._desk.closing = True
+        await super().shutdown(sockets)
 
 
 def listen(settings: ServeSection) -> socket.socket:

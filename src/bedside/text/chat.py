@@ -68,7 +68,7 @@ def template_for(section: PromptSection, model_template: str, adds_bos: bool) ->
     return prompts.ALPACA_TEMPLATE.format(
         # Jinja would read the escapes of a character beyond U+FFFF as two halves of a surrogate pair.
         system=json.dumps(system_message(section), ensure_ascii=False),
-        preamble=json.dumps(prompts.ALPACA_PREAMBLE),
+        preamble=json.dumps(prompts.ALPACA_PREAMBLE[section.reasoning]),
         bos="bos_token + " if adds_bos else "",
         opening="<think>\\n" if section.reasoning == "think" else "",
     )
@@ -78,7 +78,7 @@ def system_message(section: PromptSection) -> str:
     """The system message that every conversation of this recipe starts with; "" means none."""
     if section.system is not None:
         return section.system
-    return prompts.CHAT_SYSTEM if section.style == "chat" else prompts.ALPACA_SYSTEM
+    return prompts.CHAT_SYSTEM[section.reasoning] if section.style == "chat" else prompts.ALPACA_SYSTEM
 
 
 def user_text(example: Example) -> str:
@@ -128,15 +128,11 @@ def _completion(prompt: str, full: str, content: str, eos: str) -> str:
     """What follows the prompt up to the end of the turn. Raises ModelError if that is not what was to be trained."""
     instead = "use prompt.style = 'alpaca-think'"
     if not full.startswith(prompt):
-        end = repr(prompt[-40:])
-        raise ModelError(
-            f"chat template: the prompt that is served ends with {end}, and the training text does not; {instead}"
-        )
+        raise ModelError(f"chat template: the training text does not begin with the prompt that is served; {instead}")
     completion = full[len(prompt) :]
     tail = content.removeprefix(think.OPEN) if prompt.endswith(think.OPEN) else content
     if not completion.startswith(tail):
-        became = f"({tail[:40]!r} became {completion[:40]!r})"
-        raise ModelError(f"chat template: the reasoning or answer does not survive the template {became}; {instead}")
+        raise ModelError(f"chat template: it changes or drops the reasoning or the answer; {instead}")
     ended = completion.find(eos, len(tail)) if eos else -1
     if ended < 0:
         raise ModelError(

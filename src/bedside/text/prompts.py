@@ -3,17 +3,24 @@
 NOTICE = "Research and education tool, not a medical device. Do not use it to decide about a patient's care."
 """Shown wherever an answer is shown."""
 
-CHAT_SYSTEM = (
-    "You are a medical assistant for research and education. "
-    "Reason step by step before you answer, and say so when you are not sure."
-)
-"""System message of the "chat" style: names the role and asks for the reasoning that is trained."""
+CHAT_SYSTEM = {
+    "think": "You are a medical assistant for research and education. "
+    "Reason step by step before you answer, and say so when you are not sure.",
+    "none": "You are a medical assistant for research and education. "
+    "Answer directly and briefly, and say so when you are not sure.",
+}
+"""System message of the "chat" style: the role, and the kind of answer that is trained.
 
-ALPACA_PREAMBLE = (
-    "You are given an instruction and a question. Write a response that carries out the instruction. "
-    "First set out your reasoning step by step, then answer."
-)
-"""Top line of the "alpaca-think" layout; the published set-ups open with one line of this kind."""
+By `prompt.reasoning`: a prompt that asks for reasoning where direct answers are scored would mark the base model for
+doing as it is told, and flatter the tuned one.
+"""
+
+ALPACA_PREAMBLE = {
+    "think": "You are given an instruction and a question. Write a response that carries out the instruction. "
+    "First set out your reasoning step by step, then answer.",
+    "none": "You are given an instruction and a question. Write a response that carries out the instruction.",
+}
+"""Top line of the "alpaca-think" layout, by `prompt.reasoning`; the published set-ups open with one of this kind."""
 
 ALPACA_SYSTEM = (
     "You are an experienced physician who teaches clinical reasoning, diagnosis and treatment. "

@@ -14,14 +14,19 @@ CLOSE_TAG = "</think>"
 
 
 def wrap(reasoning: str, answer: str) -> str:
-    """The assistant's text that is trained. Without reasoning the block is empty, so the prompt stays the same."""
+    """The assistant's text: the reasoning in its block, empty where there is none, and then the answer."""
     inside = f"{reasoning.strip()}\n" if reasoning.strip() else ""
     return f"{OPEN}{inside}{CLOSE_TAG}\n\n{answer.strip()}"
 
 
 def closed(prompt: str) -> str:
     """What follows a prompt so that an answer comes next at once: an empty block, or the end of an open one."""
-    return wrap("", "").removeprefix(OPEN if prompt.endswith(OPEN) else "")
+    return reasoned(prompt, "")
+
+
+def reasoned(prompt: str, reasoning: str) -> str:
+    """What follows a prompt up to the answer when the reasoning is given and closed."""
+    return wrap(reasoning, "").removeprefix(OPEN if prompt.endswith(OPEN) else "")
 
 
 def split(text: str, opened: bool) -> tuple[str, str]:

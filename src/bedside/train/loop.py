@@ -89,6 +89,8 @@ def train(
             if not math.isfinite(loss):
                 raise RunError(f"step {step + 1}: the loss is {loss}; lower train.lr or train.clip and run again")
             norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.clip))
+            if not math.isfinite(norm):
+                raise RunError(f"step {step + 1}: the gradient is {norm}; lower train.lr and run again")
             lr = learning_rate(step, steps, settings)
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -98,7 +100,7 @@ def train(
             spent = position.seconds + time.monotonic() - started
             position = Position(step + 1, position.tokens + tokens, spent)
             metrics.append(StepMetrics(step + 1, loss, lr, norm, position.tokens, round(spent, 3)))
-            log.write(json.dumps(asdict(metrics[-1])) + "\n")
+            log.write(json.dumps(asdict(metrics[-1]), allow_nan=False) + "\n")
             log.flush()
             if position.step % settings.checkpoint_every == 0 or position.step == steps:
                 checkpoint.save(checkpoints, model, optimizer, position)

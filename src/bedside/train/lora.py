@@ -11,10 +11,10 @@ from bedside.runtime.hf import quiet_peft
 
 def attach(model: PreTrainedModel, settings: TrainSection, seed: int) -> PeftModel:
     """Adds the update: A at random by `seed`, B zero, both fp32. Raises ModelError if a target is not in the model."""
-    leaves = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    missing = [target for target in settings.targets if target not in leaves]
+    linear = _linear_names(model)
+    missing = [target for target in settings.targets if target not in linear]
     if missing:
-        raise ModelError(f"train.targets: the model has no layer '{missing[0]}'; linear layers: {_linear_names(model)}")
+        raise ModelError(f"train.targets: the model has no linear layer '{missing[0]}'; it has: {', '.join(linear)}")
     if getattr(model, "is_loaded_in_4bit", False):  # who needs 4 bits has no memory for activations either
         with quiet_peft():
             model = prepare_model_for_kbit_training(
@@ -43,6 +43,8 @@ def count(model: torch.nn.Module) -> tuple[int, int]:
     return int(both[0]), int(both[1])
 
 
-def _linear_names(model: PreTrainedModel) -> str:
-    linear = (name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
-    return ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+def _linear_names(model: PreTrainedModel) -> list[str]:
+    """Last parts of the names of the linear layers inside the decoder, in order; 4-bit layers are linear, too."""
+    decoder = model.get_decoder()
+    linear = (name for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear))
+    return sorted({name.rpartition(".")[2] for name in linear})

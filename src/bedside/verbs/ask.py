@@ -7,8 +7,9 @@ from pathlib import Path
 from bedside.answer import answer
 from bedside.errors import UsageError
 from bedside.records import Answer, GenerationOptions, Message
-from bedside.runtime.choose import speaker
+from bedside.runtime.choose import find_run, speaker
 from bedside.text.prompts import NOTICE
+from bedside.verbs.pipeline import warn_if_stale
 
 CONTEXT = 4096
 
@@ -22,6 +23,9 @@ def ask(model: str, question: str, how: GenerationOptions, runs: Path, json_: bo
     """Streams the answer, or prints the whole as JSON."""
     if not question.strip():
         raise UsageError("the question is empty")
+    run = find_run(model, runs)
+    if run is not None:
+        warn_if_stale(run, "export")
     backend = speaker(model, runs, CONTEXT)
     try:
         for event in answer(backend, [Message("user", question)], how):

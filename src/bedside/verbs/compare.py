@@ -28,12 +28,15 @@ def compare(first: str, second: str | None, runs: Path) -> dict[str, Any]:
     Raises DataError if the two were not scored on the same items.
     """
     from bedside.evaluate.compare import compare as paired
+    from bedside.verbs.pipeline import warn_if_stale
     from bedside.verbs.run import existing_run
 
     run = existing_run(first, runs)
+    warn_if_stale(run, "compare" if second is None else "evaluate")
     if second is None:
         return result(run)
     other = existing_run(second, runs)
+    warn_if_stale(other, "evaluate")
     return paired(run.folder("evaluation/tuned"), other.folder("evaluation/tuned"), run.recipe.seed)
 
 

@@ -8,22 +8,23 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from bedside.errors import BedsideError
+from bedside.extras import extras
 from bedside.models.locate import INSTALL_EMBEDDED, cache_folder, embedded_gguf
 
-EXTRAS = {
-    "train": ("torch", "transformers", "peft", "datasets", "huggingface-hub", "safetensors", "gguf"),
-    "export": ("xllamacpp", "gguf"),
-    "eval": ("rouge-score",),
-    "serve": ("fastapi", "uvicorn"),
-    "report": ("matplotlib",),
-}
 NEEDED_DISK_GIB = 5
 NEEDED_MEMORY_GIB = 6
 
 
 def result() -> dict[str, Any]:
     """What `--json` prints; `ok` is false if the demo could not run here."""
-    checks = [_python(), *(_extra(name) for name in EXTRAS), _embedded(), _disk(), _memory(), _accelerator()]
+    checks = [
+        _python(),
+        *(_extra(name) for name in extras() if name != "dev"),
+        _embedded(),
+        _disk(),
+        _memory(),
+        _accelerator(),
+    ]
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
 
@@ -47,7 +48,7 @@ def _python() -> dict[str, Any]:
 
 def _extra(name: str) -> dict[str, Any]:
     found, missing = [], []
-    for package in EXTRAS[name]:
+    for package in extras()[name]:
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:

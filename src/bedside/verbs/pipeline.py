@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bedside.errors import RunError
 from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
@@ -22,7 +23,7 @@ class Step:
 
 
 def steps(recipe: Recipe) -> list[Step]:
-    """All steps of a recipe. Imports nothing heavy: each `make` imports what it needs."""
+    """All steps of a recipe. Neither torch nor transformers is loaded: each `make` imports what it needs."""
     from bedside.verbs import compare, data, evaluate, export, report, train
 
     return [
@@ -47,9 +48,30 @@ def run_until(run: Run, verb: str) -> Sequence[str]:
         for step in steps(run.recipe):
             if VERBS.index(step.verb) > VERBS.index(verb):
                 break
-            if run.build(step.stage, lambda folder, step=step: step.make(run, folder)):  # type: ignore[misc]
+            if _build(run, step):
                 made.append(step.stage.name)
                 say(f"{step.stage.name}: done in {run.manifest(step.stage.name)['seconds']:.0f} s")
             else:
                 say(f"{step.stage.name}: unchanged")
+            run.keep_recipe()
     return made
+
+
+def warn_if_stale(run: Run, verb: str) -> None:
+    """Says on stderr that what is about to be used is older than the recipe, its data or the code."""
+    upto = VERBS.index(verb)
+    passed = (step.stage for step in steps(run.recipe) if VERBS.index(step.verb) <= upto)
+    stale = [stage.name for stage in passed if run.state(stage) != "done"]
+    if stale:
+        renew = f"`bedside run {run.path}/recipe.toml` renews it"
+        say(f"{run.path}: '{stale[0]}' is older than its recipe or inputs; {renew}")
+
+
+def _build(run: Run, step: Step) -> bool:
+    try:
+        return run.build(step.stage, lambda folder: step.make(run, folder))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        hint = "lower model.max_length or train.batch_size, or use model.quantise = 'nf4'"
+        raise RunError(f"{step.stage.name}: out of memory; {hint}") from error

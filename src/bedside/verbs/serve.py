@@ -5,6 +5,7 @@ from pathlib import Path
 from bedside.errors import MissingExtra
 from bedside.recipe import ServeSection
 from bedside.runtime.choose import find_run, speaker
+from bedside.verbs.pipeline import warn_if_stale
 
 
 def serve(model: str, host: str | None, port: int | None, slots: int, api_key: str | None, runs: Path) -> None:
@@ -23,5 +24,7 @@ def serve(model: str, host: str | None, port: int | None, slots: int, api_key: s
 
 def _settings(model: str, host: str | None, port: int | None, runs: Path) -> ServeSection:
     found = find_run(model, runs)
+    if found is not None:
+        warn_if_stale(found, "export")
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     return (found.recipe.serve if found else ServeSection()).model_copy(update=given)

@@ -30,15 +30,21 @@ def stage(recipe: Recipe) -> Stage:
 
 def make(run: Run, folder: Path) -> None:
     """Trains, or goes on from the newest checkpoint, and writes the adapter."""
+    if (folder / "train.json").is_file():  # killed after the last step, while tidying up
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return
     from bedside.data import prepare
+    from bedside.evaluate import tasks
     from bedside.runtime import device, hf
     from bedside.runtime.tokenizer import load_tokenizer
     from bedside.train import batch, checkpoint, loop, lora
 
     recipe = run.recipe
+    test = prepare.load(run.folder("data"), "test")
+    examples = prepare.load(run.folder("data"), "train")
+    tasks.select(recipe, examples, test)  # an evaluation that cannot be is told before hours of training
     base = locate.resolve(recipe.model)
     tokenizer = load_tokenizer(base.folder, recipe.prompt)
-    examples = prepare.load(run.folder("data"), "train")
     encoded = batch.encode(examples, recipe.prompt, tokenizer, recipe.model.max_length)
     if encoded.too_long:
         say(f"{len(encoded.too_long)} of {len(examples)} rows exceed {recipe.model.max_length} tokens: left out")

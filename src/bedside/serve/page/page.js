@@ -4,6 +4,7 @@
 const find = (id) => document.getElementById(id);
 const [log, question, failure, access] = ["log", "question", "failure", "access"].map(find);
 const KEY = "bedside-api-key";
+const lasting = (seconds) => (seconds < 1 ? "under 1 s" : `${seconds} s`);
 
 let conversation = []; // turns that were answered: what a follow-up question refers to
 let running = null;    // the AbortController of the answer being written
@@ -72,7 +73,7 @@ class Turn {
     this.thought = this.seconds;
     clearInterval(this.clock);
     this.part("waiting").hidden = true;
-    this.part("state").textContent = `: ${this.thought} s`;
+    this.part("state").textContent = `: ${lasting(this.thought)}`;
   }
 
   // `note` is what the reader must know about the answer; the model's own way to end gives it otherwise.
@@ -99,7 +100,7 @@ class Turn {
 
   offerCopy() {
     const count = this.usage?.completion_tokens;
-    this.part("facts").textContent = count ? `${count} tokens in ${this.seconds} s` : "";
+    this.part("facts").textContent = count ? `${count} tokens in ${lasting(this.seconds)}` : "";
     this.part("copy").addEventListener("click", () => this.copy());
     this.part("tools").hidden = false;
   }
@@ -205,11 +206,11 @@ function report(error) {
   if (error.status === 401) return askForKey();
   if (error.code === "context_length_exceeded")
     return complain("The conversation is too long for this model. Shorten the question, or begin a new conversation.");
-  if (error.status === 503)
+  if (error.code === "server_busy")
     return complain(`The model is busy with other questions. Try again in ${error.retryAfter ?? 5} seconds.`);
-  if (error instanceof Refused) return complain(`The server refused: ${error.message}.`);
-  if (error instanceof TypeError)
+  if (error instanceof TypeError || error.code === "server_stopping")
     return complain("The server cannot be reached. It may have been stopped; when it runs again, press Enter to resend.");
+  if (error instanceof Refused) return complain(`The server refused: ${error.message}.`);
   complain("The page met an error of its own; reload it.");
   throw error;
 }
@@ -239,6 +240,7 @@ async function showModel() {
 
 function setRunning(controller) {
   running = controller;
+  if ([find("send"), find("stop")].includes(document.activeElement)) question.focus(); // it is about to be hidden
   find("send").hidden = controller !== null;
   find("stop").hidden = controller === null;
   find("fresh").disabled = log.childElementCount === 0;
@@ -289,10 +291,7 @@ question.addEventListener("keydown", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !access.open) running?.abort();
 });
-find("stop").addEventListener("click", () => {
-  running?.abort();
-  question.focus();
-});
+find("stop").addEventListener("click", () => running?.abort());
 find("fresh").addEventListener("click", begin);
 find("access-form").addEventListener("submit", (event) => {
   event.preventDefault();
