@@ -27,13 +27,21 @@ def test_a_tuned_model_that_lost_is_called_worse(tmp_path: Path):
     assert found["tasks"][0]["p"] == pytest.approx(2 * 0.5**15)  # McNemar: 15 losses, no win
 
 
-def test_a_better_likelihood_alone_makes_nothing_better(tmp_path: Path):
-    base = evaluation(tmp_path / "base", likelihood=[-3.0 - i / 100 for i in range(30)], choice=[1.0, 0.0] * 15)
-    tuned = evaluation(tmp_path / "tuned", likelihood=[-2.0 - i / 90 for i in range(30)], choice=[1.0, 0.0] * 15)
-    found = compare(base, tuned, seed=1)
-    by_task = {task["task"]: task["verdict"] for task in found["tasks"]}
-    assert by_task == {"likelihood": "better", "choice": "underpowered"}
-    assert found["verdict"] == "underpowered"
+@pytest.mark.parametrize("style", ["likelihood", "rouge"])
+def test_style_and_wording_alone_make_nothing_better_but_may_make_it_worse(tmp_path: Path, style: str):
+    low, high = [0.1 - i / 1000 for i in range(30)], [0.9 - i / 900 for i in range(30)]
+    weak = evaluation(tmp_path / "weak", **{style: low, "choice": [1.0, 0.0] * 15})
+    strong = evaluation(tmp_path / "strong", **{style: high, "choice": [1.0, 0.0] * 15})
+    better = compare(weak, strong, seed=1)
+    assert {task["task"]: task["verdict"] for task in better["tasks"]} == {style: "better", "choice": "underpowered"}
+    assert better["verdict"] == "underpowered"
+    assert compare(strong, weak, seed=1)["verdict"] == "worse"
+
+
+def test_where_only_style_was_measured_it_decides(tmp_path: Path):
+    weak = evaluation(tmp_path / "weak", rouge=[0.1 - i / 1000 for i in range(30)])
+    strong = evaluation(tmp_path / "strong", rouge=[0.9 - i / 900 for i in range(30)])
+    assert compare(weak, strong, seed=1)["verdict"] == "better"
 
 
 def test_one_worse_task_outweighs_a_better_one(tmp_path: Path):

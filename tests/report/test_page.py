@@ -68,7 +68,7 @@ def test_a_baseline_stands_beside_the_scores_and_is_told_when_it_is_not_beaten()
 
 
 def test_a_better_likelihood_is_told_not_to_count():
-    assert "rises with style alone and does not count towards the verdict" in words(render(material()))
+    assert "rises with style and wording alone and does not count towards the verdict" in words(render(material()))
 
 
 @pytest.mark.parametrize(

@@ -143,16 +143,17 @@ def _fault(example: Example, seen: set[str]) -> str:
         return "empty question"
     if not example.answer.strip():
         return "empty answer"
-    key = hashlib.sha256(
-        "\0".join(
-            [normalised(example.context), normalised(example.question), normalised(example.answer)]
-            + [message.content for message in example.history]
-        ).encode()
-    ).hexdigest()
+    texts = (example.context, example.question, example.answer, *(turn.content for turn in example.history))
+    key = hashlib.sha256("\0".join(_folded(text) for text in texts).encode()).hexdigest()
     if key in seen:
         return "duplicate"
     seen.add(key)
     return ""
+
+
+def _folded(text: str) -> str:
+    """Text in which case and spacing no longer differ; signs do, since "HLA-B27 +" is not "HLA-B27 -"."""
+    return " ".join(text.casefold().split())
 
 
 def _check_ids(kept: Sequence[Example]) -> None:

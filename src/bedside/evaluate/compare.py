@@ -1,7 +1,8 @@
 """Two evaluations of the same items → differences paired by item, Holm over the tasks, and one word.
 
-The word over all rests on the tasks that measure answers. Likelihood of the reference rises with mere style, so by
-itself it makes nothing "better", unless it is the only task. One task that is worse makes the whole "worse".
+The word over all rests on the tasks that tell right from wrong. Likelihood of the reference and overlap with its
+wording rise with mere style, so by themselves they make nothing "better", unless there is no other task. One task
+that is worse, whichever, makes the whole "worse".
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,9 +42,9 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
 
 
 def overall(rows: Sequence[PairedDifference]) -> Verdict:
-    """The gravest word of the tasks that measure answers, "worse" before "better"; see the module."""
-    answering = [row for row in rows if not TASKS[row.task].fit] or list(rows)  # type: ignore[index]
-    words = {row.verdict for row in answering}
+    """The gravest word of the tasks that count, "worse" before "better"; see the module."""
+    counted = [row for row in rows if row.verdict == "worse" or not TASKS[row.task].fit] or list(rows)  # type: ignore[index]
+    words = {row.verdict for row in counted}
     return next(word for word in BY_GRAVITY if word in words)
 
 

@@ -25,7 +25,7 @@ from bedside.text.chat import DECISIONS
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`matters` is the smallest difference worth having; `fit` says that the task measures fit to style, too."""
+    """`matters` is the smallest difference worth having; `fit` says that style and wording alone move it."""
 
     metric: str
     matters: float
@@ -36,7 +36,7 @@ TASKS: dict[TaskName, Task] = {
     "choice": Task("accuracy", 0.05),
     "decision": Task("accuracy", 0.05),
     "likelihood": Task("log-likelihood per token", 0.05, fit=True),
-    "rouge": Task("ROUGE-L F1", 0.02),
+    "rouge": Task("ROUGE-L F1", 0.02, fit=True),
 }
 
 

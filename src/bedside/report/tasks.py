@@ -69,7 +69,8 @@ class TaskRow:
 def rows(material: Material) -> list[TaskRow]:
     """One row for each compared task, those that the verdict counts first.
 
-    A task that measures fit to style counts only where there is no other, as in `evaluate.compare`.
+    A task that measures style and wording counts only where there is no other, or if it is worse, as in
+    `evaluate.compare`.
     """
     base, tuned = (
         {score["task"]: score for score in scores} for scores in (material.base_scores, material.tuned_scores)
@@ -78,7 +79,8 @@ def rows(material: Material) -> list[TaskRow]:
     compared = material.comparison["tasks"]
     fits = [_fit(one["task"]) for one in compared]
     found = [
-        _row(one, base, tuned, scoring, counted=not fit or all(fits)) for one, fit in zip(compared, fits, strict=True)
+        _row(one, base, tuned, scoring, counted=not fit or all(fits) or _word(one) == "worse")
+        for one, fit in zip(compared, fits, strict=True)
     ]
     return sorted(found, key=lambda row: not row.counted)
 

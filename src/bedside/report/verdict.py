@@ -9,7 +9,7 @@ WORDING_IS_NOT_TRUTH = (
     "This rests on closeness to the wording of the reference texts alone; it does not show that the tuned model"
     " is right more often."
 )
-FIT_IS_NOT_COUNTED = "which rises with style alone and does not count towards the verdict"
+FIT_IS_NOT_COUNTED = "which rises with style and wording alone and does not count towards the verdict"
 
 
 def grounds(verdict: str, rows: Sequence[TaskRow]) -> str:

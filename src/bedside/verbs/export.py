@@ -79,7 +79,7 @@ def _prove(run: Run, merged: Path, served: Path) -> dict[str, Any]:
     questions = list(dict.fromkeys(user_text(example) for example in asked))[:PARITY_QUESTIONS]
     lacking = _lacking_memory(merged)
     if lacking:
-        say(f"export: parity was not checked: {lacking}; `bedside export` on a larger machine checks it")
+        say(f"export: parity was not checked: {lacking}")
         return {"parity": None}
     say(f"export: comparing {served.name} with the merged model on {len(questions)} questions")
     found: dict[str, Any] = {"parity": parity.check(merged, served, run.recipe.prompt, questions).to_json()}
