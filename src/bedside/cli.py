@@ -4,6 +4,7 @@ stdout holds results, and with `--json` one JSON object and nothing else; progre
 Exit status: 0 done, 1 a check says no, 2 the user's mistake, 3 an extra is missing, 130 interrupted.
 """
 
+import errno
 import json
 import os
 import sys
@@ -71,6 +72,11 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of stdout has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        say(f"bedside: '{str(error.filename)[:40]}…' is no path; have two arguments changed places?")
+        return 2
     if status == INTERRUPTED:  # newer releases of typer turn Ctrl-C into it by themselves
         say("bedside: interrupted; the same command goes on from here")
     return status if isinstance(status, int) else 0

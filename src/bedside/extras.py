@@ -4,21 +4,23 @@ import re
 from functools import cache
 from importlib.metadata import requires
 
-REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+)(?P<self>\[)?.*extra == ['"](\w+)['"]""")
+REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*extra == ['"](\w+)['"]""")
+NOT_FOR_USERS = ("all", "dev")
 
 
 @cache
 def extras() -> dict[str, tuple[str, ...]]:
-    """Extra → names of its distributions; extras that only gather others are left out."""
+    """Extra → names of its distributions, without the one that gathers the others and the one for developers."""
     found: dict[str, list[str]] = {}
     for line in requires("bedside") or []:
         match = REQUIREMENT.match(line)
-        if match and not match["self"]:
-            found.setdefault(match[3], []).append(match[1])
+        if match and match[2] not in NOT_FOR_USERS and match[1] != "bedside":
+            found.setdefault(match[2], []).append(match[1])
     return {name: tuple(packages) for name, packages in found.items()}
 
 
 def extra_of(module: str) -> str | None:
-    """The extra that brings a module's distribution; None if none does, so that its lack is a bug."""
+    """The smallest extra that brings a module's distribution; None if none does, so that its lack is a bug."""
     name = module.partition(".")[0].replace("_", "-")
-    return next((extra for extra, packages in extras().items() if extra != "dev" and name in packages), None)
+    bring = [extra for extra, packages in extras().items() if name in packages]
+    return min(bring, key=lambda extra: len(extras()[extra]), default=None)

@@ -58,7 +58,7 @@ def test_every_row_that_was_read_is_kept_or_dropped_with_a_reason(
         (Example("x", " \n", "A."), "empty question"),
         (Example("x", "Q?", ""), "empty answer"),
         (Example("x", "Q?", " "), "empty answer"),
-        (Example("x", " question 0 ", "ANSWER 0"), "duplicate"),
+        (Example("x", " question  0? ", "ANSWER 0."), "duplicate"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_dropped_with_its_reason(example: Example, reason: str) -> None:
@@ -74,6 +74,11 @@ def test_the_same_question_is_no_duplicate_where_something_else_differs(change: 
     first = rows(1)[0]
     second = replace(first, id="other", **change)  # type: ignore[arg-type]
     assert prepare.prepare([first, second], ALL_TRAIN, 1).dropped == []
+
+
+def test_a_sign_is_enough_to_tell_two_rows_apart() -> None:
+    positive, negative = Example("p", "HLA-B27 +", "A."), Example("n", "HLA-B27 -", "A.")
+    assert prepare.prepare([positive, negative], ALL_TRAIN, 1).dropped == []
 
 
 def test_two_rows_with_one_id_are_refused_with_both_places() -> None:

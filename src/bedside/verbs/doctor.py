@@ -19,7 +19,7 @@ def result() -> dict[str, Any]:
     """What `--json` prints; `ok` is false if the demo could not run here."""
     checks = [
         _python(),
-        *(_extra(name) for name in extras() if name != "dev"),
+        *(_extra(name) for name in extras()),
         _embedded(),
         _disk(),
         _memory(),
