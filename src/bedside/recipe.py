@@ -319,6 +319,9 @@ def _explain(detail: ErrorDetails) -> str:
         case "value_error":
             message = detail["msg"].removeprefix("Value error, ")
             return f"{key}: {message}" if key else message
+        case "string_pattern_mismatch":
+            wanted = "letters, digits, dots, dashes and underscores, a letter or digit first"
+            return f"{key} = {repr(detail['input'])[:60]}: want {wanted}"
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{key} = {repr(detail['input'])[:60]}: {message}"
 

@@ -139,6 +139,16 @@ def test_a_changed_row_makes_everything_again(done: Place, tmp_path: Path, json_
     assert entry["stages"]["evaluation/base"] == "stale"
 
 
+def test_a_result_that_is_older_than_its_recipe_is_told(done: Place, tmp_path: Path, capsys):
+    shutil.copytree(done.runs, tmp_path / "runs")
+    assert cli.run(["data", str(done.recipe), "seed=7", "--runs", str(tmp_path / "runs")]) == 0
+    capsys.readouterr()
+    assert cli.run(["compare", "tiny", "--runs", str(tmp_path / "runs")]) == 0
+    assert "'adapter' is older than its recipe or inputs" in capsys.readouterr().err
+    assert cli.run(["compare", "tiny", *runs(done)]) == 0
+    assert "older" not in capsys.readouterr().err
+
+
 def test_the_run_keeps_the_whole_recipe(done: Place):
     assert load(done.runs / "tiny" / "recipe.toml") == load(done.recipe)
     assert "dropout = 0.0" in (done.runs / "tiny" / "recipe.toml").read_text()

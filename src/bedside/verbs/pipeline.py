@@ -61,7 +61,7 @@ def warn_if_stale(run: Run, verb: str) -> None:
     """Says on stderr that what is about to be used is older than the recipe, its data or the code."""
     upto = VERBS.index(verb)
     passed = (step.stage for step in steps(run.recipe) if VERBS.index(step.verb) <= upto)
-    stale = [stage.name for stage in passed if run.state(stage) != "done"]
+    stale = [stage.name for stage in passed if run.state(stage) == "stale"]
     if stale:
         renew = f"`bedside run {run.path}/recipe.toml` renews it"
         say(f"{run.path}: '{stale[0]}' is older than its recipe or inputs; {renew}")
