@@ -16,6 +16,8 @@ from bedside.serve.run import is_loopback, listen, serve, url_of
 from .conftest import PATIENCE_S, EndlessSpeaker, Serving
 
 PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it as ignored
 from bedside.recipe import ServeSection
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.run import serve
