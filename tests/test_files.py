@@ -166,3 +166,12 @@ def test_jsonl_holds_characters_and_not_escapes(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     files.write_jsonl(path, [{"a": "β-blocker 😀"}])
     assert path.read_text(encoding="utf-8") == json.dumps({"a": "β-blocker 😀"}, ensure_ascii=False) + "\n"
+
+
+def test_a_hash_is_that_of_the_file_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    files.write_text(path, "one")
+    first = files.sha256(path)
+    assert files.sha256(path) == first
+    files.write_text(path, "two")
+    assert files.sha256(path) != first

@@ -83,6 +83,22 @@ def test_a_stage_is_stale_when_an_outside_file_or_the_code_changes(run: Run, mon
     assert run.state(DATA) == "stale"
 
 
+def test_what_has_changed_since_a_stage_was_made_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.build(DATA, saying("1"))
+    assert run.changed(DATA) == []
+    assert changed(run, seed=7).changed(DATA) == ["recipe 'seed'"]
+    assert run.changed(dataclasses.replace(DATA, outside={"rows.csv": "hash"})) == ["rows.csv"]
+    monkeypatch.setattr(runs, "source_digest", lambda rooms: "another version")
+    assert run.changed(DATA) == ["Bedside's own code"]
+
+
+def test_a_stage_may_depend_on_one_key_of_a_section(run: Run) -> None:
+    stage = Stage("export", ("serve.context",))
+    run.build(stage, saying("1"))
+    assert changed(run, serve={"port": 9}).state(stage) == "done"
+    assert changed(run, serve={"context": 512}).state(stage) == "stale"
+
+
 def test_what_reads_a_stage_is_stale_when_that_stage_changes(run: Run) -> None:
     run.build(DATA, saying("1"))
     run.build(TRAIN, saying("trained"))
@@ -246,4 +262,4 @@ def test_the_source_digest_covers_packages_modules_and_their_data() -> None:
 def test_a_manifest_is_plain_json(run: Run) -> None:
     run.build(DATA, saying("1"))
     text = (run.folder("data") / runs.MANIFEST).read_text(encoding="utf-8")
-    assert set(json.loads(text)) == {"stage", "key", "content", "created", "seconds", "files"}
+    assert set(json.loads(text)) == {"stage", "key", "inputs", "content", "created", "seconds", "files"}

@@ -6,7 +6,6 @@ Exit status: 0 done, 1 a check says no, 2 the user's mistake, 3 an extra is miss
 
 import errno
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +35,9 @@ RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of the runs.", 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run, a GGUF file or a model folder.", show_default=False)
+]
+ContextOption = Annotated[
+    int | None, typer.Option(min=256, help="Tokens of a conversation; default: the recipe's, 4096.")
 ]
 RUNS = Path("runs")
 INTERRUPTED = 130
@@ -69,8 +71,9 @@ def run(arguments: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as left:  # typer's word for it when the reader of stdout has left, as `head` does
+        if not isinstance(left.__context__, BrokenPipeError):
+            raise
         return 0
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
@@ -84,7 +87,7 @@ def run(arguments: list[str]) -> int:
 
 @app.command()
 def demo(runs: RunsOption = RUNS, json_: JsonOption = False) -> None:
-    """Run everything on the embedded model and starter set, then ask the exported file one held-out question."""
+    """Run everything on the embedded model and data. Then ask the exported file one held-out question."""
     from bedside.verbs import demo as verb
 
     _print(verb.demo(runs), verb.in_words, json_)
@@ -98,7 +101,7 @@ def run_(
     runs: RunsOption = RUNS,
     json_: JsonOption = False,
 ) -> None:
-    """Run all stages of a recipe; what is done and unchanged is not run again."""
+    """Run all stages of a recipe. What is done and unchanged is not run again."""
     from bedside.verbs import run as verb
 
     _print(verb.run(recipe, overrides or [], until, runs), verb.in_words, json_)
@@ -138,7 +141,7 @@ def evaluate(
 def export(
     recipe: RecipeArgument, overrides: Overrides = None, runs: RunsOption = RUNS, json_: JsonOption = False
 ) -> None:
-    """Merge, write GGUF files with Modelfile and model card, and check that they say what was trained."""
+    """Write GGUF files, Modelfile and model card. They are checked to say what was trained."""
     from bedside.verbs import export as verb
 
     _stage("export", verb, recipe, overrides, runs, json_)
@@ -151,7 +154,7 @@ def compare(
     runs: RunsOption = RUNS,
     json_: JsonOption = False,
 ) -> None:
-    """Compare base and tuned item by item, with intervals and a verdict."""
+    """Compare base and tuned model item by item. With intervals and a verdict, which may be "worse"."""
     from bedside.verbs import compare as verb
 
     _print(verb.compare(first, second, runs), verb.in_words, json_)
@@ -163,14 +166,14 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question; - reads it from stdin.", show_default=False)],
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of reasoning and answer together.")] = 1024,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always gives the same answer.")] = 0.0,
+    context: ContextOption = None,
     runs: RunsOption = RUNS,
     json_: JsonOption = False,
 ) -> None:
-    """Ask one question: the answer goes to stdout, the reasoning to stderr."""
+    """Ask one question. The answer goes to stdout, the reasoning to stderr."""
     from bedside.verbs import ask as verb
 
-    text = sys.stdin.read() if question == "-" else question
-    verb.ask(model, text, verb.options(max_tokens, temperature), runs, json_)
+    verb.ask(model, question, verb.options(max_tokens, temperature), context, runs, json_)
 
 
 @app.command()
@@ -180,6 +183,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="0 takes a free one; default: the recipe's, 8000.")
     ] = None,
+    context: ContextOption = None,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Conversations answered at once.")] = 2,
     api_key: Annotated[str | None, typer.Option(envvar="BEDSIDE_API_KEY", help="Key that requests must carry.")] = None,
     runs: RunsOption = RUNS,
@@ -187,7 +191,7 @@ def serve(
     """Serve the private web page and the OpenAI-compatible API."""
     from bedside.verbs import serve as verb
 
-    verb.serve(model, host, port, slots, api_key, runs)
+    verb.serve(model, verb.settings_of(model, runs, host=host, port=port, context=context), slots, api_key, runs)
 
 
 @app.command(name="runs")

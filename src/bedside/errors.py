@@ -2,6 +2,7 @@
 
     BedsideError                     the message is one line: what, where, what to do
     ├── UsageError (ValueError)      the command line itself
+    │   └── ContextTooLong           a conversation that the model has no room for
     ├── RecipeError (ValueError)     the recipe or an override of it
     ├── DataError (ValueError)       a data file or a row of it
     ├── ModelError (ValueError)      a base model, adapter, tokenizer or GGUF file
@@ -23,6 +24,10 @@ class BedsideError(Exception):
 
 class UsageError(BedsideError, ValueError):
     """The command line asks for something that cannot be."""
+
+
+class ContextTooLong(UsageError):
+    """A conversation has more tokens than the context that the model was opened with."""
 
 
 class RecipeError(BedsideError, ValueError):

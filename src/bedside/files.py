@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,13 @@ def not_utf8(path: Path) -> DataError:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's content, read in pieces."""
+    """Hex digest of a file's content; computed once while the file stays as it is, for a base may have gigabytes."""
+    state = path.stat()
+    return _sha256(path.absolute(), state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, inode: int, size: int, changed_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -38,7 +38,7 @@ class ModelSection(Section):
     base: str = "embedded"
     """"embedded" (SmolLM2-135M-Instruct), a folder, a .gguf file, or a hub id such as "org/name"."""
     revision: str | None = None
-    """Commit or tag of a hub model; null takes the newest."""
+    """Commit or tag of a hub model; null takes the one in the cache or, if there is none, the newest."""
     quantise: Literal["none", "nf4"] = "none"
     """"nf4" loads the frozen base in 4 bits (QLoRA, arXiv:2305.14314)."""
     max_length: Annotated[int, Field(strict=True, ge=16, le=1_048_576)] = 1024
@@ -180,6 +180,8 @@ class ServeSection(Section):
     """Port; 0 takes a free one."""
     context: Annotated[int, Field(strict=True, ge=256)] = 4096
     """Tokens of context that each conversation gets."""
+    threads: Annotated[int, Field(strict=True, ge=0)] = 0
+    """Threads of llama.cpp; 0 takes all cores. They spin while they wait, so leave some out beside other heavy work."""
     max_tokens: Positive = 1024
     """Tokens of an answer unless the request asks for fewer."""
 

@@ -107,7 +107,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Tuned minus base over the same n items; `detectable` is the smallest difference with 80 % power."""
+    """Tuned minus base over the same n items; `detectable` is the smallest difference with 80 % power.
+
+    `baseline` is what ignoring the question gets, where that is known: a model may win and still be below it.
+    """
 
     task: str
     n: int
@@ -119,6 +122,7 @@ class PairedDifference:
     p: float
     p_adjusted: float
     detectable: float
+    baseline: float | None
     verdict: str
 
 

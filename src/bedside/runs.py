@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from bedside.recipe import Recipe, load, to_toml
 
 MANIFEST = "manifest.json"
 KEY = "key"
+CODE = "Bedside's own code"
 StageState = Literal["done", "stale", "missing"]
 
 
@@ -31,8 +33,9 @@ StageState = Literal["done", "stale", "missing"]
 class Stage:
     """What a stage is computed from, so that it is computed again exactly when that changes.
 
-    `name` is the folder below the run; `sections` are recipe sections ("seed" may be one); `reads` other stages;
-    `rooms` the packages or modules of bedside whose source it runs; `outside` names and hashes of files elsewhere.
+    `name` is the folder below the run; `sections` are recipe sections or keys ("seed", "serve.context"); `reads` other
+    stages; `rooms` the packages or modules of bedside whose source it runs; `outside` names and hashes of files
+    elsewhere.
     """
 
     name: str
@@ -69,11 +72,21 @@ class Run:
         """The manifest of a finished stage."""
         return dict(read_json(self.folder(name) / MANIFEST))
 
+    def inputs(self, stage: Stage) -> dict[str, str]:
+        """Everything that a stage is computed from, by name, as digests."""
+        sections = {f"recipe '{name}'": digest(self._section(name)) for name in stage.sections}
+        reads = {f"stage '{name}'": str(self.manifest(name)["content"]) for name in stage.reads}
+        return {**sections, **reads, **stage.outside, CODE: source_digest(stage.rooms)}
+
     def key(self, stage: Stage) -> str:
         """What a finished stage must carry to be taken as it is."""
-        settings = {name: self._section(name) for name in stage.sections}
-        reads = {name: self.manifest(name)["content"] for name in stage.reads}
-        return digest([settings, reads, dict(stage.outside), source_digest(stage.rooms)])
+        return digest(self.inputs(stage))
+
+    def changed(self, stage: Stage) -> list[str]:
+        """What a finished stage was computed from that is no longer the same, by name."""
+        made_from = self.manifest(stage.name).get("inputs", {})
+        now = self.inputs(stage)
+        return [name for name in {**made_from, **now} if made_from.get(name) != now.get(name)]
 
     def state(self, stage: Stage) -> StageState:
         """ "done", "stale" (its inputs have changed) or "missing"."""
@@ -87,13 +100,14 @@ class Run:
         """Makes a stage unless it is done; returns whether it was made."""
         if self.state(stage) == "done":
             return False
-        key = self.key(stage)
+        inputs = self.inputs(stage)
+        key = digest(inputs)
         partial = self._partial(stage.name, key)
         started = time.monotonic()
         with disk_errors(partial):
             if not (partial / MANIFEST).is_file():
                 self._make(make, partial)
-                self._seal(stage, partial, key, time.monotonic() - started)
+                self._seal(stage, partial, inputs, time.monotonic() - started)
             self._rename(partial, self.path / stage.name)
         return True
 
@@ -123,7 +137,7 @@ class Run:
             write_text(self.path / "recipe.toml", text)
 
     def _section(self, name: str) -> Any:
-        value = getattr(self.recipe, name)
+        value = attrgetter(name)(self.recipe)
         return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
     def _partial(self, name: str, key: str) -> Path:
@@ -149,12 +163,13 @@ class Run:
             raise
 
     @staticmethod
-    def _seal(stage: Stage, partial: Path, key: str, seconds: float) -> None:
+    def _seal(stage: Stage, partial: Path, inputs: Mapping[str, str], seconds: float) -> None:
         """Writes the manifest, last of all: from here on a killed run has only the renaming left to do."""
         files = {name: value for name, value in tree_digests(partial).items() if name != KEY}
         manifest = {
             "stage": stage.name,
-            "key": key,
+            "key": digest(inputs),
+            "inputs": dict(inputs),
             "content": digest(files),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),

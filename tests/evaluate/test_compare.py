@@ -66,3 +66,43 @@ def test_a_task_that_one_side_lacks_is_named(tmp_path: Path):
     tuned = evaluation(tmp_path / "tuned", choice=[1.0, 0.0])
     with pytest.raises(DataError, match="no task 'rouge'"):
         compare(base, tuned, seed=1)
+
+
+def test_what_ignoring_the_question_gets_stands_beside(tmp_path: Path):
+    base = evaluation(tmp_path / "base", choice=[1.0, 0.0])
+    tuned = evaluation(tmp_path / "tuned", choice=[1.0, 0.0])
+    score = {"task": "choice", "baseline": 0.25}
+    (tuned / "scores.json").write_text(json.dumps({"model": "tuned", "tasks": [score]}))
+    assert compare(base, tuned, seed=1)["tasks"][0]["baseline"] == 0.25
+
+
+def scored(folder: Path, **settings: object) -> None:
+    (folder / "scores.json").write_text(json.dumps({"model": folder.name, "settings": settings, "tasks": []}))
+
+
+def test_a_task_that_was_scored_otherwise_is_left_out_with_the_reason(tmp_path: Path):
+    one = evaluation(tmp_path / "one", choice=[1.0, 0.0], rouge=[0.1, 0.2])
+    other = evaluation(tmp_path / "other", choice=[1.0, 1.0], rouge=[0.3, 0.2])
+    scored(one, choice_scoring="cloze", max_tokens=96, answer_tokens=32)
+    scored(other, choice_scoring="cloze", max_tokens=256, answer_tokens=32)
+    found = compare(one, other, seed=1)
+    assert [task["task"] for task in found["tasks"]] == ["choice"]
+    assert found["left_out"] == [
+        "rouge: scored with max_tokens 96 here and 256 there; evaluate both the same way",
+    ]
+    scored(other, choice_scoring="letter", max_tokens=256, answer_tokens=32)
+    with pytest.raises(
+        DataError, match=r"cannot be compared with .*one: choice: scored with choice_scoring cloze here"
+    ):
+        compare(one, other, seed=1)
+
+
+def test_likelihoods_of_other_tokens_are_left_out(tmp_path: Path):
+    one = evaluation(tmp_path / "one", choice=[1.0, 0.0], likelihood=[-2.0, -3.0])
+    other = evaluation(tmp_path / "other", choice=[1.0, 1.0], likelihood=[-1.0, -2.0])
+    for folder, tokens in ((one, 7), (other, 9)):
+        rows = [{"id": str(i), "score": -1.0, "tokens": tokens} for i in range(2)]
+        (folder / "likelihood.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = compare(one, other, seed=1)
+    assert [task["task"] for task in found["tasks"]] == ["choice"]
+    assert found["left_out"][0].startswith("likelihood: item '0' has 7 tokens here and 9 there")

@@ -13,7 +13,14 @@ STATS = {
     "dropped": {"a question asked before": 20},
     "splits": {"train": 944, "validation": 118, "test": 118},
 }
-TRAIN = {"steps": 36, "first_loss": 2.5, "final_loss": 1.25, "trainable_parameters": 4884480, "rows": 944}
+TRAIN = {
+    "steps": 36,
+    "first_loss": 2.5,
+    "final_loss": 1.25,
+    "trainable_parameters": 4884480,
+    "rows": 944,
+    "rows_seen": 288,
+}
 SCORE = {
     "task": "choice",
     "n": 72,
@@ -31,11 +38,20 @@ DIFFERENCE = {
     "difference": 0.0167,
     "ci": [-0.05, 0.08],
     "p": 0.7,
-    "p_adjusted": 0.9,
+    "p_adjusted": 0.0009,
     "detectable": 0.16,
+    "verdict": "underpowered",
 }
 FILE = {"path": "demo-q8_0.gguf", "quantisation": "q8_0", "bytes": 144810784, "sha256": "ab" * 32}
-PARITY = {"ok": True, "tokens_equal": True, "greedy_equal": False, "kl_mean": 0.00336, "top1_agreement": 0.9375}
+PARITY = {
+    "ok": True,
+    "tokens_equal": True,
+    "greedy_equal": False,
+    "kl_mean": 0.00336,
+    "top1_agreement": 0.9375,
+    "agreed_tokens": 46,
+    "total_tokens": 141,
+}
 
 
 def _whole(**changes: Any) -> str:
@@ -59,9 +75,11 @@ def _whole(**changes: Any) -> str:
         "| Final loss | 1.250 |",
         "| Trainable parameters | 4,884,480 |",
         "| tuned | choice | 72 | accuracy | 0.417 | 0.310 to 0.530 | 0 | 0.250 |",
-        "| choice | 72 | 0.400 | 0.417 | +0.017 | -0.050 to +0.080 | 0.900 | 0.160 |",
-        "| demo-q8_0.gguf | q8_0 | 144,810,784 | `abababababababab…` |",
-        "Their next-token distributions differ by 0.0034 nats on average; 93.8% of top tokens agree.",
+        "| choice | 72 | 0.400 | 0.417 | +0.017 | -0.050 to +0.080 | <0.001 | 0.160 | underpowered |",
+        f"| demo-q8_0.gguf | q8_0 | 144,810,784 | `{'ab' * 32}` |",
+        "| Rows seen, repeated ones counted each time | 288 |",
+        "Their greedy answers part: 46 of 141 tokens are equal before the first that is not.",
+        "Given the same text, their likeliest next token is the same at 93.8% of places,",
         f"> {NOTICE}",
     ],
 )
@@ -79,6 +97,10 @@ def test_the_front_matter_names_a_base_of_the_hub() -> None:
     assert "base_model: org/base-1b" in _whole()
 
 
+def test_the_embedded_base_is_named_by_its_place_on_the_hub() -> None:
+    assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card(RECIPE, Evidence("SmolLM2-135M-Instruct"))
+
+
 def test_a_base_from_a_folder_is_not_named_to_the_hub() -> None:
     assert "base_model" not in card(RECIPE, Evidence("base-1b"))
 
@@ -91,4 +113,4 @@ def test_numbers_that_are_absent_are_left_out() -> None:
 
 
 def test_tokens_that_differ_are_told() -> None:
-    assert "make **not the same** tokens" in _whole(parity={**PARITY, "tokens_equal": False})
+    assert "as **not the same** token ids" in _whole(parity={**PARITY, "tokens_equal": False})

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -120,6 +121,38 @@ def test_a_hub_model_without_network_fails_in_one_line_that_says_what_to_do() ->
     assert said.startswith("model 'nobody/no-such-model': the hub cannot be reached and it is not in the cache; ")
     assert "give that as model.base" in said
     assert "\n" not in said
+
+
+def in_the_hub_cache(cache: Path, *missing: str) -> Path:
+    """A model as the hub library keeps it: snapshots/COMMIT below the repository's folder, and a ref to it."""
+    repository = cache / "models--org--name"
+    folder = repository / "snapshots" / ("0" * 40)
+    folder.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    shards = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
+    for name in {"config.json", "tokenizer.json", *shards.values()} - set(missing):
+        (folder / name).write_text("{}")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    return folder
+
+
+def test_a_model_in_the_cache_is_taken_without_asking_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    folder = in_the_hub_cache(tmp_path)
+    base = locate.resolve(ModelSection(base="org/name"))
+    assert (base.folder, base.name) == (folder, "org/name")
+
+
+def test_a_model_that_was_fetched_by_half_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    folder = in_the_hub_cache(tmp_path, "model-2-of-2.safetensors")
+    assert folder.is_dir()
+    assert locate._cached("org/name", None) is None
 
 
 def test_an_unreachable_hub_is_given_up_at_once() -> None:

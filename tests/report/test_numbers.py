@@ -5,6 +5,7 @@ import math
 import pytest
 
 from bedside.report import numbers
+from bedside.text.numbers import probability
 
 
 def spaced(text: str) -> str:
@@ -47,7 +48,7 @@ def test_numbers_are_written_in_the_unit_of_their_metric(text, wanted):
     [(0.0123, "0.012"), (0.00099, "<0.001"), (0.001, "0.001"), (1.0, "1.000"), (None, "none"), (math.nan, "none")],
 )
 def test_p_values_have_three_decimals_and_never_read_zero(p, wanted):
-    assert spaced(numbers.probability(p)) == wanted
+    assert spaced(probability(p)) == wanted
 
 
 def test_p_values_in_a_sentence_are_equations():

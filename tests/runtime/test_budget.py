@@ -48,6 +48,12 @@ def test_reasoning_without_an_answer_is_closed_and_the_rest_kept_for_it(words: i
     assert model.closed == 2
 
 
+def test_tokens_that_reasoning_did_not_use_go_to_the_answer():
+    model = Model((["so "] * 2, [], "stop"), ([], ["Because."], "stop"))
+    list(stream_with_answer(model.stream, PROMPT, TEN))
+    assert model.asked[1][1] == 8
+
+
 def test_without_tokens_kept_nothing_is_forced():
     model = Model((["so "] * 5, [], "length"))
     *_, last = stream_with_answer(model.stream, PROMPT, GenerationOptions(max_tokens=5))

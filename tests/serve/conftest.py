@@ -81,7 +81,7 @@ def _serving(
 ) -> Iterator[str]:
     section = ServeSection.model_validate({"port": port, **settings})
     server = Server(create_app(speaker, section, slots=slots, api_key=api_key))
-    with listen(section) as listener:
+    with listen(section, api_key or "a key") as listener:  # whether one is wanted is tested apart
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:

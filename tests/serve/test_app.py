@@ -5,7 +5,7 @@ import httpx
 import openai
 import pytest
 
-from bedside.errors import ModelError, UsageError
+from bedside.errors import ContextTooLong, ModelError
 from bedside.records import Message
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.faults import RETRY_AFTER_S
@@ -109,7 +109,7 @@ def test_a_bad_request_names_its_parameter(serving: Serving, wrong: dict[str, ob
 def test_a_conversation_that_is_too_long_is_a_400_streamed_or_not(
     serving: Serving, failing: type[FailingSpeaker], stream: bool
 ) -> None:
-    speaker = failing(UsageError("the conversation has 9 tokens, the context 8"))
+    speaker = failing(ContextTooLong("the conversation has 9 tokens, the context 8"))
     with serving(speaker) as url, client(url) as api, pytest.raises(openai.BadRequestError) as refused:
         api.chat.completions.create(**{**ASK, "model": "failing"}, stream=stream)
     assert refused.value.code == "context_length_exceeded"

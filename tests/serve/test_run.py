@@ -10,8 +10,7 @@ import pytest
 
 from bedside.errors import UsageError
 from bedside.recipe import ServeSection
-from bedside.runtime.scripted import ScriptedBackend
-from bedside.serve.run import is_loopback, listen, serve, url_of
+from bedside.serve.run import is_loopback, listen, url_of
 
 from .conftest import PATIENCE_S, EndlessSpeaker, Serving
 
@@ -20,8 +19,9 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it as ignored
 from bedside.recipe import ServeSection
 from bedside.runtime.scripted import ScriptedBackend
-from bedside.serve.run import serve
-serve(ScriptedBackend([]), ServeSection(port=0), slots=1)
+from bedside.serve.run import listen, serve
+settings = ServeSection(port=0)
+serve(ScriptedBackend([]), settings, listen(settings), slots=1)
 """
 
 
@@ -59,19 +59,19 @@ def test_stopping_the_server_ends_the_answers_with_a_word(
 def test_a_port_in_use_is_one_line_with_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"serve.port = {port}: the port is in use .* serve.port=0"):
-            serve(ScriptedBackend([]), ServeSection(port=port), slots=1)
+        with pytest.raises(UsageError, match=f"serve.port = {port}: the port is in use .* --port 0"):
+            listen(ServeSection(port=port))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "ward.example"])
 def test_the_network_is_refused_without_a_key(host: str) -> None:
     with pytest.raises(UsageError, match="open to the network and there is no API key"):
-        serve(ScriptedBackend([]), ServeSection(host=host, port=0), slots=1)
+        listen(ServeSection(host=host, port=0))
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(UsageError, match="this machine has no such address"):
-        listen(ServeSection(host="192.0.2.1", port=0))  # TEST-NET-1, RFC 5737: nobody's
+        listen(ServeSection(host="192.0.2.1", port=0), "key")  # TEST-NET-1, RFC 5737: nobody's
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_loopback_is_told_from_the_network(host: str, loopback: bool) -> None:
 
 
 def test_the_url_of_a_wildcard_is_one_that_can_be_opened() -> None:
-    with listen(ServeSection(host="0.0.0.0", port=0)) as listener:
+    with listen(ServeSection(host="0.0.0.0", port=0), "key") as listener:
         assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}/"

@@ -72,6 +72,7 @@ def test_a_recipe_with_a_wrong_setting_names_it(tmp_path: Path, capsys, override
         ("rows.jsonl", json.dumps({**GOOD, "Response": " "}).encode(), "line 1: the answer is empty"),
         ("rows.jsonl", b'{"Question": \n', "line 1: not JSON"),
         ("rows.csv", b"Question,Complex_CoT,Response\na,b\n", "line 2: 2 fields, the header has 3"),
+        ("rows.csv", b"Question,Response,Response\na,b,c\n", "line 1: two columns are named 'Response'"),
         ("rows.jsonl", b"\xff\xfe\x00", "not UTF-8"),
     ],
 )

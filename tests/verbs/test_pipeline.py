@@ -139,14 +139,19 @@ def test_a_changed_row_makes_everything_again(done: Place, tmp_path: Path, json_
     assert entry["stages"]["evaluation/base"] == "stale"
 
 
-def test_a_result_that_is_older_than_its_recipe_is_told(done: Place, tmp_path: Path, capsys):
-    shutil.copytree(done.runs, tmp_path / "runs")
-    assert cli.run(["data", str(done.recipe), "seed=7", "--runs", str(tmp_path / "runs")]) == 0
+def test_a_result_that_is_older_than_its_recipe_is_told(done: Place, tmp_path: Path, capsys, json_of):
+    folder = tmp_path / "runs"
+    shutil.copytree(done.runs, folder)
+    assert cli.run(["data", str(done.recipe), "seed=7", "--runs", str(folder)]) == 0
+    [stale] = json_of("compare", "tiny", "--runs", str(folder))["stale"]
+    assert "stage 'adapter' is stale, changed since: recipe 'seed', stage 'data'" in stale
+    assert f"`bedside run {folder}/tiny/recipe.toml --runs {folder}` renews it" in stale
     capsys.readouterr()
-    assert cli.run(["compare", "tiny", "--runs", str(tmp_path / "runs")]) == 0
-    assert "'adapter' is older than its recipe or inputs" in capsys.readouterr().err
-    assert cli.run(["compare", "tiny", *runs(done)]) == 0
-    assert "older" not in capsys.readouterr().err
+    assert cli.run(["compare", "tiny", "--runs", str(folder)]) == 0
+    printed = capsys.readouterr()
+    assert stale in printed.out
+    assert stale in printed.err
+    assert json_of("compare", "tiny", *runs(done))["stale"] == []
 
 
 def test_the_run_keeps_the_whole_recipe(done: Place):

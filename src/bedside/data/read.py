@@ -83,6 +83,9 @@ def _csv(path: Path) -> Iterator[Located]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
+            twice = next((name for name in header if header.count(name) > 1), None)
+            if twice is not None:
+                raise DataError(f"{path} line 1: two columns are named '{twice}'; give each its own name")
             for fields in reader:
                 where = f"{path} line {reader.line_num}"
                 if not fields:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bedside.errors import DataError
-from bedside.evaluate.tasks import TASKS
+from bedside.evaluate.tasks import SCORED_BY, TASKS
 from bedside.files import read_json, read_jsonl
 from bedside.metrics import paired
 from bedside.metrics.paired import Verdict
@@ -22,22 +22,34 @@ BY_GRAVITY: tuple[Verdict, ...] = ("worse", "better", "no difference shown", "un
 
 
 def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
-    """The comparison in the shape of `bedside compare --json`. Raises DataError where the items are not the same."""
+    """The comparison in the shape of `bedside compare --json`.
+
+    A task that was scored in another way, or in other tokens, is left out with its reason; so two runs with different
+    bases still compare by what is right. Raises DataError where the items are not the same, or no task is left.
+    """
     names = [task for task in get_args(TaskName) if (base / f"{task}.jsonl").exists()]
     missing = [task for task in names if not (tuned / f"{task}.jsonl").exists()]
     if not names or missing:
         raise DataError(
             f"{tuned}: has no task in common with {base}" if not names else f"{tuned}: no task '{missing[0]}'"
         )
+    obstacles = {task: _obstacle(base, tuned, task) for task in names}
+    left_out = [f"{task}: {reason}" for task, reason in obstacles.items() if reason]
+    names = [task for task in names if not obstacles[task]]
+    if not names:
+        raise DataError(f"{tuned}: cannot be compared with {base}: {left_out[0]}")
     scores = {task: _paired_scores(base, tuned, task) for task in names}
     found = {task: paired.compare(*scores[task], seed=seed, tests=len(names)) for task in names}
     adjusted = dict(zip(names, paired.holm([found[task].p for task in names]), strict=True))
-    rows = [_row(task, scores[task], found[task], adjusted[task]) for task in names]
+    about = {side: read_json(side / "scores.json") for side in (base, tuned)}
+    baselines = {score["task"]: score["baseline"] for score in about[tuned]["tasks"]}
+    rows = [_row(task, scores[task], found[task], adjusted[task], baselines.get(task)) for task in names]
     return {
         "verdict": overall(rows),
-        "base": read_json(base / "scores.json")["model"],
-        "tuned": read_json(tuned / "scores.json")["model"],
+        "base": about[base]["model"],
+        "tuned": about[tuned]["model"],
         "tasks": [asdict(row) for row in rows],
+        "left_out": left_out,
     }
 
 
@@ -49,7 +61,11 @@ def overall(rows: Sequence[PairedDifference]) -> Verdict:
 
 
 def _row(
-    task: TaskName, scores: tuple[Sequence[float], Sequence[float]], found: paired.Difference, p_adjusted: float
+    task: TaskName,
+    scores: tuple[Sequence[float], Sequence[float]],
+    found: paired.Difference,
+    p_adjusted: float,
+    baseline: float | None,
 ) -> PairedDifference:
     n = len(scores[0])
     return PairedDifference(
@@ -63,8 +79,29 @@ def _row(
         p=found.p,
         p_adjusted=p_adjusted,
         detectable=found.detectable,
+        baseline=baseline,
         verdict=paired.verdict(found, p_adjusted, n, TASKS[task].matters),
     )
+
+
+def _obstacle(base: Path, tuned: Path, task: TaskName) -> str:
+    """Why the scores of a task mean different things on the two sides; "" if they do not."""
+    a, b = (read_json(folder / "scores.json").get("settings", {}) for folder in (base, tuned))
+    for name in SCORED_BY.get(task, ()):
+        if a.get(name) != b.get(name):
+            return f"scored with {name} {a.get(name)} here and {b.get(name)} there; evaluate both the same way"
+    if task == "likelihood":
+        counted = (
+            {row["id"]: row.get("tokens") for _, row in read_jsonl(side / f"{task}.jsonl")} for side in (base, tuned)
+        )
+        one, other = counted
+        odd = next((name for name in one if name in other and one[name] != other[name]), None)
+        if odd is not None:
+            return (
+                f"item '{odd}' has {one[odd]} tokens here and {other[odd]} there; a likelihood per token needs the"
+                " same tokenizer and the same prompt"
+            )
+    return ""
 
 
 def _paired_scores(base: Path, tuned: Path, task: str) -> tuple[list[float], list[float]]:

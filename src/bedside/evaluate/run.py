@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bedside.evaluate.tasks import TASKS, baseline
+from bedside.evaluate.tasks import SCORED_BY, TASKS, baseline
 from bedside.files import read_json, read_jsonl, write_json, write_jsonl
 from bedside.metrics.overlap import rouge_l
 from bedside.metrics.paired import mean_interval
@@ -38,7 +38,9 @@ def evaluate(
             write_json(timing, round(time.monotonic() - started, 1))
             write_jsonl(path, rows)
         scores.append(_score(task, examples, [row for _, row in read_jsonl(path)], recipe.seed, read_json(timing)))
-    write_json(folder / "scores.json", {"model": scorer.name, "tasks": [asdict(score) for score in scores]})
+    how = recipe.evaluate.model_dump(include=set().union(*SCORED_BY.values()))
+    found = {"model": scorer.name, "settings": how, "tasks": [asdict(score) for score in scores]}
+    write_json(folder / "scores.json", found)
     return scores
 
 

@@ -40,6 +40,10 @@ TASKS: dict[TaskName, Task] = {
 }
 
 
+SCORED_BY: dict[TaskName, tuple[str, ...]] = {"choice": ("choice_scoring",), "rouge": ("max_tokens", "answer_tokens")}
+"""Settings of `[evaluate]` that change a task's score; two models are comparable only where these are the same."""
+
+
 def select(recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) -> dict[TaskName, list[Example]]:
     """The items of each task. Raises DataError if a task has none, MissingExtra if it cannot be scored."""
     if "rouge" in recipe.evaluate.tasks:

@@ -9,15 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bedside.models.locate import EMBEDDED_ID, EMBEDDED_NAME
 from bedside.recipe import Recipe
+from bedside.text.numbers import probability
 from bedside.text.prompts import NOTICE
 
 Json = Mapping[str, Any]
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 TRAINED = (
     ("steps", "Optimiser steps", "{:,}"),
-    ("rows", "Rows", "{:,}"),
+    ("rows", "Training rows", "{:,}"),
     ("rows_too_long", "Rows left out as too long", "{:,}"),
+    ("rows_seen", "Rows seen, repeated ones counted each time", "{:,}"),
     ("trained_tokens", "Trained tokens", "{:,}"),
     ("trainable_parameters", "Trainable parameters", "{:,}"),
     ("total_parameters", "Parameters", "{:,}"),
@@ -27,7 +30,7 @@ TRAINED = (
 )
 """Keys of `train.json` that the card shows, with a label and a format."""
 VERDICTS = {
-    "better": "better than its base on the tasks below",
+    "better": "better than its base on at least one task below, and worse on none",
     "worse": "**worse** than its base on at least one task below",
     "no difference shown": "not shown to differ from its base",
     "underpowered": "not compared on enough items to tell it from its base",
@@ -35,6 +38,7 @@ VERDICTS = {
 LIMITS = (
     "It can state falsehoods fluently, with reasoning that sounds right. Check every claim against a source.",
     "The scores hold for the tasks, languages and number of items named here, and say nothing of patients.",
+    "The licences of the base model and of the data apply to it; read them before you pass it on.",
     "No clinician has reviewed its answers as a part of this card, and no regulator has assessed it.",
 )
 
@@ -71,8 +75,9 @@ def card(recipe: Recipe, evidence: Evidence) -> str:
 def _front_matter(base: str) -> list[str]:
     """Metadata that the hub reads. `base` is named there if it came from there, not from a folder."""
     lines = ["---", "pipeline_tag: text-generation", "tags:", "- medical", "- lora", "- bedside"]
-    if HUB_ID.fullmatch(base):
-        lines += [f"base_model: {base}", "base_model_relation: finetune"]
+    known = EMBEDDED_ID if base == EMBEDDED_NAME else base
+    if HUB_ID.fullmatch(known):
+        lines += [f"base_model: {known}", "base_model_relation: finetune"]
     return [*lines, "---", ""]
 
 
@@ -115,7 +120,7 @@ def _evaluation(evidence: Evidence) -> list[str]:
     if rows:
         lines += _table(("Model", "Task", "n", "Metric", "Value", "95 % interval", "Unparsed", "Baseline"), rows)
     if evidence.comparison.get("tasks"):
-        heads = ("Task", "n", "Base", "Tuned", "Difference", "95 % interval", "p, adjusted", "Detectable")
+        heads = ("Task", "n", "Base", "Tuned", "Difference", "95 % interval", "p, adjusted", "Detectable", "Finding")
         lines += ["", "Tuned minus base, paired by item:", ""] if lines else []
         lines += _table(heads, [_difference(task) for task in evidence.comparison["tasks"]])
     return lines
@@ -140,11 +145,12 @@ def _score(role: str, task: Json) -> tuple[str, ...]:
 def _difference(task: Json) -> tuple[str, ...]:
     interval = f"{task['ci'][0]:+.3f} to {task['ci'][1]:+.3f}"
     means = (f"{task['base']:.3f}", f"{task['tuned']:.3f}", f"{task['difference']:+.3f}")
-    return (task["task"], str(task["n"]), *means, interval, f"{task['p_adjusted']:.3f}", f"{task['detectable']:.3f}")
+    found = (probability(task["p_adjusted"]), f"{task['detectable']:.3f}", task["verdict"])
+    return (task["task"], str(task["n"]), *means, interval, *found)
 
 
 def _files(files: Sequence[Json], parity: Json) -> list[str]:
-    rows = [(file["path"], file["quantisation"], f"{file['bytes']:,}", f"`{file['sha256'][:16]}…`") for file in files]
+    rows = [(file["path"], file["quantisation"], f"{file['bytes']:,}", f"`{file['sha256']}`") for file in files]
     lines = list(_table(("File", "Quantisation", "Bytes", "SHA-256"), rows)) if rows else []
     if parity:
         lines += ["", *_parity(parity)]
@@ -154,12 +160,16 @@ def _files(files: Sequence[Json], parity: Json) -> list[str]:
 def _parity(parity: Json) -> Iterator[str]:
     """What was found when the first file was run against the merged model."""
     same = "the same" if parity["tokens_equal"] else "**not the same**"
-    yield f"The first file and the merged model make {same} tokens of the same conversation."
+    yield f"The merged model and the first file read a conversation as {same} token ids."
     if parity["greedy_equal"]:
         yield "Their greedy answers are the same, token by token."
+    elif "agreed_tokens" in parity:
+        equal = f"{parity['agreed_tokens']} of {parity['total_tokens']}"
+        yield f"Their greedy answers part: {equal} tokens are equal before the first that is not."
     if parity.get("kl_mean") is not None:
         kl, agreement = parity["kl_mean"], parity["top1_agreement"]
-        yield f"Their next-token distributions differ by {kl:.2g} nats on average; {agreement:.1%} of top tokens agree."
+        yield f"Given the same text, their likeliest next token is the same at {agreement:.1%} of places,"
+        yield f"and their distributions over the next token differ by {kl:.2g} nats (KL) on average."
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

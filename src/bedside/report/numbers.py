@@ -8,7 +8,8 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
-DASH = "\N{EN DASH}"
+from bedside.text.numbers import DASH, probability
+
 MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -53,13 +54,6 @@ def unit(metric: str) -> str:
     if is_share(metric):
         return "percentage points"
     return "nats per token" if "likelihood" in metric else f"difference in {metric}"
-
-
-def probability(p: float | None) -> str:
-    """A p value with three decimals, or "<0.001"."""
-    if p is None or math.isnan(p):
-        return DASH
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def equation(p: float | None) -> str:

@@ -15,10 +15,11 @@ from bedside.recipe import parse, to_toml
 from bedside.report import numbers, parity, settings, tasks, verdict
 from bedside.report.material import Json, Material
 from bedside.report.tasks import TaskRow
+from bedside.text.numbers import probability
 from bedside.text.prompts import NOTICE
 
 SHOWN_EXAMPLES = 3
-SHOWN_SUBJECTS = 12
+SHOWN_SUBJECTS = 6
 FIELDS = ("question", "context", "reasoning", "answer")
 
 
@@ -57,7 +58,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     for filter_ in (
-        numbers.value, numbers.interval, numbers.difference, numbers.differences, numbers.size, numbers.probability,
+        numbers.value, numbers.interval, numbers.difference, numbers.differences, numbers.size, probability,
         numbers.count, numbers.decimal, numbers.percent, numbers.file_size, numbers.duration, numbers.moment,
     ):  # fmt: skip
         environment.filters[filter_.__name__] = filter_

@@ -6,6 +6,7 @@ file before quantising tells whether the conversion or the quantisation made the
 
 from bedside.report import numbers
 from bedside.report.material import Json
+from bedside.text.numbers import DASH
 
 CHECKS = (
     ("Prompts become the same tokens", "tokens_equal"),
@@ -42,7 +43,7 @@ def lines(served: Json | None, unquantised: Json | None) -> list[tuple[str, list
 def _said(found: Json, key: str) -> str:
     value = found.get(key)
     if value is None:
-        return numbers.DASH
+        return DASH
     if key == "kl_mean":
         return numbers.small(value)
     if not isinstance(value, bool):

@@ -33,17 +33,18 @@ def stream_with_answer(stream: StreamText, prompt: str, options: GenerationOptio
     if first is not None and (first.answer or not first.reasoning or not kept):
         yield first
         return
+    spent = first.completion_tokens if first else len(reasoning)
     so_far = prompt + think.reasoned(prompt, "".join(reasoning))
-    for event in stream(so_far, replace(options, max_tokens=kept)):
-        yield _whole(event, reasoning) if isinstance(event, Generation) else event
+    for event in stream(so_far, replace(options, max_tokens=max(kept, options.max_tokens - spent))):
+        yield _whole(event, reasoning, spent) if isinstance(event, Generation) else event
 
 
-def _whole(answered: Generation, reasoning: Sequence[str]) -> Generation:
-    """Both goes as one; the reasoning was prompt to the second, and is counted as completion."""
+def _whole(answered: Generation, reasoning: Sequence[str], spent: int) -> Generation:
+    """Both goes as one; the reasoning was prompt to the second, and its `spent` tokens are counted as completion."""
     return replace(
         answered,
         reasoning="".join(reasoning).strip(),
-        prompt_tokens=max(0, answered.prompt_tokens - len(reasoning)),
-        completion_tokens=answered.completion_tokens + len(reasoning),
+        prompt_tokens=max(0, answered.prompt_tokens - spent),
+        completion_tokens=answered.completion_tokens + spent,
         forced=True,
     )

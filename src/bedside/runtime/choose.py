@@ -4,7 +4,8 @@ from pathlib import Path
 
 from bedside.errors import ModelError, RunError
 from bedside.files import read_json
-from bedside.recipe import PromptSection
+from bedside.progress import say
+from bedside.recipe import PromptSection, ServeSection
 from bedside.runs import Run
 from bedside.runtime.backend import Speaker
 
@@ -12,14 +13,14 @@ PROMPT_FILE = "bedside.json"
 """Beside a merged model's weights: the prompt section that it was trained with."""
 
 
-def speaker(model: str, runs: Path, context: int, slots: int = 1) -> Speaker:
+def speaker(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> Speaker:
     """Opens a model. `model` is a path, or the name of a run below `runs`. Raises ModelError or RunError."""
     run = find_run(model, runs)
     if run is not None:
-        return _llama(exported(run), context, slots)
+        return _llama(exported(run), settings, slots)
     path = Path(model).expanduser()
     if path.is_file():
-        return _llama(path, context, slots)
+        return _llama(path, settings, slots)
     if (path / "config.json").is_file():
         return _folder(path)
     if path.is_dir():
@@ -44,10 +45,10 @@ def exported(run: Run) -> Path:
     return folder / str(files[0]["path"])
 
 
-def _llama(path: Path, context: int, slots: int) -> Speaker:
+def _llama(path: Path, settings: ServeSection, slots: int) -> Speaker:
     from bedside.runtime.llamacpp import LlamaCpp
 
-    return LlamaCpp(path, context, slots)
+    return LlamaCpp(path, settings.context, slots, settings.threads)
 
 
 def _folder(path: Path) -> Speaker:
@@ -57,5 +58,6 @@ def _folder(path: Path) -> Speaker:
     if not any(path.glob("*.safetensors")):
         raise ModelError(f"{path}: no weights (*.safetensors); pickled weights are not loaded")
     saved = path / PROMPT_FILE
+    say(f"{path}: run by transformers; exported to GGUF it loads and answers faster")
     section = PromptSection.model_validate(read_json(saved)) if saved.is_file() else FOREIGN
     return load_backend(path, section)

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bedside.errors import MissingExtra, ModelError, UsageError
+from bedside.errors import ContextTooLong, MissingExtra, ModelError
 from bedside.models.gguf import metadata
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
@@ -45,7 +45,7 @@ class LlamaCpp:
         return text
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
-        """See `backend.Speaker`. Raises UsageError if the conversation does not fit into the context."""
+        """See `backend.Speaker`. Raises ContextTooLong if the conversation does not fit."""
         return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
 
     def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
@@ -136,9 +136,9 @@ def _raise_if_refused(reply: dict[str, Any]) -> None:
     if "error" in reply:
         detail = reply["error"]
         if detail.get("type") == "exceed_context_size_error":
-            raise UsageError(
+            raise ContextTooLong(
                 f"the conversation has {detail['n_prompt_tokens']} tokens, the context {detail['n_ctx']};"
-                " shorten it, or serve it with a larger serve.context"
+                " shorten it, or allow more with --context"
             )
         raise ModelError(f"llama.cpp: {detail.get('message', detail)}")
 

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from bedside.errors import BedsideError, UsageError
+from bedside.errors import BedsideError, ContextTooLong, UsageError
 from bedside.serve.shapes import ErrorDetail, ErrorReply
 from bedside.serve.wire import UNSUPPORTED
 
@@ -65,9 +65,11 @@ INTERNAL = Fault(500, "the server failed at this request; its log says where", "
 
 
 def of_exception(error: Exception) -> Fault:
-    """What the model raised. `wire` has refused all else, so a UsageError means: does not fit into the context."""
-    if isinstance(error, UsageError):
+    """What the model, or the way to it, raised."""
+    if isinstance(error, ContextTooLong):
         return Fault(400, str(error), param="messages", code="context_length_exceeded")
+    if isinstance(error, UsageError):
+        return Fault(400, str(error))
     if isinstance(error, BedsideError):
         return Fault(500, str(error), "server_error", code="model_error")
     log_place(error)

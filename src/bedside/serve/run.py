@@ -1,15 +1,14 @@
-"""Opens the port and serves until interrupted: settings in, one line with the URL out (on stderr)."""
+"""Opens the port, and serves until interrupted: settings in, one line with the URL out (on stderr)."""
 
 import errno
 import ipaddress
 import socket
-import sys
-from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
 
 from bedside.errors import UsageError
+from bedside.progress import say
 from bedside.recipe import ServeSection
 from bedside.runtime.backend import Speaker
 from bedside.serve.app import create_app
@@ -19,22 +18,12 @@ GRACE_S = 15
 
 
 def serve(
-    speaker: Speaker,
-    settings: ServeSection,
-    *,
-    slots: int,
-    api_key: str | None = None,
-    announce: Callable[[str], None] | None = None,
+    speaker: Speaker, settings: ServeSection, listener: socket.socket, *, slots: int, api_key: str | None = None
 ) -> None:
-    """Blocks until Ctrl-C, then raises KeyboardInterrupt; `announce` is told the URL, otherwise stderr is.
-
-    Raises UsageError if the address cannot be listened on, or is open to the network and there is no key.
-    """
-    _refuse_open_door(settings.host, api_key)
+    """Says the URL on stderr and blocks until Ctrl-C, then raises KeyboardInterrupt."""
     server = Server(create_app(speaker, settings, slots=slots, api_key=api_key))
-    with listen(settings) as listener:
-        (announce or _to_stderr)(url_of(listener))
-        server.run(sockets=[listener])
+    say(f"Bedside is at {url_of(listener)} (Ctrl-C stops it)")
+    server.run(sockets=[listener])
 
 
 class Server(uvicorn.Server):
@@ -54,8 +43,17 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def listen(settings: ServeSection) -> socket.socket:
-    """A listening socket. Raises UsageError if the port is taken, not allowed, or the host is not this machine's."""
+def listen(settings: ServeSection, api_key: str | None = None) -> socket.socket:
+    """A listening socket.
+
+    Raises UsageError if the port is taken, not allowed, the host is not this machine's, or the address is open to the
+    network and there is no key.
+    """
+    if not is_loopback(settings.host) and not api_key:
+        raise UsageError(
+            f"serve.host = '{settings.host}' is open to the network and there is no API key;"
+            " give one with --api-key, or use serve.host = '127.0.0.1'"
+        )
     where = f"serve.host = '{settings.host}', serve.port = {settings.port}"
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
@@ -82,24 +80,12 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _refuse_open_door(host: str, api_key: str | None) -> None:
-    if not is_loopback(host) and not api_key:
-        raise UsageError(
-            f"serve.host = '{host}' is open to the network and there is no API key;"
-            " give one, or use serve.host = '127.0.0.1'"
-        )
-
-
 def _advice(error: OSError) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return "the port is in use by another program; stop it, or take a free one with serve.port=0"
+            return "the port is in use by another program; stop it, or take a free one with --port 0"
         case errno.EACCES:
             return "this port needs administrator rights; take one above 1023"
         case errno.EADDRNOTAVAIL:
             return "this machine has no such address; use 127.0.0.1"
     return f"cannot listen there ({error.strerror})"
-
-
-def _to_stderr(url: str) -> None:
-    print(f"Bedside is at {url} (Ctrl-C stops it)", file=sys.stderr, flush=True)

@@ -49,16 +49,19 @@ class ThinkStream:
         """Yields what can be told so far; holds back what might become a tag."""
         self._held += piece
         while self._held:
-            tag = CLOSE_TAG if self._inside else OPEN_TAG
-            before, found, after = self._held.partition(tag)
-            if not found or not (self._inside or self._opens_after(before)):
-                keep = _tail_of(tag, self._held) if self._inside or self._may_open else 0
-                ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-                yield from self._say(ready)
+            if self._inside:
+                before, closed, after = self._held.partition(CLOSE_TAG)
+                keep = 0 if closed else _tail_of(CLOSE_TAG, before)
+                yield from self._say(before[: len(before) - keep])
+                self._held = after if closed else before[len(before) - keep :]
+                if not closed:
+                    return
+                self._inside = self._may_open = self._spoken = False
+            elif self._spoken:
+                yield from self._say(self._held)
+                self._held = ""
+            elif not self._begins_answer():
                 return
-            yield from self._say(before)
-            self._held, self._inside, self._may_open = after, not self._inside, False
-            self._spoken = False
 
     def close(self) -> Iterator[Delta]:
         """Yields what was held back; call once at the end."""
@@ -70,15 +73,26 @@ class ThinkStream:
         """Whether the text so far ends inside the reasoning."""
         return self._inside
 
-    def _opens_after(self, before: str) -> bool:
-        """Only a tag at the very start opens a block; in the middle of an answer it is the answer's own text."""
-        return self._may_open and not self._spoken and not before.strip()
+    def _begins_answer(self) -> bool:
+        """Takes a tag at the very start of the answer; False while the text might still become one.
+
+        Only there does a tag open a block: in the middle of an answer it is the answer's own text. A closing tag there
+        says again what was already closed.
+        """
+        self._held = self._held.lstrip()
+        tags = (OPEN_TAG, CLOSE_TAG) if self._may_open else (CLOSE_TAG,)
+        if any(len(self._held) < len(tag) and tag.startswith(self._held) for tag in tags):
+            return False
+        tag = next((tag for tag in tags if self._held.startswith(tag)), "")
+        self._held = self._held.removeprefix(tag)
+        self._inside = tag == OPEN_TAG
+        self._spoken = not tag
+        return True
 
     def _say(self, text: str) -> Iterator[Delta]:
         text = text if self._spoken else text.lstrip()
         if text:
             self._spoken = True
-            self._may_open = self._may_open and self._inside
             yield Delta(reasoning=text) if self._inside else Delta(answer=text)
 
 

@@ -2,16 +2,18 @@
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from bedside.answer import answer
 from bedside.errors import UsageError
+from bedside.progress import say
 from bedside.records import Answer, GenerationOptions, Message
-from bedside.runtime.choose import find_run, speaker
+from bedside.runtime.choose import speaker
 from bedside.text.prompts import NOTICE
-from bedside.verbs.pipeline import warn_if_stale
+from bedside.verbs.serve import settings_of
 
-CONTEXT = 4096
+FROM_STDIN = "-"
 
 
 def options(max_tokens: int, temperature: float) -> GenerationOptions:
@@ -19,30 +21,40 @@ def options(max_tokens: int, temperature: float) -> GenerationOptions:
     return GenerationOptions(max_tokens=max_tokens, temperature=temperature)
 
 
-def ask(model: str, question: str, how: GenerationOptions, runs: Path, json_: bool) -> None:
+def ask(model: str, question: str, how: GenerationOptions, context: int | None, runs: Path, json_: bool) -> None:
     """Streams the answer, or prints the whole as JSON."""
-    if not question.strip():
+    asked = [Message("user", _from_stdin() if question == FROM_STDIN else question)]
+    if not asked[0].content.strip():
         raise UsageError("the question is empty")
-    run = find_run(model, runs)
-    if run is not None:
-        warn_if_stale(run, "export")
-    backend = speaker(model, runs, CONTEXT)
-    try:
-        for event in answer(backend, [Message("user", question)], how):
+    with closing(speaker(model, runs, settings_of(model, runs, context=context))) as backend:
+        events = answer(backend, asked, how)
+        if json_:
+            *_, whole = events
+            assert isinstance(whole, Answer)
+            print(json.dumps(whole.to_json(), ensure_ascii=False, indent=2), flush=True)
+            say(NOTICE)
+            return
+        reasoning = False
+        for event in events:
             if isinstance(event, Answer):
-                _finish(event, json_)
-            elif not json_:
+                print(flush=True)
+                if not event.answer:
+                    say("\n(no answer was reached; raise --max-tokens)")
+                elif event.finish == "length":
+                    say("(cut at the token limit; raise --max-tokens)")
+                say(NOTICE)
+            elif event.reasoning:
+                reasoning = True
                 print(event.reasoning, end="", file=sys.stderr, flush=True)
+            else:
+                if reasoning:
+                    say("\n")
+                reasoning = False
                 print(event.answer, end="", flush=True)
-    finally:
-        backend.close()
 
 
-def _finish(whole: Answer, json_: bool) -> None:
-    if json_:
-        print(json.dumps(whole.to_json(), ensure_ascii=False, indent=2))
-    else:
-        print(flush=True)
-        if whole.finish == "length":
-            print("(cut at the token limit; raise --max-tokens)", file=sys.stderr)
-    print(NOTICE, file=sys.stderr)
+def _from_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the question on stdin is not UTF-8 text (byte {error.start}); save it as UTF-8") from error

@@ -6,6 +6,7 @@ from typing import Any
 from bedside.files import read_json, write_json
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
+from bedside.text.numbers import probability
 
 
 def stage(recipe: Recipe) -> Stage:
@@ -32,12 +33,11 @@ def compare(first: str, second: str | None, runs: Path) -> dict[str, Any]:
     from bedside.verbs.run import existing_run
 
     run = existing_run(first, runs)
-    warn_if_stale(run, "compare" if second is None else "evaluate")
     if second is None:
-        return result(run)
+        return {**result(run), "stale": _told(warn_if_stale(run, "compare"))}
     other = existing_run(second, runs)
-    warn_if_stale(other, "evaluate")
-    return paired(run.folder("evaluation/tuned"), other.folder("evaluation/tuned"), run.recipe.seed)
+    stale = _told(*(warn_if_stale(one, "evaluate") for one in (run, other)))
+    return {**paired(run.folder("evaluation/tuned"), other.folder("evaluation/tuned"), run.recipe.seed), "stale": stale}
 
 
 def result(run: Run) -> dict[str, Any]:
@@ -46,14 +46,26 @@ def result(run: Run) -> dict[str, Any]:
 
 
 def in_words(result: dict[str, Any]) -> str:
-    """A table with intervals, and the verdict last."""
+    """A table with intervals, what it does not say, and the verdict last."""
     head = f"{'task':<10} {'n':>4} {'base':>8} {'tuned':>8} {'difference':>11}  {'95 % interval':<18}"
-    head += f" {'p adj.':>7} {'detects':>8}"
-    lines = [f"base   {result['base']}", f"tuned  {result['tuned']}", "", head]
-    for task in result["tasks"]:
-        interval = f"[{task['ci'][0]:+.3f}, {task['ci'][1]:+.3f}]"
-        lines.append(
-            f"{task['task']:<10} {task['n']:>4} {task['base']:>8.3f} {task['tuned']:>8.3f} {task['difference']:>+11.3f}"
-            f"  {interval:<18} {task['p_adjusted']:>7.3f} {task['detectable']:>8.3f}  {task['verdict']}"
-        )
-    return "\n".join([*lines, "", f"Verdict: {result['verdict']}"])
+    head += f" {'p adj.':>7} {'detects':>8} {'baseline':>9}"
+    tasks = result["tasks"]
+    lines = [f"base   {result['base']}", f"tuned  {result['tuned']}", "", head, *map(_line, tasks)]
+    lines += [f"{'left out':<10} {reason}" for reason in result["left_out"]]
+    below = [task["task"] for task in tasks if task["baseline"] is not None and task["tuned"] <= task["baseline"]]
+    if below:
+        lines += ["", f"On {' and '.join(below)} the tuned model is no better than ignoring the question (baseline)."]
+    stale = [f"STALE    {warning}" for warning in result.get("stale", [])]
+    return "\n".join([*lines, "", f"Verdict: {result['verdict']}", *stale])
+
+
+def _line(task: dict[str, Any]) -> str:
+    interval = f"[{task['ci'][0]:+.3f}, {task['ci'][1]:+.3f}]"
+    baseline = "-" if task["baseline"] is None else f"{task['baseline']:.3f}"
+    means = f"{task['base']:>8.3f} {task['tuned']:>8.3f} {task['difference']:>+11.3f}"
+    found = f"{probability(task['p_adjusted']):>7} {task['detectable']:>8.3f} {baseline:>9}"
+    return f"{task['task']:<10} {task['n']:>4} {means}  {interval:<18} {found}  {task['verdict']}"
+
+
+def _told(*warnings: str | None) -> list[str]:
+    return [warning for warning in warnings if warning is not None]

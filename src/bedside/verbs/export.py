@@ -34,7 +34,7 @@ def exported(recipe: Recipe) -> Stage:
     """Depends on the merged weights, and on everything that the model card tells."""
     reads = ("merged", "data", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
     rooms = ("export", "verbs/export", "text", "runtime/llamacpp", "runtime/hf", "runtime/tokenizer", "models/gguf")
-    return Stage("export", ("name", "export", "prompt", "serve", "seed"), reads, rooms)
+    return Stage("export", ("name", "export", "prompt", "serve.context", "seed"), reads, rooms)
 
 
 def make_merged(run: Run, folder: Path) -> None:

@@ -57,14 +57,18 @@ def run_until(run: Run, verb: str) -> Sequence[str]:
     return made
 
 
-def warn_if_stale(run: Run, verb: str) -> None:
-    """Says on stderr that what is about to be used is older than the recipe, its data or the code."""
+def warn_if_stale(run: Run, verb: str) -> str | None:
+    """Says on stderr, and returns, that what is about to be used was made from something else than there is now."""
     upto = VERBS.index(verb)
     passed = (step.stage for step in steps(run.recipe) if VERBS.index(step.verb) <= upto)
-    stale = [stage.name for stage in passed if run.state(stage) == "stale"]
-    if stale:
-        renew = f"`bedside run {run.path}/recipe.toml` renews it"
-        say(f"{run.path}: '{stale[0]}' is older than its recipe or inputs; {renew}")
+    stale = next((stage for stage in passed if run.state(stage) == "stale"), None)
+    if stale is None:
+        return None
+    changed = ", ".join(run.changed(stale)) or "a stage before it"
+    renew = f"`bedside run {run.path}/recipe.toml --runs {run.path.parent}` renews it"
+    told = f"{run.path}: stage '{stale.name}' is stale, changed since: {changed}; {renew}"
+    say(told)
+    return told
 
 
 def _build(run: Run, step: Step) -> bool:

@@ -1,5 +1,6 @@
 """`bedside serve`: the private page and the OpenAI-compatible API."""
 
+from contextlib import closing
 from pathlib import Path
 
 from bedside.errors import MissingExtra
@@ -8,23 +9,21 @@ from bedside.runtime.choose import find_run, speaker
 from bedside.verbs.pipeline import warn_if_stale
 
 
-def serve(model: str, host: str | None, port: int | None, slots: int, api_key: str | None, runs: Path) -> None:
-    """Serves until it is interrupted: as the run's recipe says, unless the command line says otherwise."""
+def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, runs: Path) -> None:
+    """Serves until it is interrupted. The port is opened before the model is loaded, so that a taken one is told."""
     try:
+        from bedside.serve.run import listen
         from bedside.serve.run import serve as run
     except ImportError as error:
         raise MissingExtra.named("bedside serve", "serve") from error
-    settings = _settings(model, host, port, runs)
-    backend = speaker(model, runs, settings.context, slots)
-    try:
-        run(backend, settings, slots=slots, api_key=api_key)
-    finally:
-        backend.close()
+    with listen(settings, api_key) as listener, closing(speaker(model, runs, settings, slots)) as backend:
+        run(backend, settings, listener, slots=slots, api_key=api_key)
 
 
-def _settings(model: str, host: str | None, port: int | None, runs: Path) -> ServeSection:
+def settings_of(model: str, runs: Path, **given: str | int | None) -> ServeSection:
+    """How a model is run: as its run's recipe says, unless the command line says otherwise; `given` may hold None."""
     found = find_run(model, runs)
     if found is not None:
         warn_if_stale(found, "export")
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    return (found.recipe.serve if found else ServeSection()).model_copy(update=given)
+    recipe = found.recipe.serve if found else ServeSection()
+    return recipe.model_copy(update={name: value for name, value in given.items() if value is not None})

@@ -53,6 +53,7 @@ def make(run: Run, folder: Path) -> None:
     metrics = loop.train(model, encoded.rows, recipe.train, recipe.seed, int(tokenizer.pad_token_id), folder)
     checkpoint.save_adapter(folder, model, base.name)
     trainable, total = lora.count(model)
+    seen = rows_seen(encoded.rows, recipe, len(metrics))
     write_json(
         folder / "train.json",
         {
@@ -66,7 +67,8 @@ def make(run: Run, folder: Path) -> None:
             "total_parameters": total,
             "rows": len(encoded.rows),
             "rows_too_long": len(encoded.too_long),
-            "trained_tokens": trained_tokens(encoded.rows, recipe, len(metrics)),
+            "rows_seen": len(seen),
+            "trained_tokens": sum(row.trained for row in seen),
             "seconds": metrics[-1].seconds,
             "precision": str(where.dtype).removeprefix("torch."),
             "device": f"{where.name} ({where.reason})",
@@ -75,12 +77,12 @@ def make(run: Run, folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints")
 
 
-def trained_tokens(rows: "Sequence[Row]", recipe: Recipe, steps: int) -> int:
-    """Completion tokens that went into the loss over all steps, repeated ones counted each time."""
+def rows_seen(rows: "Sequence[Row]", recipe: Recipe, steps: int) -> "list[Row]":
+    """The rows of all steps in their order, a row once for each time that it was seen."""
     from bedside.train import batch, loop
 
     size = loop.rows_per_step(recipe.train)
-    return sum(row.trained for step in range(steps) for row in batch.step_rows(rows, step, size, recipe.seed))
+    return [row for step in range(steps) for row in batch.step_rows(rows, step, size, recipe.seed)]
 
 
 def peak_memory_gib() -> float:
