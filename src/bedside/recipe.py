@@ -58,10 +58,28 @@ class DataSection(Section):
     """Use this many rows, drawn by seed."""
     split: tuple[Ratio, Ratio, Ratio] = (0.8, 0.1, 0.1)
     """Shares of train, validation and test, which sum to 1. No stage reads validation: it is kept aside for you."""
+    stratify: bool = False
+    """Gives every label its exact share of each split; adding rows may then move a few of the old ones."""
+    test_ids: str | None = None
+    """File with the ids of the test rows (an official split): objects keyed by id, a list, or one id a line."""
+    validation_ids: str | None = None
+    """The same for validation, such as one of PubMedQA's ten folds."""
     columns: dict[str, str] = {}
     """Field of ours → column of the file, such as {question = "prompt", answer = "reply"}."""
     on_empty: Literal["fail", "drop"] = "fail"
     """What a row without question or answer does: stop with its line number, or be left out and counted."""
+    min_answer_words: Positive = 2
+    """A shorter answer is left out, but for the options of multiple choice; a Chinese or Japanese sign is a word."""
+    max_characters: Positive = 100_000
+    """A row with more in any field is left out."""
+    near_duplicates: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.8
+    """Of two rows that share this much of their word triples the later is left out; 1 leaves out exact copies alone."""
+    decontaminate: Literal["report", "drop", "fail"] = "drop"
+    """What a training row that contains an evaluation item does: be told, be left out, or stop with exit status 1."""
+    against: tuple[str, ...] = ()
+    """More files that no training row may contain: other evaluation sets, the documents that answers are looked up in."""
+    licence: str | None = None
+    """Licence of your own rows, for the data card; the known sources bring theirs."""
 
     @field_validator("split")
     @classmethod
