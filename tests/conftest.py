@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from transformers import PreTrainedTokenizerFast
 
+hypothesis.settings.register_profile("bedside", deadline=None)  # no test asserts a time
+hypothesis.settings.load_profile("bedside")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: it reads this once
 
 CHATML = (

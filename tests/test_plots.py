@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bedside import plots
+from bedside.data.stats import lengths
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -21,7 +22,15 @@ DRAWINGS = {
     "training": lambda: loss_plot(60),
     "one step": lambda: loss_plot(1),
     "learning rate of zero": lambda: plots.training("t", "loss", [1, 2], [3.0, 2.0], [0.0, 0.0]),
-    "histogram": lambda: plots.histogram("h", "words", [0, 5, 10], [3, 1], 4),
+    "histogram": lambda: plots.histogram("h", "words", lengths([1, 2, 2, 9]), "words"),
+    "open histogram": lambda: plots.histogram("h", "words", lengths([1, 2] * 99 + [5000]), "words"),
+    "one length": lambda: plots.histogram("h", "words", lengths([3]), "words"),
+    "groups": lambda: plots.groups("g", "labels", ["yes", "否" * 30], {"train": [60, 40], "test": [0, 100]}, "%"),
+    "one group": lambda: plots.groups("g", "labels", ["yes"], {"train": [100]}, "%"),
+    "bars": lambda: plots.bars("b", "longer", ["512", "1,024"], [7, 0], ["7 (1 %)", "0"], 1),
+    "bars of zero": lambda: plots.bars("b", "longer", ["512"], [0], ["0"], 0),
+    "scatter": lambda: plots.scatter("s", "lengths", [[1, 2], [30, 4]], "across", "up"),
+    "one point": lambda: plots.scatter("s", "lengths", [[0, 0]], "across", "up"),
 }
 
 
@@ -51,7 +60,7 @@ class TestEveryPlot:
 
 
 def test_two_plots_of_one_page_share_no_id():
-    first, second = (set(re.findall(r' id="([^"]*)"', plots.histogram(n, n, [0, 1], [1], 0))) for n in ("a", "b"))
+    first, second = (set(re.findall(r' id="([^"]*)"', plots.histogram(n, n, lengths([1]), "words"))) for n in ("a", "b"))
     assert not first & second
 
 
@@ -59,6 +68,25 @@ def test_text_stays_text_and_is_escaped():
     svg = plots.difference("d", "a < b & <script>", 1.0, (0.5, 1.5), 0.3, "<i>unit</i>")
     assert "<script>" not in svg
     assert "&lt;i&gt;unit&lt;/i&gt;" in svg
+
+
+def test_the_last_bin_of_an_open_histogram_says_from_where_it_counts():
+    assert ">10+<" in plots.histogram("h", "h", lengths([*range(10)] * 50 + [5000]), "words")
+    assert "+<" not in plots.histogram("h", "h", lengths([*range(10)] * 50), "words")
+
+
+def test_a_long_name_is_shortened_by_the_columns_that_it_takes():
+    def drawn(label: str) -> str:
+        return plots.groups("g", "g", [label, "yes"], {"train": [50, 50]}, "%")
+
+    assert ">not enough in…<" in drawn("not enough information")
+    assert ">否否否否否否…<" in drawn("否" * 9)
+
+
+def test_a_bar_is_drawn_for_each_label_of_each_series():
+    svg = plots.groups("g", "g", ["yes", "no"], {"train": [60, 40], "validation": [50, 50], "test": [70, 30]}, "%")
+    assert [svg.count(f">{name}<") for name in ("train", "validation", "test", "yes", "no")] == [1] * 5
+    assert svg.count("clip-path") == 6
 
 
 def test_a_moving_mean_is_drawn_from_31_steps_on():

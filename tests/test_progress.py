@@ -42,3 +42,10 @@ def test_in_a_terminal_it_is_a_bar(capsys, monkeypatch: pytest.MonkeyPatch):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "2/2" in printed.err
+
+
+def test_reading_without_a_known_end_tells_how_far_it_is(capsys, monkeypatch: pytest.MonkeyPatch):
+    clock = iter([0.0, 5.0, 20.0, 25.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    assert list(progress.counted("abc", "data", "rows read")) == ["a", "b", "c"]
+    assert capsys.readouterr().err.splitlines() == ["data: 2 rows read, 0:20 gone"]

@@ -118,6 +118,23 @@ def data(
 
 
 @app.command()
+def lint(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    show: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show row N instead of the first one.")] = None,
+    runs: RunsOption = RUNS,
+    json_: JsonOption = False,
+) -> None:
+    """Show what will really be trained, and every way in which it is wrong. Exit status 1 if there is an error."""
+    from bedside.verbs import lint as verb
+
+    result = verb.lint(recipe, overrides or [], show, runs)
+    _print(result, verb.in_words, json_)
+    if result["errors"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     recipe: RecipeArgument, overrides: Overrides = None, runs: RunsOption = RUNS, json_: JsonOption = False
 ) -> None:

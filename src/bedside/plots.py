@@ -8,8 +8,11 @@ serves light, dark and paper; text stays text. The page's style sheet names the 
 import io
 import math
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
+from unicodedata import east_asian_width
 
 from bedside.errors import MissingExtra
 
@@ -31,7 +34,8 @@ PAINT = {
 }
 """Colours that are drawn with → what the SVG says instead; near-blacks that no colour map yields."""
 SMOOTH_FROM = 31
-BAND = 0.16
+BAND, PALE, FULL = 0.16, 0.4, 0.75
+SERIES = ((MARK, 0.95), (MARK, PALE), (MUTED, 0.7))
 NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 FONT_FAMILY = re.compile(r"font-family: [^;\"]*;? ?")
 
@@ -85,17 +89,84 @@ def training(name: str, about: str, steps: Sequence[int], loss: Sequence[float],
     return _svg(figure, name, about)
 
 
-def histogram(name: str, about: str, edges: Sequence[float], counts: Sequence[float], median: float) -> str:
-    """Counts in given bins, the median marked with a line."""
-    figure = Figure(figsize=(4.2, 1.75))
-    axes = figure.add_axes((0.09, 0.29, 0.88, 0.66))
-    axes.bar(edges[:-1], counts, width=edges[1] - edges[0], align="edge", color=MARK, alpha=0.75, linewidth=0)
-    axes.axvline(median, color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
-    axes.set_xlim(edges[0], edges[-1])
+def histogram(name: str, about: str, lengths: Mapping[str, Any], unit: str) -> str:
+    """The bins of `data.stats.lengths`, with lines at the median (dashed) and at the mean (dotted).
+
+    A wider last bin is drawn as wide as the others, but paler; its mark says from where on it counts.
+    """
+    edges, counts = lengths["histogram"]["edges"], lengths["histogram"]["counts"]
+    width = edges[1] - edges[0]
+    is_open = edges[-1] - edges[-2] > width
+    figure = Figure(figsize=(3.9, 1.75))
+    axes = figure.add_axes((0.12, 0.29, 0.84, 0.66))
+    starts = [edge - 0.5 for edge in edges]  # lengths are whole: a bin of width 1 stands over its number
+    drawn = axes.bar(starts[:-1], counts, width=0.94 * width, align="edge", color=MARK, alpha=FULL, linewidth=0)
+    if is_open:
+        drawn[-1].set_alpha(PALE)
+    for at, dashes in ((lengths["median"], (4, 2)), (lengths["mean"], (1, 1.5))):
+        axes.axvline(at, color=INK, linewidth=1.3, linestyle=(0, dashes))
     _plain(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlim(-0.5, starts[-2] + width)
+    last = 0.85 * edges[-2] if is_open else edges[-1]
+    ticks = {
+        tick: _count(tick) for tick in MaxNLocator(5, integer=True).tick_values(0, edges[-2] + width) if tick <= last
+    }
+    if is_open:
+        ticks[edges[-2]] = f"{_count(edges[-2])}+"
+    axes.set_xticks(list(ticks), list(ticks.values()))
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    axes.set_xlabel("words", color=MUTED, fontsize=9.5)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _count(y)))
+    axes.set_xlabel(unit, color=MUTED, fontsize=9.5)
+    return _svg(figure, name, about)
+
+
+def groups(name: str, about: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], unit: str) -> str:
+    """For each label one bar a series, three series at most, named in their order above the plot."""
+    names = [_short(label) for label in labels]
+    left = 0.07 + 0.0145 * max(map(_columns, names))
+    figure, axes = _rows(len(labels), each=0.2 + 0.14 * len(series), above=0.3, beneath=0.45, left=left)
+    thick = 0.8 / len(series)
+    for i, ((title, values), (colour, alpha)) in enumerate(zip(series.items(), SERIES, strict=False)):
+        at = [row + (i - (len(series) - 1) / 2) * thick for row in range(len(labels))]
+        axes.barh(at, values, height=0.9 * thick, color=colour, alpha=alpha, linewidth=0, label=title)
+    axes.set_yticks(range(len(labels)), names)
+    axes.set_xlabel(unit, color=MUTED, fontsize=9.5)
+    figure.legend(
+        loc="upper left", bbox_to_anchor=(left - 0.02, 1.0), ncols=len(series), frameon=False, fontsize=9.5,
+        labelcolor=INK, handlelength=0.9, handletextpad=0.5, columnspacing=1.4, borderaxespad=0,
+    )  # fmt: skip
+    return _svg(figure, name, about)
+
+
+def bars(name: str, about: str, labels: Sequence[str], values: Sequence[float], notes: Sequence[str], own: int) -> str:
+    """One bar a label with its note at the end; the one at index `own` is set apart."""
+    figure, axes = _rows(len(labels), each=0.3, above=0.05, beneath=0.05, left=0.15)
+    reach = max(*values, 1e-9)
+    for row, (value, note) in enumerate(zip(values, notes, strict=True)):
+        axes.barh(row, value, height=0.66, color=MARK, alpha=FULL if row == own else PALE, linewidth=0)
+        axes.text(value + 0.02 * reach, row, note, va="center", color=INK, fontsize=9.5)
+    axes.set_xlim(0, 1.55 * reach)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.get_yticklabels()[own].set_fontweight("bold")
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    return _svg(figure, name, about)
+
+
+def scatter(name: str, about: str, points: Sequence[Sequence[float]], across: str, up: str) -> str:
+    """Points of which each is pale, so that many upon another show; an axis begins at 0 unless all lie far from it."""
+    figure = Figure(figsize=(3.9, 2.7))
+    axes = figure.add_axes((0.15, 0.19, 0.81, 0.77))
+    x, y = ([point[i] for point in points] for i in (0, 1))
+    axes.plot(x, y, color=MARK, linestyle="none", marker="o", markersize=3.6, alpha=PALE, markeredgewidth=0)
+    _plain(axes)
+    for axis, values in ((axes.xaxis, x), (axes.yaxis, y)):
+        axis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _count(value)))
+        lowest, highest = min(values), max(*values, 1)
+        axis.set_view_interval(0.9 * lowest if lowest > highest / 2 else 0, 1.05 * highest, ignore=True)
+    axes.set_xlabel(across, color=MUTED, fontsize=9.5)
+    axes.set_ylabel(up, color=MUTED, fontsize=9.5)
     return _svg(figure, name, about)
 
 
@@ -127,11 +198,22 @@ def _plain(axes: Axes, bottom_only: bool = False) -> None:
         axes.grid(axis="y", color=RULE, linewidth=0.7)
 
 
+def _rows(number: int, each: float, above: float, beneath: float, left: float) -> tuple[Figure, Axes]:
+    """Axes whose height follows the number of rows, the first on top: inches, but for the share `left` of the names."""
+    height = above + each * number + beneath
+    figure = Figure(figsize=(3.9, height))
+    axes = figure.add_axes((left, beneath / height, 0.97 - left, each * number / height))
+    _plain(axes, bottom_only=True)
+    axes.set_ylim(number - 0.5, -0.5)
+    return figure, axes
+
+
 def _svg(figure: Figure, name: str, about: str) -> str:
     """The drawing as an element of the page: no prologue, no date, ids that only this plot has, and a description."""
     figure.patch.set_visible(False)
     content = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the reader's browser has the fonts that this machine lacks
         FigureCanvasSVG(figure).print_svg(content, metadata=NO_DATE)
     drawing = content.getvalue()
     drawing = drawing[drawing.index("</defs>") + len("</defs>") :]  # the first holds a style for every element
@@ -144,6 +226,24 @@ def _svg(figure: Figure, name: str, about: str) -> str:
         f' viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{escape(name)}-about">'
         f'<title id="{escape(name)}-about">{escape(about)}</title>{drawing}'
     )
+
+
+def _short(text: str, most: int = 14) -> str:
+    """The text, or as much of it as `most` columns take."""
+    if _columns(text) <= most:
+        return text
+    while _columns(text) >= most:
+        text = text[:-1]
+    return text + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _columns(text: str) -> int:
+    """How wide a text is: a Chinese or Japanese sign takes two columns."""
+    return sum(1 + (east_asian_width(sign) in "WF") for sign in text)
+
+
+def _count(x: float) -> str:
+    return f"{x / 1000:g}k" if x >= 10_000 else f"{x:,.0f}"
 
 
 def _signed(x: float) -> str:

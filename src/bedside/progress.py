@@ -6,11 +6,13 @@ with progress.bar("train", total=36, unit="steps") as advance:
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 LINE_EVERY_S = 15.0
 Advance = Callable[[int, str], None]
+Item = TypeVar("Item")
 
 
 @contextmanager
@@ -19,6 +21,17 @@ def bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
     show = _terminal(label, total, unit, done) if sys.stderr.isatty() else _lines(label, total, unit, done)
     with show as advance:
         yield advance
+
+
+def counted(items: Iterable[Item], label: str, unit: str) -> Iterator[Item]:
+    """Passes items on and says every few seconds how many there were: for reading, whose end nobody knows."""
+    started = last = time.monotonic()
+    for number, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= LINE_EVERY_S:
+            last = now
+            say(f"{label}: {number:,} {unit}, {_clock(now - started)} gone")
 
 
 def say(line: str) -> None:

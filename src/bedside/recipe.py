@@ -19,9 +19,35 @@ SHIPPED = Path(__file__).parent / "recipes"
 Ratio = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
-SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "mcq", "chat", "starter"]
+SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "meadow", "mcq", "chat", "starter"]
 TaskName = Literal["choice", "decision", "likelihood", "rouge"]
 Quantisation = Literal["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"]
+RuleName = Literal[
+    "template-fails",
+    "prompt-differs",
+    "prompt-trained",
+    "completion-masked",
+    "padding-trained",
+    "end-missing",
+    "end-doubled",
+    "end-masked",
+    "begin-doubled",
+    "think-unbalanced",
+    "think-whitespace",
+    "reasoning-removed",
+    "reasoning-shifted",
+    "text-changed",
+    "over-max-length",
+    "empty-completion",
+    "letter-contradicts-answer",
+    "label-unknown",
+    "label-contradicts-answer",
+    "train-test-leak",
+    "template-differs",
+    "tokenizer-differs",
+    "first-loss",
+    "parameters-differ",
+]
 
 
 class Section(BaseModel):
@@ -66,6 +92,8 @@ class DataSection(Section):
     """The same for validation, such as one of PubMedQA's ten folds."""
     columns: dict[str, str] = {}
     """Field of ours → column of the file, such as {question = "prompt", answer = "reply"}."""
+    first_option: Literal[0, 1] = 0
+    """Number of the first option where a multiple-choice file gives its answers as numbers (MedMCQA's own files: 1)."""
     on_empty: Literal["fail", "drop"] = "fail"
     """What a row without question or answer does: stop with its line number, or be left out and counted."""
     min_answer_words: Positive = 2
@@ -77,7 +105,7 @@ class DataSection(Section):
     decontaminate: Literal["report", "drop", "fail"] = "drop"
     """What a training row that contains an evaluation item does: be told, be left out, or stop with exit status 1."""
     against: tuple[str, ...] = ()
-    """More files that no training row may contain: other evaluation sets, the documents that answers are looked up in."""
+    """More files that no training row may contain: other evaluation sets, documents that answers are looked up in."""
     licence: str | None = None
     """Licence of your own rows, for the data card; the known sources bring theirs."""
 
@@ -204,6 +232,19 @@ class ServeSection(Section):
     """Tokens of an answer unless the request asks for fewer."""
 
 
+class LintSection(Section):
+    """What `bedside lint` finds wrong, and training goes on with all the same."""
+
+    allow: tuple[RuleName, ...] = ()
+    """Rules whose errors stop neither lint nor training; they are still told."""
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _without_quotes(cls, allow: Any) -> Any:
+        """A shell takes the quotes off `lint.allow=["first-loss"]`, so that a text arrives."""
+        return [name.strip() for name in allow.strip("[]").split(",")] if isinstance(allow, str) else allow
+
+
 class Recipe(Section):
     """A whole experiment."""
 
@@ -214,6 +255,7 @@ class Recipe(Section):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     prompt: PromptSection = PromptSection()
+    lint: LintSection = LintSection()
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()
     export: ExportSection = ExportSection()

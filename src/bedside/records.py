@@ -1,11 +1,12 @@
 """The frozen records that stages and rooms hand to each other; dicts live at the JSON edge only."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length"]
+ALWAYS = ("id", "question", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Example:
 
     `reasoning` is the reference chain of thought, `context` the passage that the question is about, `label` the
     gold decision ("yes", "no", "maybe") or option letter, `options` the texts of options A, B, C, ….
-    `history` holds earlier turns of a chat, its system message included. `where` names file and row.
+    `history` holds earlier turns of a chat, its system message included. `group` is what must not be torn apart by a
+    split beside the question itself, such as the PMID. `where` names file and row.
     """
 
     id: str
@@ -34,12 +36,15 @@ class Example:
     options: tuple[str, ...] = ()
     subject: str = ""
     history: tuple[Message, ...] = ()
+    group: str = ""
     where: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A dict without the empty fields, but for those that every example has."""
-        always = ("id", "question", "answer")
-        return {name: value for name, value in asdict(self).items() if value or name in always}
+        found = {name: value for name, value in pairs(self) if value or name in ALWAYS}
+        if self.history:
+            found["history"] = [dict(pairs(turn)) for turn in self.history]
+        return found
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
@@ -148,5 +153,5 @@ class Answer:
 
 def pairs(record: Any) -> Iterator[tuple[str, Any]]:
     """Field names and values of a record, without copying the values."""
-    for field in fields(record):
-        yield field.name, getattr(record, field.name)
+    for name in record.__slots__:  # a slotted dataclass has its fields there, in their order
+        yield name, getattr(record, name)

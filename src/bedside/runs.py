@@ -35,7 +35,8 @@ class Stage:
 
     `name` is the folder below the run; `sections` are recipe sections or keys ("seed", "serve.context"); `reads` other
     stages; `rooms` the packages or modules of bedside whose source it runs; `outside` names and hashes of files
-    elsewhere.
+    elsewhere. Files named `aside` are for people: nothing is computed from them, so the stages that read this one stay
+    as they are when only those change.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
     outside: Mapping[str, str] = field(default_factory=dict)
+    aside: tuple[str, ...] = ()
 
 
 class Run:
@@ -170,7 +172,7 @@ class Run:
             "stage": stage.name,
             "key": digest(inputs),
             "inputs": dict(inputs),
-            "content": digest(files),
+            "content": digest({name: value for name, value in files.items() if name not in stage.aside}),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             "files": files,

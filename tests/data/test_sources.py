@@ -121,7 +121,6 @@ def test_the_place_of_a_row_is_kept(tmp_path: Path) -> None:
         ("medical-o1", O1, "Question"),
         ("medical-o1", O1, "Response"),
         ("pubmedqa", PUBMEDQA, "CONTEXTS"),
-        ("pubmedqa", PUBMEDQA, "final_decision"),
         ("pubmedqa", PUBMEDQA_HUB, "long_answer"),
         ("flashcards", CARD, "input"),
         ("mcq", MCQ, "options"),
@@ -209,7 +208,7 @@ def test_the_right_option_is_found_by_letter_index_or_text(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answer": "C"}, "the answer is none of the options' letters, numbers from 0, or texts"),
+        ({"answer": "C"}, "the answer is none of the options' letters, texts, or numbers from 0"),
         ({"answer": 2}, "the answer is none of"),
         ({"answer": -1}, "the answer is none of"),
         ({"answer": True}, "the answer is none of"),

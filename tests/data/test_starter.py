@@ -1,10 +1,11 @@
 """The embedded starter set keeps its promises."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from bedside.data import prepare, sources
+from bedside.data import prepare, sources, split
 from bedside.recipe import DataSection
 from bedside.records import Example
 from bedside.text.chat import DECISIONS
@@ -17,7 +18,7 @@ HELD_OUT = sources.read_choices("starter")
 
 
 def grams(text: str) -> set[str]:
-    words = prepare.normalised(text).split()
+    words = split.normalised(text).split()
     return {" ".join(words[i : i + SHARED_WORDS]) for i in range(len(words) - SHARED_WORDS + 1)}
 
 
@@ -42,7 +43,7 @@ def test_ids_are_unique() -> None:
 
 
 def test_questions_are_unique() -> None:
-    asked = [prepare.normalised(f"{row.context} {row.question}") for row in [*TRAIN, *HELD_OUT]]
+    asked = [split.normalised(f"{row.context} {row.question}") for row in [*TRAIN, *HELD_OUT]]
     assert [text for text, n in Counter(asked).items() if n > 1] == []
 
 
@@ -69,7 +70,7 @@ def test_the_right_letters_are_balanced_and_the_options_differ() -> None:
     assert set(letters) == set("ABCD")
     assert max(letters.values()) <= 1.5 * min(letters.values())
     for item in HELD_OUT:
-        assert len({prepare.normalised(text) for text in item.options}) == len(item.options) == 4, item.id
+        assert len({split.normalised(text) for text in item.options}) == len(item.options) == 4, item.id
 
 
 def test_the_right_option_is_not_the_longest_more_often_than_chance_explains() -> None:
@@ -96,7 +97,8 @@ def test_emergencies_are_included() -> None:
     assert len({row.subject for row in urgent}) >= 8
 
 
-def test_the_default_split_leaves_something_to_train_to_validate_and_to_test_on() -> None:
-    splits = prepare.prepare(TRAIN, DataSection(), 42).splits
-    assert len(splits["train"]) >= 150
-    assert min(len(splits["validation"]), len(splits["test"])) >= 15
+def test_the_default_split_leaves_something_to_train_to_validate_and_to_test_on(tmp_path: Path) -> None:
+    stats = prepare.prepare(TRAIN, DataSection(), 42, tmp_path).statistics.to_json()
+    assert (stats["kept"], stats["dropped"], stats["changed"]) == (len(TRAIN), {}, {})
+    assert stats["splits"]["train"] >= 150
+    assert min(stats["splits"]["validation"], stats["splits"]["test"]) >= 15

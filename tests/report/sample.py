@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bedside.data.prepare import lengths
+from bedside.data.stats import lengths
 from bedside.files import write_json, write_jsonl, write_text
 from bedside.recipe import parse, to_toml
 from bedside.report.material import Material

@@ -1,6 +1,7 @@
 """Reasoning that does not end by itself is closed, and the answer follows."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -19,9 +20,11 @@ class Model:
         self.asked: list[tuple[str, int]] = []
         self.closed = 0
 
-    def stream(self, prompt: str, options: GenerationOptions) -> Iterator[Delta | Generation]:
+    def stream(self, prompt: str, options: GenerationOptions) -> Iterator[int | Delta | Generation]:
         self.asked.append((prompt, options.max_tokens))
+        assert options.stop == ()
         reasoning, answer, finish = next(self.scripts)
+        yield 3 + len(prompt) - len(PROMPT)
         try:
             yield from (Delta(reasoning=word) for word in reasoning)
             yield from (Delta(answer=word) for word in answer)
@@ -46,6 +49,43 @@ def test_reasoning_without_an_answer_is_closed_and_the_rest_kept_for_it(words: i
     assert "".join(delta.answer for delta in deltas) == "Because."
     assert model.asked[1] == (PROMPT + "so so so so so so\n</think>\n\n", 4)
     assert model.closed == 2
+
+
+def test_no_more_tokens_are_spent_than_were_allowed():
+    model = Model((["so "] * 9, [], "stop"), ([], ["Because."], "length"))
+    *_, last = stream_with_answer(model.stream, PROMPT, replace(TEN, max_tokens=12, answer_tokens=3))
+    assert model.asked[1][1] == 3
+    assert last.completion_tokens <= 12
+
+
+def test_a_prompt_has_the_same_tokens_whether_an_answer_was_forced_or_not():
+    left_alone = Model((["a "], ["b"], "stop"))
+    forced = Model((["so "] * 50, [], "length"), ([], ["Because."], "stop"))
+    for model in (left_alone, forced):
+        *_, last = stream_with_answer(model.stream, PROMPT, TEN)
+        assert last.prompt_tokens == 3
+
+
+@pytest.mark.parametrize("stop", [("END",), ("###", "END"), ("ND", "END")])
+@pytest.mark.parametrize("words", [["Rest. ", "END", " more"], ["Rest. E", "N", "D more"], ["Rest. END more"]])
+def test_a_stop_sequence_ends_the_answer_wherever_it_is_torn(stop: tuple[str, ...], words: list[str]):
+    model = Model((["the END of thought "], words, "stop"))
+    *deltas, last = stream_with_answer(model.stream, PROMPT, replace(TEN, stop=stop))
+    assert "".join(delta.answer for delta in deltas).strip() == last.answer == "Rest."
+    assert (last.finish, last.forced, last.reasoning) == ("stop", False, "the END of thought")
+    assert model.closed == 1
+
+
+def test_a_stop_sequence_ends_a_forced_answer_too():
+    model = Model((["so "] * 50, [], "length"), ([], ["Yes", "###", "No"], "stop"))
+    *_, last = stream_with_answer(model.stream, PROMPT, replace(TEN, stop=("###",)))
+    assert (last.answer, last.forced, last.prompt_tokens) == ("Yes", True, 3)
+
+
+def test_what_only_begins_like_a_stop_sequence_is_said():
+    model = Model(([], ["a ##", " b #"], "stop"))
+    *deltas, _ = stream_with_answer(model.stream, PROMPT, replace(TEN, stop=("###",)))
+    assert "".join(delta.answer for delta in deltas) == "a ## b #"
 
 
 def test_tokens_that_reasoning_did_not_use_go_to_the_answer():

@@ -62,7 +62,7 @@ def test_a_recipe_with_a_wrong_setting_names_it(tmp_path: Path, capsys, override
         ("missing.jsonl", None, "no such file"),
         ("empty.jsonl", b"", "the file is empty"),
         ("rows.parquet", b"not parquet at all", "not a whole Parquet file"),
-        ("rows.json", b'{"Question": "a"}\n{"Question": "b"}\n', "line 2: not JSON"),
+        ("rows.json", b'{"Question": "a"}\n{"Question": "b"}\n', "a file with one object a line is named .jsonl"),
         ("rows.xlsx", b"PK", "unknown ending '.xlsx'; known: .jsonl, .json, .csv, .parquet"),
         (
             "rows.jsonl",

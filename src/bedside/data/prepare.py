@@ -1,91 +1,79 @@
-"""Examples → a data stage: duplicates out, split by a stable hash, counted.
+"""Examples → a data stage: mended, copies out, split by a stable hash, evaluation items out, counted.
 
-The split of a row depends on its question and the seed alone, so adding rows moves none, and rows with the same
-question always stand in the same split. Every row that is left out is in `dropped.jsonl` with its reason:
-read = kept + dropped.
+Rows stream through: what is kept waits on the disk (`store`), and memory holds a few hundred bytes a row. Every row
+that is left out is in `dropped.jsonl` with its reason and place: read = kept + dropped.
 """
 
 import hashlib
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import heapq
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, stdev
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from bedside.errors import DataError
-from bedside.files import read_jsonl, write_json, write_jsonl
+import numpy as np
+from numpy.typing import NDArray
+
+from bedside.data.clean import Change, clean, fault
+from bedside.data.contamination import Detector, Tally, evaluated, trained
+from bedside.data.near import near_duplicates
+from bedside.data.split import SPLITS, TEST, TRAIN, Assignment, Split, place
+from bedside.data.stats import EXACT, NEAR, Statistics
+from bedside.data.store import Store, line_of
+from bedside.errors import CheckFailed, DataError
+from bedside.files import read_jsonl
+from bedside.progress import counted
 from bedside.recipe import DataSection
 from bedside.records import Example
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-NOT_WORD = re.compile(r"\W+")
+CHANGES: tuple[Change, ...] = ("unicode", "characters", "html", "mojibake", "whitespace")
+OVER_LIMIT = "over data.limit"
+CONTAINS = "contains an item of "
+WORK = ".work"
+Texts = Sequence[tuple[str, str]]
+"""(item id, text) of an evaluation set, or of a corpus; an item may have several texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The outcome of the data stage; `dropped` pairs each left-out example with the reason."""
+    """What was counted; `contamination` has a row for each set that was compared with."""
 
-    splits: dict[Split, list[Example]]
-    dropped: list[tuple[Example, str]]
-
-    @property
-    def read(self) -> int:
-        """Rows that came in."""
-        return sum(map(len, self.splits.values())) + len(self.dropped)
+    statistics: Statistics
+    contamination: list[dict[str, Any]]
 
 
-def prepare(examples: Iterable[Example], section: DataSection, seed: int) -> Prepared:
-    """Drops what cannot be used, draws `limit` rows, splits. Raises DataError if train would be empty."""
-    kept: list[Example] = []
-    dropped: list[tuple[Example, str]] = []
-    seen: set[str] = set()
-    for example in examples:
-        reason = _fault(example, seen)
-        if reason:
-            dropped.append((example, reason))
-        else:
-            kept.append(example)
-    _check_ids(kept)
-    if section.limit is not None and len(kept) > section.limit:
-        drawn = set(sorted((place(f"limit {e.id}{e.question}", seed), i) for i, e in enumerate(kept))[: section.limit])
-        chosen = {i for _, i in drawn}
-        dropped += [(e, "over data.limit") for i, e in enumerate(kept) if i not in chosen]
-        kept = [e for i, e in enumerate(kept) if i in chosen]
-    splits: dict[Split, list[Example]] = {name: [] for name in SPLITS}
-    for example in kept:
-        splits[split_of(example, section.split, seed)].append(example)
-    _check_not_empty(splits, section, len(kept))
-    return Prepared(splits, dropped)
+class Left(NamedTuple):
+    """A row that was left out, by its number, and why."""
+
+    number: int
+    reason: str
 
 
-def split_of(example: Example, shares: tuple[float, float, float], seed: int) -> Split:
-    """The split that an example belongs to, by a hash of its question."""
-    at = place(normalised(example.question), seed)
-    if at < shares[0]:
-        return "train"
-    return "validation" if at < shares[0] + shares[1] else "test"
+def prepare(
+    examples: Iterable[Example], section: DataSection, seed: int, folder: Path, sets: Mapping[str, Texts] | None = None
+) -> Prepared:
+    """Writes `train.jsonl`, `validation.jsonl`, `test.jsonl` and `dropped.jsonl` into `folder`.
 
-
-def place(text: str, seed: int) -> float:
-    """A number in [0, 1) that depends on text and seed alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{text}".encode()).digest()[:7]) / 2**56
-
-
-def normalised(text: str) -> str:
-    """Text in which case, punctuation and spacing no longer differ."""
-    return " ".join(NOT_WORD.split(text.casefold())).strip()
-
-
-def write(prepared: Prepared, folder: Path) -> None:
-    """Writes the splits, the dropped rows and the statistics."""
-    for name, examples in prepared.splits.items():
-        write_jsonl(folder / f"{name}.jsonl", (example.to_json() for example in examples))
-    rows = ({"reason": reason, **example.to_json()} for example, reason in prepared.dropped)
-    write_jsonl(folder / "dropped.jsonl", rows)
-    write_json(folder / "stats.json", statistics(prepared))
+    `sets` are what no training row may contain, beside the test rows. Raises DataError if a split would be empty that
+    was asked for, CheckFailed if `decontaminate` is "fail" and a training row contains an evaluation item; after either
+    the folder is as it was.
+    """
+    work = folder / WORK
+    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+    work.mkdir()
+    try:
+        with ExitStack() as files:
+            preparation = _Preparation(files, work, section, seed)
+            preparation.read(examples)
+            preparation.thin()
+            prepared = preparation.write(sets or {})
+        for path in sorted(work.iterdir()):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(work)
+    return prepared
 
 
 def load(folder: Path, split: Split) -> list[Example]:
@@ -93,84 +81,126 @@ def load(folder: Path, split: Split) -> list[Example]:
     return [Example.from_json(row) for _, row in read_jsonl(folder / f"{split}.jsonl")]
 
 
-def statistics(prepared: Prepared) -> dict[str, Any]:
-    """Counts and word lengths, for `--json` and the report."""
-    kept = [example for examples in prepared.splits.values() for example in examples]
-    return {
-        "read": prepared.read,
-        "kept": len(kept),
-        "dropped": dict(Counter(reason for _, reason in prepared.dropped)),
-        "splits": {name: len(examples) for name, examples in prepared.splits.items()},
-        "with_reasoning": sum(bool(example.reasoning) for example in kept),
-        "labels": dict(sorted(Counter(example.label for example in kept if example.label).items())),
-        "subjects": dict(Counter(example.subject for example in kept if example.subject).most_common()),
-        "words": {
-            name: lengths([words(getattr(example, name)) for example in kept if getattr(example, name)])
-            for name in ("question", "context", "reasoning", "answer")
-        },
-    }
+class _Preparation:
+    """One pass over the source, and then passes over what it left on the disk."""
+
+    def __init__(self, files: ExitStack, work: Path, section: DataSection, seed: int) -> None:
+        self._section = section
+        self._seed = seed
+        self._rows = files.enter_context(Store(work / "rows"))
+        self._dropped = files.enter_context((work / "dropped.jsonl").open("wb"))
+        self._outputs = [files.enter_context((work / f"{split}.jsonl").open("wb")) for split in SPLITS]
+        self._assignment = Assignment(section, seed)
+        self._statistics = Statistics()
+        self._changes = bytearray()
+        self._chosen: NDArray[np.bool_] = np.empty(0, bool)
+
+    def read(self, examples: Iterable[Example]) -> None:
+        """Mends each row and keeps it unless it has a fault or was there before."""
+        seen: set[bytes] = set()
+        numbers: dict[str, int] = {}
+        for example in counted(examples, "data", "rows read"):
+            mended, changes = clean(example)
+            reason = fault(mended, self._section)
+            if not reason:
+                key = _identity(mended)
+                reason = EXACT if key in seen else ""
+                seen.add(key)
+            if reason:
+                self._drop(mended, reason)
+                continue
+            self._check_id(mended, numbers)
+            self._rows.append(mended)
+            self._assignment.add(mended)
+            self._changes.append(sum(1 << CHANGES.index(change) for change in changes))
+        self._chosen = np.ones(len(self._rows), bool)
+
+    def thin(self) -> None:
+        """Draws `limit` rows, and leaves out what is nearly a copy of an earlier one."""
+        limit = self._section.limit
+        if limit is not None and len(self._rows) > limit:
+            places = ((place(f"limit {e.id}{e.question}", self._seed), i) for i, e in enumerate(self._rows))
+            drawn = {i for _, i in heapq.nsmallest(limit, places)}
+            self._leave_out([i for i in range(len(self._rows)) if i not in drawn], OVER_LIMIT)
+        if self._section.near_duplicates < 1:
+            numbers = np.flatnonzero(self._chosen).tolist()
+            texts = (_whole(self._rows[i]) for i in counted(numbers, "data", "rows compared with each other"))
+            found = near_duplicates(texts, self._section.near_duplicates)
+            self._leave_out([numbers[near.later] for near in found], NEAR)
+
+    def write(self, sets: Mapping[str, Texts]) -> Prepared:
+        """Splits what is left, takes out what contains an evaluation item, and writes the rest."""
+        splits = np.where(self._chosen, self._assignment.splits(self._chosen), -1)
+        tests = (self._rows[i] for i in np.flatnonzero(splits == TEST).tolist())
+        own = [(example.id, text) for example in tests for text in evaluated(example)]
+        detector = Detector({**sets, "test": own})
+        tally = Tally(detector)
+        if any(detector.sizes.values()):
+            self._decontaminate(splits, tally)
+        self._check_not_empty(splits)
+        for number, ((line, example), split) in enumerate(zip(self._rows.lines(), splits.tolist(), strict=True)):
+            if split >= 0:
+                self._outputs[split].write(line)
+                self._statistics.add(example, SPLITS[split], self._changes_of(number))
+        found = [{**one, "action": self._section.decontaminate} for one in tally.to_json()]
+        return Prepared(self._statistics, found)
+
+    def _decontaminate(self, splits: NDArray[np.int8], tally: Tally) -> None:
+        """Looks through the training rows; those that are left out have no split any more."""
+        action = self._section.decontaminate
+        for number in counted(np.flatnonzero(splits == TRAIN).tolist(), "data", "rows compared with evaluation sets"):
+            example = self._rows[number]
+            hits = tally.check(example.id, *trained(example))
+            if hits and action == "fail":
+                hit = hits[0].item
+                raise CheckFailed(
+                    f"{example.where or example.id}: contains item '{hit.id}' of {hit.set}; take the row out, or let"
+                    " data.decontaminate = 'drop' do it"
+                )
+            if hits and action == "drop":
+                splits[number] = -1
+                self._drop(example, CONTAINS + hits[0].item.set)
+
+    def _leave_out(self, numbers: Sequence[int], reason: str) -> None:
+        for number in numbers:
+            self._drop(self._rows[number], reason)
+        self._chosen[list(numbers)] = False
+
+    def _drop(self, example: Example, reason: str) -> None:
+        self._dropped.write(line_of(example, reason))
+        self._statistics.drop(reason)
+
+    def _changes_of(self, number: int) -> frozenset[Change]:
+        return frozenset(change for bit, change in enumerate(CHANGES) if self._changes[number] >> bit & 1)
+
+    def _check_id(self, example: Example, numbers: dict[str, int]) -> None:
+        """Scores are paired by id, so two rows with one id must not get as far as that."""
+        number = numbers.setdefault(example.id, len(self._rows))
+        if number != len(self._rows):
+            first = self._rows[number].where
+            raise DataError(f"{example.where}: id '{example.id}' is taken by {first}; give each row its own")
+
+    def _check_not_empty(self, splits: NDArray[np.int8]) -> None:
+        section, kept = self._section, int((splits >= 0).sum())
+        if not kept:
+            raise DataError(f"{section.path or section.source}: no usable row")
+        official = {"validation": section.validation_ids, "test": section.test_ids}
+        for number, (name, share) in enumerate(zip(SPLITS, section.split, strict=True)):
+            if (share or official.get(name)) and not (splits == number).any():
+                raise DataError(
+                    f"{section.path or section.source}: {kept} rows leave split '{name}' empty at"
+                    f" data.split = {list(section.split)}; use more rows or another split"
+                )
 
 
-def lengths(counts: Sequence[int]) -> dict[str, Any] | None:
-    """Mean, median, standard deviation, largest, and the counts themselves; None of nothing."""
-    if not counts:
-        return None
-    return {
-        "n": len(counts),
-        "mean": round(mean(counts), 1),
-        "median": median(counts),
-        "stdev": round(stdev(counts), 1) if len(counts) > 1 else 0.0,
-        "max": max(counts),
-        "histogram": histogram(counts),
-    }
-
-
-def histogram(counts: Sequence[int], bins: int = 20) -> dict[str, list[float]]:
-    """Equal-width bins from 0 to the largest count: `edges` (bins + 1) and `counts` (bins)."""
-    width = max(max(counts), 1) / bins
-    filled = Counter(min(int(count / width), bins - 1) for count in counts)
-    return {"edges": [round(i * width, 2) for i in range(bins + 1)], "counts": [filled[i] for i in range(bins)]}
-
-
-def words(text: str) -> int:
-    """Number of words, split at white space."""
-    return len(text.split())
-
-
-def _fault(example: Example, seen: set[str]) -> str:
-    """Why an example cannot be used, or ""."""
-    if not example.question.strip():
-        return "empty question"
-    if not example.answer.strip():
-        return "empty answer"
+def _identity(example: Example) -> bytes:
+    """The same for rows that say the same, whatever their case and spacing; signs count: "HLA-B27 +" is not "-"."""
     texts = (example.context, example.question, example.answer, *(turn.content for turn in example.history))
-    key = hashlib.sha256("\0".join(_folded(text) for text in texts).encode()).hexdigest()
-    if key in seen:
-        return "duplicate"
-    seen.add(key)
-    return ""
+    folded = "\0".join(" ".join(text.casefold().split()) for text in texts)
+    return hashlib.blake2b(folded.encode(), digest_size=16).digest()
 
 
-def _folded(text: str) -> str:
-    """Text in which case and spacing no longer differ; signs do, since "HLA-B27 +" is not "HLA-B27 -"."""
-    return " ".join(text.casefold().split())
-
-
-def _check_ids(kept: Sequence[Example]) -> None:
-    """Scores are paired by id, so two rows with one id must not get as far as that."""
-    seen: dict[str, str] = {}
-    for example in kept:
-        if example.id in seen:
-            raise DataError(f"{example.where}: id '{example.id}' is taken by {seen[example.id]}; give each row its own")
-        seen[example.id] = example.where
-
-
-def _check_not_empty(splits: dict[Split, list[Example]], section: DataSection, kept: int) -> None:
-    if not kept:
-        raise DataError(f"{section.path or section.source}: no usable row")
-    for name, share in zip(SPLITS, section.split, strict=True):
-        if share and not splits[name]:
-            raise DataError(
-                f"{section.path or section.source}: {kept} rows leave split '{name}' empty at"
-                f" data.split = {list(section.split)}; use more rows or another split"
-            )
+def _whole(example: Example) -> str:
+    """What two rows are nearly copies in: all but the reasoning, which may be sampled many times for one question."""
+    said = (example.context, example.question, *example.options, example.answer)
+    return "\n".join((*(turn.content for turn in example.history), *said))

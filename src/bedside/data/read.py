@@ -4,20 +4,24 @@
 with such files, or a hub id. Every malformed file is one line that names the file and, where there is one, the line.
 """
 
+import codecs
 import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import ijson
 import pyarrow
 import pyarrow.parquet
 
 from bedside.errors import DataError, MissingExtra, OfflineError, first_line
-from bedside.files import not_utf8, read_json, read_jsonl
+from bedside.files import not_utf8, read_jsonl
 from bedside.models.hub import reach
 
+csv.field_size_limit(16 * 2**20)  # a field that is far too long is for the cleaning to leave out, with its line
 Row = dict[str, Any]
+WANTED_JSON = "wanted a list of objects, or objects keyed by id; a file with one object a line is named .jsonl"
 Located = tuple[str, Row]
 
 
@@ -44,10 +48,22 @@ def _file(path: Path) -> Iterator[Located]:
         raise DataError(f"{path}: unknown ending '{path.suffix}'; known: {', '.join(READERS)}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
+    before = _stamp(path)
     try:
         yield from reader(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or _line(error)})") from error
+    finally:  # a torn file may look broken, so this is told first
+        if _stamp(path) != before:
+            raise DataError(f"{path}: the file changed while it was read; run the command again once it is complete")
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change; None of a file that is no longer there."""
+    if not path.exists():
+        return None
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -68,14 +84,63 @@ def _jsonl(path: Path) -> Iterator[Located]:
         yield f"{path} line {number}", row
 
 
+class _Lines:
+    """A file that is handed out line by line, so that the line of a mistake is known."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.number = 0
+        self._at_start = True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next line, or a piece of a long one."""
+        piece = self.file.readline(size)
+        if piece:
+            self.number += self._at_start
+            self._at_start = piece.endswith(b"\n")
+        return piece
+
+
 def _json(path: Path) -> Iterator[Located]:
-    content = read_json(path)
-    if isinstance(content, dict) and all(isinstance(value, dict) for value in content.values()):
-        content = [{"id": key, **value} for key, value in content.items()]
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise DataError(f"{path}: wanted a list of objects, or objects keyed by id")
-    for number, row in enumerate(content, 1):
-        yield f"{path} row {number}", row
+    """Row by row (ijson): PubMedQA's artificial set alone has 533 MB."""
+    with path.open("rb") as file:
+        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            file.seek(0)
+        sign, lines = _first_sign(file), _Lines(file)
+        if sign not in (b"[", b"{"):
+            raise DataError(f"{path}: {WANTED_JSON}")
+        try:
+            for number, row in enumerate(_values(sign, lines), 1):
+                if not isinstance(row, dict):
+                    raise DataError(f"{path} line {lines.number}: {WANTED_JSON}")
+                yield f"{path} row {number}", row
+        except ijson.JSONError as error:
+            raise _not_json(path, lines.number, first_line(error)) from error
+
+
+def _values(sign: bytes, lines: _Lines) -> Iterator[Any]:
+    """The items of a list, or the values of an object with their keys as ids."""
+    if sign != b"{":
+        yield from ijson.items(lines, "item", use_float=True)
+        return
+    for key, value in ijson.kvitems(lines, "", use_float=True):
+        yield {"id": key, **value} if isinstance(value, dict) else value
+
+
+def _first_sign(file: BinaryIO) -> bytes:
+    """The first byte that is no white space; the file is then where it was."""
+    start = file.tell()
+    while (sign := file.read(1)).isspace():
+        pass
+    file.seek(start)
+    return sign
+
+
+def _not_json(path: Path, line: int, reason: str) -> DataError:
+    if "UTF8" in reason:
+        return not_utf8(path)
+    hint = "; a file with one object a line is named .jsonl" if "trailing garbage" in reason else ""
+    return DataError(f"{path} line {line}: not JSON ({reason}){hint}")
 
 
 def _csv(path: Path) -> Iterator[Located]:

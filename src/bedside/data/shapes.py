@@ -1,11 +1,11 @@
 """One row of each known shape → `Example`, through a mapping of columns.
 
 Shapes: FreedomIntelligence/medical-o1-reasoning-SFT (arXiv:2412.18925), qiaojin/PubMedQA in its own file shape and in
-the hub's (arXiv:1909.06146), medalpaca's Medical Meadow flashcards (arXiv:2304.08247), MedQA-like multiple choice,
-chat `messages`, and the embedded starter set.
+the hub's (arXiv:1909.06146), medalpaca's Medical Meadow flashcards and its other sets (arXiv:2304.08247), chat
+`messages`, and the embedded starter set. Multiple choice has a module of its own, `choices`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from bedside.data.read import Row, as_list
 from bedside.errors import DataError
 from bedside.records import Example, Message
 from bedside.text import think
-from bedside.text.chat import DECISIONS, LETTERS
+from bedside.text.chat import DECISIONS
 
 PUBMEDQA_HUB = {
     "id": "pubid",
@@ -28,10 +28,11 @@ PUBMEDQA_HUB = {
 class Columns:
     """One row seen through a column mapping; a column that is lacking is named, with those that were found."""
 
-    def __init__(self, where: str, row: Row, columns: Mapping[str, str]) -> None:
+    def __init__(self, where: str, row: Row, columns: Mapping[str, str], first_option: int = 0) -> None:
         self.where = where
         self.row = row
         self.columns = columns
+        self.first_option = first_option
 
     def need(self, field: str) -> Any:
         """The value of a field's column. Raises DataError if the row has no such column."""
@@ -47,6 +48,10 @@ class Columns:
         """A needed field as text, null as ""."""
         value = self.need(field)
         return "" if value is None else str(value)
+
+    def has(self, field: str) -> bool:
+        """Whether the row has a field's column, and something in it."""
+        return self.row.get(self.columns.get(field, field)) is not None
 
     def optional(self, field: str) -> str:
         """A field that a row may lack."""
@@ -64,6 +69,7 @@ def plain(row: Columns) -> Example:
         context=row.optional("context").strip(),
         label=row.optional("label").strip().lower(),
         subject=row.optional("subject").strip(),
+        group=row.optional("group").strip(),
         where=row.where,
     )
 
@@ -74,13 +80,23 @@ def flashcard(row: Columns) -> Example:
     return example if example.question else replace(example, question=row.optional("instruction").strip())
 
 
+def instruction(row: Columns) -> Example:
+    """The other sets of Medical Meadow: the instruction says what is wanted of the input, so it stands before it."""
+    example = plain(row)
+    asked = (row.text("instruction").strip(), example.question)
+    return replace(example, question="\n\n".join(part for part in asked if part))
+
+
 def pubmedqa(row: Columns) -> Example:
-    """The answer starts with the decision, so that the decision is what is learnt first; LONG_ANSWER explains it."""
+    """The answer starts with the decision, so that the decision is what is learnt first; LONG_ANSWER explains it.
+
+    The unlabelled subset has no decision; its answer is the explanation alone. The group is the PMID.
+    """
     hub = isinstance(row.row.get("context"), dict)
     own = row.columns if not hub else {**row.columns, **PUBMEDQA_HUB}
     row = Columns(row.where, {**row.row, **row.row["context"]} if hub else row.row, own)
-    label = row.text("label").strip().lower()
-    if label not in DECISIONS:
+    label = row.optional("label").strip().lower()
+    if row.has("label") and label not in DECISIONS:
         raise DataError(f"{row.where}: the label is no decision; want one of {', '.join(DECISIONS)}")
     parts, heads = as_list(row.need("context")), as_list(row.row.get(own["sections"], []))
     if len(heads) != len(parts):
@@ -90,60 +106,11 @@ def pubmedqa(row: Columns) -> Example:
         id=row.optional("id"),
         question=row.text("question").strip(),
         answer=decided(label, explanation) if explanation else "",
+        group=row.optional("id"),
         context="\n".join(f"{head}: {part}" if head else part for head, part in zip(heads, parts, strict=True)),
         label=label,
         where=row.where,
     )
-
-
-def choice(row: Columns) -> Example:
-    """`options` is a list or {letter: text}; `answer` is a letter, an index from 0, or an option's text."""
-    texts = _option_texts(row)
-    answer = row.need("answer")
-    index = _option_index(answer, texts, row.need("options"))
-    if index is None:
-        raise DataError(f"{row.where}: the answer is none of the options' letters, numbers from 0, or texts")
-    return Example(
-        id=row.optional("id"),
-        question=row.text("question").strip(),
-        answer=f"{LETTERS[index]}. {texts[index]}",
-        reasoning=row.optional("reasoning").strip(),
-        context=row.optional("context").strip(),
-        label=LETTERS[index],
-        options=tuple(texts),
-        subject=row.optional("subject").strip(),
-        where=row.where,
-    )
-
-
-def _option_texts(row: Columns) -> list[str]:
-    """Texts in the order of their letters. Parquet fills up with nulls where other rows have more options."""
-    options = row.need("options")
-    if isinstance(options, dict):
-        options = [options[letter] for letter in sorted(options)]
-        while options and options[-1] is None:
-            options.pop()
-    texts = [text.strip() for text in as_list(options)]
-    if not 2 <= len(texts) <= len(LETTERS):
-        raise DataError(f"{row.where}: {len(texts)} options; want 2 to {len(LETTERS)}")
-    if "" in texts:
-        raise DataError(f"{row.where}: option {LETTERS[texts.index('')]} is empty")
-    return texts
-
-
-def _option_index(answer: Any, texts: Sequence[str], options: Any) -> int | None:
-    """The letter that the file itself gives an option wins over a text, a text over a letter or number of ours."""
-    if isinstance(answer, bool):
-        return None
-    if isinstance(options, dict) and answer in options:
-        return sorted(options).index(answer)
-    text = str(answer).strip()
-    if text in texts:
-        return texts.index(text)
-    if text.isdecimal():
-        return int(text) if int(text) < len(texts) else None
-    index = LETTERS.find(text.upper()) if len(text) == 1 else -1
-    return index if 0 <= index < len(texts) else None
 
 
 def chat(row: Columns) -> Example:
@@ -183,7 +150,7 @@ def starter(row: Columns) -> Example:
     return Example(
         id=row.text("id"),
         question=row.text("question"),
-        answer=decided(label, answer) if label else answer,
+        answer=decided(label, answer),
         reasoning=row.optional("reasoning"),
         context=row.optional("context"),
         label=label,
@@ -193,5 +160,5 @@ def starter(row: Columns) -> Example:
 
 
 def decided(label: str, explanation: str) -> str:
-    """An answer whose first word is the decision."""
-    return f"{label.capitalize()}. {explanation}"
+    """An answer whose first word is the decision, where there is one."""
+    return f"{label.capitalize()}. {explanation}" if label else explanation

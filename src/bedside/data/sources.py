@@ -3,21 +3,24 @@
 `data.columns` maps a person's own columns onto any of the shapes in `shapes`.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bedside.data import shapes
+from bedside.data import choices, shapes
 from bedside.data.read import files_of, read_path
 from bedside.data.shapes import Columns
 from bedside.errors import DataError
-from bedside.files import digest, sha256
+from bedside.files import sha256
 from bedside.recipe import DataSection
-from bedside.records import Example
+from bedside.records import Example, pairs
 
 STARTER = Path(__file__).parent / "starter"
 HELD_OUT = STARTER / "mcq.jsonl"
-MAPPABLE = ("id", "question", "answer", "reasoning", "context", "label", "subject")
+TEXTS = ("question", "input", "text", "prompt")
+"""Columns of an evaluation set or of a corpus that are compared with the training rows; the first that is there."""
+MAPPABLE = ("id", "question", "answer", "reasoning", "context", "label", "subject", "group")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def read(section: DataSection) -> Iterator[Example]:
     rows = read_path(path, section.subset or (source.subset if path == source.path else None))
     columns = {**source.columns, **section.columns}
     for where, row in rows:
-        example = _identified(source.parse(Columns(where, row, columns)))
+        example = _identified(source.parse(Columns(where, row, columns, section.first_option)))
         for field in ("question", "answer"):
             if section.on_empty == "fail" and not getattr(example, field).strip():
                 raise DataError(
@@ -52,7 +55,18 @@ def read(section: DataSection) -> Iterator[Example]:
 def read_choices(name: str) -> list[Example]:
     """Multiple-choice items of a file, or the embedded held-out ones for "starter"."""
     path, columns = (str(HELD_OUT), {"subject": "specialty"}) if name == "starter" else (name, {})
-    return [_identified(shapes.choice(Columns(where, row, columns))) for where, row in read_path(path, None)]
+    return [_identified(choices.choice(Columns(where, row, columns))) for where, row in read_path(path, None)]
+
+
+def read_texts(path: str) -> Iterator[tuple[str, str]]:
+    """(id, text) of each row of an evaluation set or a corpus, whatever its shape: the question, or else the text."""
+    for where, row in read_path(path, None):
+        folded = {str(name).lower(): value for name, value in row.items()}
+        text = next((str(folded[name]) for name in TEXTS if folded.get(name)), "")
+        if not text:
+            found = ", ".join(map(str, row))
+            raise DataError(f"{where}: no column {', '.join(TEXTS)} to compare with; found: {found}")
+        yield str(row.get("id", where)), text
 
 
 def fingerprint(path: str | None, source: str) -> dict[str, str]:
@@ -78,7 +92,8 @@ def _identified(example: Example) -> Example:
     """The example with an id: its own, or a hash of all that it says."""
     if example.id:
         return example
-    return replace(example, id=digest(asdict(replace(example, where="")))[:12])
+    said = [value for name, value in pairs(example) if name != "where"]
+    return replace(example, id=hashlib.sha256(repr(said).encode()).hexdigest()[:12])
 
 
 SOURCES: dict[str, Source] = {
@@ -104,7 +119,10 @@ SOURCES: dict[str, Source] = {
         {"instruction": "instruction", "question": "input", "answer": "output"},
         parse=shapes.flashcard,
     ),
-    "mcq": Source(None, {"options": "options"}, parse=shapes.choice),
+    "meadow": Source(
+        None, {"instruction": "instruction", "question": "input", "answer": "output"}, parse=shapes.instruction
+    ),
+    "mcq": Source(None, {"options": "options"}, parse=choices.choice),
     "chat": Source(None, {"messages": "messages"}, parse=shapes.chat),
     "starter": Source(str(STARTER / "train"), {"label": "decision", "subject": "specialty"}, parse=shapes.starter),
 }

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bedside.data.prepare import normalised, place
 from bedside.data.sources import read_choices
+from bedside.data.split import normalised, place
 from bedside.errors import DataError
 from bedside.metrics.overlap import require_rouge
 from bedside.recipe import Recipe, TaskName

@@ -11,6 +11,7 @@ from typing import Any
 
 from bedside.models.locate import EMBEDDED_ID, EMBEDDED_NAME
 from bedside.recipe import Recipe
+from bedside.text.markdown import table
 from bedside.text.numbers import probability
 from bedside.text.prompts import NOTICE
 
@@ -111,18 +112,18 @@ def _training(recipe: Recipe, train: Json) -> list[str]:
         ("Seed", str(recipe.seed)),
     ]
     found = [(label, form.format(train[key])) for key, label, form in TRAINED if train.get(key) is not None]
-    return list(_table(("", ""), [*recipe_lines, *found]))
+    return list(table(("", ""), [*recipe_lines, *found]))
 
 
 def _evaluation(evidence: Evidence) -> list[str]:
     lines: list[str] = []
     rows = [_score(role, task) for role, tasks in evidence.scores.items() for task in tasks]
     if rows:
-        lines += _table(("Model", "Task", "n", "Metric", "Value", "95 % interval", "Unparsed", "Baseline"), rows)
+        lines += table(("Model", "Task", "n", "Metric", "Value", "95 % interval", "Unparsed", "Baseline"), rows)
     if evidence.comparison.get("tasks"):
         heads = ("Task", "n", "Base", "Tuned", "Difference", "95 % interval", "p, adjusted", "Detectable", "Finding")
         lines += ["", "Tuned minus base, paired by item:", ""] if lines else []
-        lines += _table(heads, [_difference(task) for task in evidence.comparison["tasks"]])
+        lines += table(heads, [_difference(task) for task in evidence.comparison["tasks"]])
     return lines
 
 
@@ -151,7 +152,7 @@ def _difference(task: Json) -> tuple[str, ...]:
 
 def _files(files: Sequence[Json], parity: Json) -> list[str]:
     rows = [(file["path"], file["quantisation"], f"{file['bytes']:,}", f"`{file['sha256']}`") for file in files]
-    lines = list(_table(("File", "Quantisation", "Bytes", "SHA-256"), rows)) if rows else []
+    lines = list(table(("File", "Quantisation", "Bytes", "SHA-256"), rows)) if rows else []
     if parity:
         lines += ["", *_parity(parity)]
     return lines
@@ -170,10 +171,3 @@ def _parity(parity: Json) -> Iterator[str]:
         kl, agreement = parity["kl_mean"], parity["top1_agreement"]
         yield f"Given the same text, their likeliest next token is the same at {agreement:.1%} of places,"
         yield f"and their distributions over the next token differ by {kl:.2g} nats (KL) on average."
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |"
-    yield "|" + " --- |" * len(heads)
-    for row in rows:
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"

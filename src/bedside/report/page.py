@@ -4,30 +4,27 @@ Everything that comes from data is escaped by the template's autoescape; the onl
 own plots. The same material gives the same bytes.
 """
 
-from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from bedside import plots
 from bedside.metrics import paired
 from bedside.recipe import parse, to_toml
 from bedside.report import numbers, parity, settings, tasks, verdict
+from bedside.report.lengths import WORDS, histograms
 from bedside.report.material import Json, Material
 from bedside.report.tasks import TaskRow
-from bedside.text.numbers import probability
+from bedside.report.template import template
 from bedside.text.prompts import NOTICE
 
 SHOWN_EXAMPLES = 3
 SHOWN_SUBJECTS = 6
-FIELDS = ("question", "context", "reasoning", "answer")
 
 
 def render(material: Material) -> str:
     """The page as HTML text."""
     rows = tasks.rows(material)
     word = material.comparison["verdict"]
-    return _template().render(
+    return template("report.html.jinja").render(
         material=material,
         notice=NOTICE,
         rows=rows,
@@ -36,7 +33,7 @@ def render(material: Material) -> str:
         reservations=verdict.reservations(word, rows),
         forest=[(row, _difference(row)) for row in rows],
         curve=_curve(material.metrics),
-        histograms=_histograms(material.stats["words"]),
+        histograms=histograms(material.stats["words"], WORDS, "words"),
         settings=settings.lines(material.recipe, material.train),
         passes=settings.passes(material.recipe, material.train),
         cut={side: _cut(material.examples, side) for side in ("base", "tuned")},
@@ -45,27 +42,11 @@ def render(material: Material) -> str:
         recipe_toml=to_toml(parse(material.recipe, "the report's recipe")),
         parity=parity.lines(material.parity, material.parity_unquantised),
         parity_said=parity.sentence(material.parity, material.parity_unquantised),
+        paired=paired,
+        signs=tasks.SIGNS,
+        shown_examples=SHOWN_EXAMPLES,
+        shown_subjects=SHOWN_SUBJECTS,
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("bedside", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for filter_ in (
-        numbers.value, numbers.interval, numbers.difference, numbers.differences, numbers.size, probability,
-        numbers.count, numbers.decimal, numbers.percent, numbers.file_size, numbers.duration, numbers.moment,
-    ):  # fmt: skip
-        environment.filters[filter_.__name__] = filter_
-    environment.globals.update(
-        paired=paired, signs=tasks.SIGNS, shown_examples=SHOWN_EXAMPLES, shown_subjects=SHOWN_SUBJECTS
-    )
-    return environment.get_template("report.html.jinja")
 
 
 def _difference(row: TaskRow) -> Markup:
@@ -99,18 +80,6 @@ def _curve(metrics: list[Json]) -> Markup | None:
         f" {numbers.decimal(loss[-1])}, with the learning rate beneath"
     )
     return Markup(plots.training("training", about, steps, loss, lr))
-
-
-def _histograms(words: Json) -> list[tuple[str, Json, Markup]]:
-    """(field, its lengths, plot) of each field that any row has."""
-    found = []
-    for name in FIELDS:
-        if lengths := words.get(name):
-            bins = lengths["histogram"]
-            about = f"Words in the {name}: median {lengths['median']:g}, longest {lengths['max']:g}, n = {lengths['n']}"
-            plot = plots.histogram(f"words-{name}", about, bins["edges"], bins["counts"], lengths["median"])
-            found.append((name, lengths, Markup(plot)))
-    return found
 
 
 def _cut(examples: list[Json], side: str) -> int:

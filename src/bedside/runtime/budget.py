@@ -1,50 +1,98 @@
-"""An answer in any case: reasoning that does not end by itself is closed, and the answer follows.
+"""An answer in any case, and cut where it is told to stop.
 
-Small models reason in circles, and a person is left with no answer at all. A part of the tokens is kept for the answer
-(budget forcing, Muennighoff 2025, arXiv:2501.19393); that it was forced is told with the generation.
+Small models reason in circles, and a person is left with no answer at all. So a part of the tokens is kept for the
+answer: reasoning that does not end by itself is closed (budget forcing, Muennighoff 2025, arXiv:2501.19393), which is
+told with the generation. Stop sequences end the answer alone; in the reasoning they would end it before it began.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
 from bedside.records import Delta, Generation, GenerationOptions
 from bedside.text import think
 
-StreamText = Callable[[str, GenerationOptions], Generator[Delta | Generation]]
-"""Streams the continuation of a prompt's text; the finished generation comes last."""
+StreamText = Callable[[str, GenerationOptions], Generator[int | Delta | Generation]]
+"""Streams the continuation of a prompt's text: the prompt's tokens first, the finished generation last."""
 
 
 def stream_with_answer(stream: StreamText, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
-    """The deltas of a generation and the whole of it last, in one go at the model or, if it must be forced, two."""
-    kept = min(options.answer_tokens, options.max_tokens - 1)
-    reasoning: list[str] = []
-    first = None
-    with closing(stream(prompt, options)) as events:
-        for event in events:
+    """The deltas of a generation and the whole of it last."""
+    answering = _Answering(stream, prompt, replace(options, stop=()))
+    with closing(answering.events()) as events:
+        for event in _until(options.stop, events):
             if isinstance(event, Generation):
-                first = event
-                break
+                event = replace(event, prompt_tokens=answering.prompt_tokens, forced=answering.forced)
             yield event
-            if event.reasoning:
-                reasoning.append(event.reasoning)
-                if kept and len(reasoning) >= options.max_tokens - kept:  # a delta is a token, or a few
+
+
+class _Answering:
+    """One go at the model or, if it must be made to answer, two."""
+
+    def __init__(self, stream: StreamText, prompt: str, options: GenerationOptions) -> None:
+        self._stream = stream
+        self._prompt = prompt
+        self._options = options
+        self._kept = min(options.answer_tokens, options.max_tokens - 1)
+        self.prompt_tokens = 0
+        self.forced = False
+
+    def events(self) -> Generator[Delta | Generation]:
+        """Deltas, and the generation last."""
+        reasoning: list[str] = []
+        first = None
+        with closing(self._stream(self._prompt, self._options)) as events:
+            for event in events:
+                if isinstance(event, int):
+                    self.prompt_tokens = event
+                elif isinstance(event, Generation):
+                    first = event
                     break
-    if first is not None and (first.answer or not first.reasoning or not kept):
-        yield first
-        return
-    spent = first.completion_tokens if first else len(reasoning)
-    so_far = prompt + think.reasoned(prompt, "".join(reasoning))
-    for event in stream(so_far, replace(options, max_tokens=max(kept, options.max_tokens - spent))):
-        yield _whole(event, reasoning, spent) if isinstance(event, Generation) else event
+                else:
+                    yield event
+                    if event.reasoning:
+                        reasoning.append(event.reasoning)
+                        if self._kept and len(reasoning) >= self._options.max_tokens - self._kept:  # about a token each
+                            break
+        if first is not None and (first.answer or not first.reasoning or not self._kept):
+            yield first
+        else:
+            yield from self._answer(reasoning, first.completion_tokens if first else len(reasoning))
+
+    def _answer(self, reasoning: Sequence[str], spent: int) -> Iterator[Delta | Generation]:
+        """The second go; the reasoning is prompt to it, and its `spent` tokens are counted as completion."""
+        self.forced = True
+        so_far = self._prompt + think.reasoned(self._prompt, "".join(reasoning))
+        left = max(1, self._options.max_tokens - spent)
+        for event in self._stream(so_far, replace(self._options, max_tokens=left)):
+            if isinstance(event, Generation):
+                tokens = event.completion_tokens + spent
+                yield replace(event, reasoning="".join(reasoning).strip(), completion_tokens=tokens)
+            elif not isinstance(event, int):
+                yield event
 
 
-def _whole(answered: Generation, reasoning: Sequence[str], spent: int) -> Generation:
-    """Both goes as one; the reasoning was prompt to the second, and its `spent` tokens are counted as completion."""
-    return replace(
-        answered,
-        reasoning="".join(reasoning).strip(),
-        prompt_tokens=max(0, answered.prompt_tokens - spent),
-        completion_tokens=answered.completion_tokens + spent,
-        forced=True,
-    )
+def _until(stop: Sequence[str], events: Iterator[Delta | Generation]) -> Iterator[Delta | Generation]:
+    """The same up to the first stop sequence in the answer; one may be torn over any number of deltas."""
+    reasoning, answer, held, tokens = "", "", "", 0
+    for event in events:
+        if isinstance(event, Generation):
+            if held:
+                yield Delta(answer=held)
+            yield event
+            return
+        tokens += 1
+        if event.reasoning:
+            reasoning += event.reasoning
+            yield event
+            continue
+        held += event.answer
+        cut = min((at for text in stop if (at := held.find(text)) >= 0), default=-1)
+        keep = max((think.tail_of(text, held) for text in stop), default=0) if cut < 0 else len(held) - cut
+        ready, held = held[: len(held) - keep], held[len(held) - keep :]
+        if ready:
+            answer += ready
+            yield Delta(answer=ready)
+        if cut >= 0:
+            yield Generation(reasoning.strip(), answer.strip(), "stop", 0, tokens)
+            return

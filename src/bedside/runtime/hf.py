@@ -24,7 +24,7 @@ from transformers import (
     TextIteratorStreamer,
 )
 
-from bedside.errors import ModelError, UsageError, first_line
+from bedside.errors import ModelError, first_line
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Likelihood
@@ -164,13 +164,12 @@ class HfBackend:
         return [done[i] for i in range(len(ids))]
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
-        """See `Speaker`. Raises UsageError for stop sequences, which only a GGUF file can be served with."""
-        if options.stop:
-            raise UsageError("stop sequences need a GGUF file; export the model and serve that")
+        """See `Speaker`."""
         return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
 
-    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[int | Delta | Generation]:
         ids = encode(self.tokenizer, prompt)
+        yield len(ids)
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         stop = threading.Event()
         result: list[Generation | BaseException] = []

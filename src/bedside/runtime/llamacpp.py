@@ -48,11 +48,13 @@ class LlamaCpp:
         """See `backend.Speaker`. Raises ContextTooLong if the conversation does not fit."""
         return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
 
-    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[int | Delta | Generation]:
         splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))
         said: list[Delta] = []
         last: dict[str, Any] = {}
         for chunk in self._complete(prompt, options):
+            if not last:
+                yield chunk["timings"]["cache_n"] + chunk["timings"]["prompt_n"]
             last = chunk
             for delta in splitter.feed(chunk["choices"][0]["text"]):
                 said.append(delta)
@@ -84,7 +86,7 @@ class LlamaCpp:
             "temperature": options.temperature,
             "top_p": options.top_p,
             "seed": options.seed,
-            "stop": list(options.stop),
+            "timings_per_token": True,
         }
         chunks: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
         gone = threading.Event()

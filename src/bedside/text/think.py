@@ -4,11 +4,13 @@ A prompt may end with the opening tag (the model is then inside the block from i
 write the tag itself; `opened` says which. Reasoning that was cut before its closing tag is reasoning, never an answer.
 """
 
+import re
 from collections.abc import Iterator
 
 from bedside.records import Delta
 
 OPEN = "<think>\n"
+TAG = re.compile("</?think>")
 OPEN_TAG = "<think>"
 CLOSE_TAG = "</think>"
 
@@ -37,31 +39,27 @@ def split(text: str, opened: bool) -> tuple[str, str]:
 
 
 class ThinkStream:
-    """Splits text that arrives in pieces; a tag may be torn over any number of them."""
+    """Splits text that arrives in pieces; a tag may be torn over any number of them.
+
+    What stands between the tags is reasoning, all else is answer. A tag is never text, however often it comes: a second
+    block is reasoning too, and a tag that opens or closes nothing is left out.
+    """
 
     def __init__(self, opened: bool) -> None:
         self._inside = opened
-        self._may_open = not opened
         self._held = ""
-        self._spoken = False
+        self._spoken = {True: False, False: False}
 
     def feed(self, piece: str) -> Iterator[Delta]:
         """Yields what can be told so far; holds back what might become a tag."""
         self._held += piece
-        while self._held:
-            if self._inside:
-                before, closed, after = self._held.partition(CLOSE_TAG)
-                keep = 0 if closed else _tail_of(CLOSE_TAG, before)
-                yield from self._say(before[: len(before) - keep])
-                self._held = after if closed else before[len(before) - keep :]
-                if not closed:
-                    return
-                self._inside = self._may_open = self._spoken = False
-            elif self._spoken:
-                yield from self._say(self._held)
-                self._held = ""
-            elif not self._begins_answer():
-                return
+        while tag := TAG.search(self._held):
+            yield from self._say(self._held[: tag.start()])
+            self._held = self._held[tag.end() :]
+            self._inside = tag[0] == OPEN_TAG
+        keep = max(tail_of(OPEN_TAG, self._held), tail_of(CLOSE_TAG, self._held))
+        ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        yield from self._say(ready)
 
     def close(self) -> Iterator[Delta]:
         """Yields what was held back; call once at the end."""
@@ -73,29 +71,14 @@ class ThinkStream:
         """Whether the text so far ends inside the reasoning."""
         return self._inside
 
-    def _begins_answer(self) -> bool:
-        """Takes a tag at the very start of the answer; False while the text might still become one.
-
-        Only there does a tag open a block: in the middle of an answer it is the answer's own text. A closing tag there
-        says again what was already closed.
-        """
-        self._held = self._held.lstrip()
-        tags = (OPEN_TAG, CLOSE_TAG) if self._may_open else (CLOSE_TAG,)
-        if any(len(self._held) < len(tag) and tag.startswith(self._held) for tag in tags):
-            return False
-        tag = next((tag for tag in tags if self._held.startswith(tag)), "")
-        self._held = self._held.removeprefix(tag)
-        self._inside = tag == OPEN_TAG
-        self._spoken = not tag
-        return True
-
     def _say(self, text: str) -> Iterator[Delta]:
-        text = text if self._spoken else text.lstrip()
+        """Reasoning and answer each begin with their first sign that is no white space."""
+        text = text if self._spoken[self._inside] else text.lstrip()
         if text:
-            self._spoken = True
+            self._spoken[self._inside] = True
             yield Delta(reasoning=text) if self._inside else Delta(answer=text)
 
 
-def _tail_of(tag: str, text: str) -> int:
-    """Length of the longest end of `text` that begins `tag`."""
-    return next((n for n in range(min(len(tag) - 1, len(text)), 0, -1) if tag.startswith(text[-n:])), 0)
+def tail_of(whole: str, text: str) -> int:
+    """Length of the longest end of `text` that begins `whole` without being all of it."""
+    return next((n for n in range(min(len(whole) - 1, len(text)), 0, -1) if whole.startswith(text[-n:])), 0)

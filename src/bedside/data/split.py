@@ -1,0 +1,146 @@
+"""Which split each row stands in: by a hash, so that adding rows moves none.
+
+A row's place in [0, 1) depends on its group (such as a PMID) or else its question, and on the seed. Rows that share a
+question or a group stand together, whatever links them: the smallest place among them counts. An official split is
+taken from files of ids instead. With `stratify` every label gets its exact share, at the price that the borders, and
+with them a few rows, may move when rows are added.
+"""
+
+import hashlib
+import json
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from bedside.errors import DataError
+from bedside.files import read_json
+from bedside.recipe import DataSection
+from bedside.records import Example
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(3)
+NOT_WORD = re.compile(r"\W+")
+
+
+def place(text: str, seed: int) -> float:
+    """A number in [0, 1) that depends on text and seed alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{text}".encode()).digest()[:7]) / 2**56
+
+
+def normalised(text: str) -> str:
+    """Text in which case, punctuation and spacing no longer differ."""
+    return " ".join(NOT_WORD.split(text.casefold())).strip()
+
+
+class Assignment:
+    """Gathers what decides about each row, 36 bytes a row, and then gives all their splits at once."""
+
+    def __init__(self, section: DataSection, seed: int) -> None:
+        self._section = section
+        self._seed = seed
+        self._test = read_ids(section.test_ids) if section.test_ids else frozenset()
+        self._validation = read_ids(section.validation_ids) if section.validation_ids else frozenset()
+        self._places, self._questions, self._groups = array("d"), array("q"), array("q")
+        self._labels, self._named = array("i"), array("b")
+        self._codes: dict[str, int] = {}
+
+    def add(self, example: Example) -> None:
+        """The next row."""
+        question = normalised(example.question)
+        self._places.append(place(f"group {example.group}" if example.group else question, self._seed))
+        self._questions.append(_key(question))
+        self._groups.append(_key(f"group {example.group}") if example.group else _key(question))
+        self._labels.append(self._codes.setdefault(example.label, len(self._codes)))
+        self._named.append(
+            TEST if example.id in self._test else VALIDATION if example.id in self._validation else TRAIN
+        )
+
+    def splits(self, chosen: NDArray[np.bool_]) -> NDArray[np.int8]:
+        """The split of every row as an index into SPLITS; only `chosen` rows count for the shares of `stratify`.
+
+        Raises DataError where a file of ids names none of the rows.
+        """
+        places, groups = np.array(self._places), self._together()
+        lowest = np.full(groups.max(initial=-1) + 1, 1.0)
+        np.minimum.at(lowest, groups, places)
+        at = lowest[groups]
+        if self._section.stratify:
+            at = _ranked(at, groups, np.array(self._labels), chosen)
+        shares = self._shares()
+        found = np.where(at < shares[0], TRAIN, np.where(at < shares[0] + shares[1], VALIDATION, TEST)).astype(np.int8)
+        return self._official(found, groups)
+
+    def _shares(self) -> tuple[float, float]:
+        """Of train and validation; where files name the others, train and validation divide what is left."""
+        train, validation, _ = self._section.split
+        if self._section.validation_ids:
+            return (1.0, 0.0) if self._section.test_ids else (train / (1 - validation or 1), 0.0)
+        return (train / (train + validation), 1.0) if self._section.test_ids else (train, validation)
+
+    def _official(self, found: NDArray[np.int8], groups: NDArray[np.int32]) -> NDArray[np.int8]:
+        """Rows that a file names, and all that stand with them, go where it says; test before validation."""
+        named = np.array(self._named, dtype=np.int8)
+        for split, path in ((VALIDATION, self._section.validation_ids), (TEST, self._section.test_ids)):
+            if path:
+                members = named == split
+                if not members.any():
+                    raise DataError(f"{path}: none of its ids is the id of a row")
+                found[np.isin(groups, groups[members])] = split
+        return found
+
+    def _together(self) -> NDArray[np.int32]:
+        """Numbers of the groups of rows that questions and groups link."""
+        _, questions = np.unique(np.array(self._questions), return_inverse=True)
+        keys, groups = np.unique(np.array(self._groups), return_inverse=True)
+        n = len(keys) + (questions.max(initial=-1) + 1)
+        links = coo_matrix((np.ones(len(groups), np.int8), (groups, questions + len(keys))), shape=(n, n))
+        components = connected_components(links, directed=False)[1]
+        return np.asarray(components[groups], np.int32)
+
+
+def read_ids(path: str) -> frozenset[str]:
+    """The ids of a file: the keys of a JSON object, a JSON list, or one a line. Raises DataError if there is none."""
+    ids = frozenset(_ids(Path(path).expanduser()))
+    if not ids:
+        raise DataError(f"{path}: no ids in this file")
+    return ids
+
+
+def _ids(path: Path) -> Iterator[str]:
+    if path.suffix == ".json":
+        for name in read_json(path):
+            yield name if isinstance(name, str) else json.dumps(name)
+        return
+    try:
+        yield from (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as ids ({error})") from error
+
+
+def _key(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
+
+
+def _ranked(
+    at: NDArray[np.float64], groups: NDArray[np.int32], labels: NDArray[np.int32], chosen: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Each group's place among the groups of its label, evenly spaced; a group has the label of its first row."""
+    ranked = at.copy()
+    rows = np.flatnonzero(chosen)
+    heads, first = np.unique(groups[rows], return_index=True)
+    label_of_head = labels[rows[first]]
+    place_of_head = at[rows[first]]
+    spaced = np.empty(len(heads))
+    for label in np.unique(label_of_head):
+        mine = np.flatnonzero(label_of_head == label)
+        spaced[mine[np.argsort(place_of_head[mine], kind="stable")]] = (np.arange(len(mine)) + 0.5) / len(mine)
+    ranked[rows] = spaced[np.searchsorted(heads, groups[rows])]
+    return ranked

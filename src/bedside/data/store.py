@@ -1,0 +1,63 @@
+"""Rows that wait on the disk while the stage decides about them: memory holds eight bytes a row.
+
+One JSON object a line, found again by its number.
+"""
+
+import json
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bedside.records import Example
+
+_written = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def line_of(example: Example, reason: str = "") -> bytes:
+    """A row as it stands in the stage's files, with the reason in front if it was left out."""
+    row = {"reason": reason, **example.to_json()} if reason else example.to_json()
+    return f"{_written(row)}\n".encode()
+
+
+class Store:
+    """Appends rows and gives them back; the file is gone when the context ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("w+b")
+        self._starts = array("q")
+        self._end = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._path.unlink()
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def append(self, example: Example) -> None:
+        """Writes a row; its number is the length before."""
+        line = line_of(example)
+        self._starts.append(self._end)
+        self._end += len(line)
+        self._file.write(line)
+
+    def __getitem__(self, number: int) -> Example:
+        self._file.seek(self._starts[number])
+        return Example.from_json(json.loads(self._file.readline()))
+
+    def __iter__(self) -> Iterator[Example]:
+        return (example for _, example in self.lines())
+
+    def lines(self) -> Iterator[tuple[bytes, Example]]:
+        """Each row as it is written, and as it is read."""
+        self._file.seek(0)
+        for line in self._file:
+            yield line, Example.from_json(json.loads(line))

@@ -1,0 +1,116 @@
+"""Where the trained prompt will be rendered and tokenised again, and what comes out there.
+
+In: the base, the recipe's prompt, training's tokenizer, and the files that a run has exported. Out: `Place`s and
+`Split`s for the rules of `serving`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from bedside.errors import ModelError
+from bedside.export.probe import Probe
+from bedside.files import read_json
+from bedside.lint.serving import Place, Split
+from bedside.models import locate
+from bedside.models.gguf import metadata
+from bedside.recipe import ModelSection, PromptSection
+from bedside.records import Message
+from bedside.runtime.tokenizer import encode, renderer_of
+from bedside.text.chat import Renderer, conversation
+
+CONTEXT = 512
+HARD_TO_SPLIT = "\n\nNa 140 mmol/L, 2.5 µg/kg·min; T₃ ≤ 0.8; β-blocker  (twice   daily)\t½ tablet — 高血压 🙂\r\n\nI'LL"
+"""What tokenizers are known to disagree about: digits, signs, runs of spaces, scripts, line ends, contractions."""
+Render = Callable[[Sequence[Message], bool], str]
+
+
+def base_gguf(section: ModelSection) -> Path | None:
+    """The GGUF file that the base was converted from, if it was."""
+    if section.base == "embedded":
+        return locate.embedded_gguf()
+    path = Path(section.base).expanduser()
+    return path if path.suffix == ".gguf" else None
+
+
+def trained(tokenizer: PreTrainedTokenizerBase, section: PromptSection) -> Place:
+    """The conversations as training prints them."""
+    return _place("training", renderer_of(tokenizer).render, section)
+
+
+def others(
+    base: Path, gguf: Path | None, section: PromptSection, tokenizer: PreTrainedTokenizerBase, served: Sequence[Path]
+) -> list[Place]:
+    """The same as everything else prints them.
+
+    `base` is the model's folder and `gguf` the file that it was made from: their own templates count where the recipe
+    trains through the model's own. `served` are finished model folders and GGUF files of the run.
+    """
+    bos, eos = str(tokenizer.bos_token or ""), str(tokenizer.eos_token or "")
+    own = [base, *([gguf] if gguf else [])] if section.style == "chat" else []
+    found = [_place("transformers' own apply_chat_template", _by_transformers(tokenizer), section)]
+    for path in [*own, *served]:
+        for where, renderer in _renderers(path, bos, eos):
+            found.append(_place(where, renderer.render, section))
+    return found
+
+
+def splits(gguf: Path, tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[Split]:
+    """Rows as tokens of training and of llama.cpp, which puts the begin token before a prompt by itself.
+
+    Raises MissingExtra where llama.cpp is not installed.
+    """
+    about = metadata(gguf)
+    taken = about.bos if about.adds_bos else ""
+    with closing(Probe(gguf, CONTEXT)) as probe:
+        return [
+            Split(str(gguf), text, tuple(encode(tokenizer, text)), tuple(probe.tokens(text.removeprefix(taken))))
+            for text in texts
+        ]
+
+
+def _place(where: str, render: Render, section: PromptSection) -> Place:
+    return Place(where, tuple(_printed(render, messages, open_) for messages, open_ in _conversations(section)))
+
+
+def _conversations(section: PromptSection) -> list[tuple[list[Message], bool]]:
+    """(turns, whether the assistant is to speak next): a first question, a later one, a finished answer."""
+    first = conversation("Why does it hurt?", section)
+    asked = (Message("user", "Hello."), Message("assistant", "Good morning."))
+    later = conversation("  And then?\n", section, asked)
+    return [(first, True), (later, True), ([*first, Message("assistant", "Because of the nerve.")], False)]
+
+
+def _printed(render: Render, messages: Sequence[Message], generation: bool) -> str:
+    """The text, or that there is none: a template that refuses in training and serving alike does not differ."""
+    try:
+        return render(messages, generation)
+    except (ModelError, jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError):
+        return "(the template fails)"
+
+
+def _by_transformers(tokenizer: PreTrainedTokenizerBase) -> Render:
+    def render(messages: Sequence[Message], generation: bool) -> str:
+        turns = [asdict(message) for message in messages]
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation))
+
+    return render
+
+
+def _renderers(path: Path, bos: str, eos: str) -> Iterator[tuple[str, Renderer]]:
+    """(where, renderer) for each chat template that a GGUF file or a model folder brings."""
+    if path.is_file():
+        about = metadata(path)
+        if about.template:
+            yield str(path), Renderer(about.template, about.bos, about.eos)
+        return
+    jinja, config = path / "chat_template.jinja", path / "tokenizer_config.json"
+    if jinja.is_file():
+        yield str(jinja), Renderer(jinja.read_text(encoding="utf-8"), bos, eos)
+    told = read_json(config).get("chat_template") if config.is_file() else None
+    if isinstance(told, str):  # a list holds templates for tools and the like, chosen by name
+        yield str(config), Renderer(told, bos, eos)

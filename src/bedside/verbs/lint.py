@@ -1,0 +1,115 @@
+"""`bedside lint`: what will really be trained, and every way in which it is wrong."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bedside.errors import CheckFailed, UsageError
+from bedside.models import locate
+from bedside.runs import Run
+
+if TYPE_CHECKING:
+    from bedside.lint.check import Subject
+
+
+def lint(name: str, overrides: Sequence[str], show: int | None, runs: Path) -> dict[str, Any]:
+    """What `--json` prints, of the rows of the data stage, which is made if need be; `show` adds a row, from 1."""
+    from bedside.lint import check
+    from bedside.verbs.pipeline import run_until
+    from bedside.verbs.run import prepare_run
+
+    run = prepare_run(name, overrides, runs)
+    run_until(run, "data")
+    subject = subject_of(run, locate.resolve(run.recipe.model), served(run))
+    if show is not None and show > len(subject.train):
+        raise UsageError(f"--show {show}: there are {len(subject.train)} training rows")
+    result = check.lint(subject, measure_loss=True).to_json()
+    if show is not None:
+        result["shown"] = {"row": show, **check.row(subject, show).to_json()}
+    return result
+
+
+def refuse_faulty(run: Run, base: locate.Base) -> None:
+    """Raises CheckFailed, naming the rules, if there is an error in what is about to be trained."""
+    from bedside.lint import check
+
+    broken = check.lint(subject_of(run, base), measure_loss=False).broken()
+    if broken:
+        rules = ", ".join(f"{rule} ({count})" for rule, count in broken.items())
+        told = f"`bedside lint {run.path}/recipe.toml --runs {run.path.parent}` shows them"
+        raise CheckFailed(f"lint found errors in what would be trained: {rules}; {told}, lint.allow lets them pass")
+
+
+def subject_of(run: Run, base: locate.Base, served: tuple[Path, ...] = ()) -> "Subject":
+    """The run's rows and the sets that it is judged on, its base, and what it serves."""
+    from bedside.data import prepare
+    from bedside.data.sources import read_choices
+    from bedside.lint.check import Subject
+    from bedside.lint.places import base_gguf
+
+    recipe, folder = run.recipe, run.folder("data")
+    held = {"the test split": prepare.load(folder, "test")}
+    if "choice" in recipe.evaluate.tasks:
+        held[f"evaluate.choice_from '{recipe.evaluate.choice_from}'"] = read_choices(recipe.evaluate.choice_from)
+    return Subject(recipe, base, prepare.load(folder, "train"), held, base_gguf(recipe.model), served)
+
+
+def served(run: Run) -> tuple[Path, ...]:
+    """The merged model and the exported files, if nothing that they were made from has changed since."""
+    from bedside.files import read_json
+    from bedside.verbs.pipeline import VERBS, steps
+
+    stages = [step.stage for step in steps(run.recipe) if VERBS.index(step.verb) <= VERBS.index("export")]
+    if any(run.state(stage) != "done" for stage in stages):
+        return ()
+    folder = run.folder("export")
+    files = read_json(folder / "export.json")["files"]
+    return (run.folder("merged"), *(folder / str(file["path"]) for file in files))
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """The same for a person: the counts, every rule that is broken and how to mend it, and a row as it is trained."""
+    parts = [_counts(result)]
+    for kind, title in (("errors", "ERROR"), ("warnings", "WARNING"), ("allowed", "ALLOWED")):
+        parts += _rules(result[kind], title, result["counts"])
+    parts += [f"not checked: {one['rule']} ({one['reason']})" for one in result["not_checked"]]
+    row = result.get("shown") or result["first_example"]
+    return "\n".join([*parts, "", _row(row)])
+
+
+def _counts(result: dict[str, Any]) -> str:
+    errors, warnings = (len({finding["rule"] for finding in result[kind]}) for kind in ("errors", "warnings"))
+    left_out = f", {result['truncated_rows']} of them left out as too long" if result["truncated_rows"] else ""
+    return (
+        f"{result['rows']} training rows{left_out}; {result['trained_tokens']:,} of {result['tokens']:,} tokens are"
+        f" trained. Rules broken: {errors} with errors, {warnings} with warnings."
+    )
+
+
+def _rules(findings: Sequence[dict[str, str]], title: str, counts: dict[str, int]) -> list[str]:
+    """Each broken rule with its first findings, the number of the others, and how to mend it."""
+    from bedside.lint.catalogue import RULES
+
+    lines = []
+    mends: dict[str, str] = {name: rule.mend for name, rule in RULES.items()}
+    for rule in dict.fromkeys(finding["rule"] for finding in findings):
+        found = [finding for finding in findings if finding["rule"] == rule]
+        more = counts[rule] - len(found)
+        lines += ["", f"{title} {rule}"]
+        lines += [f"  {finding['where']}: {finding['message']}" for finding in found]
+        lines += [f"  … and {more} more"] if more else []
+        lines.append(f"  mend: {mends[rule]}")
+    return lines
+
+
+def _row(row: dict[str, Any]) -> str:
+    """A row with what is trained set apart: in colour on a terminal that has it, else in brackets."""
+    from bedside.lint import show
+    from bedside.lint.findings import Piece
+
+    name = f"Row {row['row']}" if "row" in row else "First row"
+    note = f"; {row['note']}" if row["note"] else ""
+    head = f"{name} ({row['where']}): {row['prompt_tokens']} tokens are read, {row['trained_tokens']} trained{note}"
+    pieces = [Piece(**piece) for piece in row["pieces"]]
+    return f"{head}\n\n{show.coloured(pieces, sys.stdout) or show.marked(pieces)}"

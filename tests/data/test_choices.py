@@ -1,0 +1,83 @@
+"""Multiple choice as the known benchmarks write it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedside.data import sources
+from bedside.errors import DataError
+from bedside.recipe import DataSection
+from bedside.records import Example
+
+STEM = "A man has crushing chest pain. What is first?"
+MEDQA = {
+    "question": STEM,
+    "options": {"A": "Aspirin", "B": "Insulin"},
+    "answer": "Aspirin",
+    "answer_idx": "A",
+    "meta_info": "step1",
+}
+MEDMCQA = {"question": STEM, "opa": "Insulin", "opb": "Aspirin", "opc": "None", "opd": "All", "cop": 1, "exp": "It helps.", "subject_name": "Medicine"}  # fmt: skip
+MMLU = {"question": STEM, "subject": "anatomy", "choices": ["Insulin", "Heparin", "Aspirin"], "answer": 2}
+MMLU_PRO = {"question": STEM, "options": list("abcdefghij"), "answer": "J", "answer_index": 9, "category": "health"}
+
+
+def read(folder: Path, row: dict[str, Any], **settings: Any) -> Example:
+    path = folder / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    section = DataSection.model_validate({"source": "mcq", "path": str(path), **settings})
+    return next(sources.read(section))
+
+
+@pytest.mark.parametrize(
+    ("row", "label", "answer", "subject", "reasoning"),
+    [
+        (MEDQA, "A", "A. Aspirin", "", ""),
+        (MEDMCQA, "B", "B. Aspirin", "Medicine", "It helps."),
+        (MMLU, "C", "C. Aspirin", "anatomy", ""),
+        (MMLU_PRO, "J", "J. j", "health", ""),
+    ],
+    ids=["MedQA", "MedMCQA", "MMLU", "MMLU-Pro"],
+)
+def test_each_benchmark_is_read_as_it_is_published(
+    tmp_path: Path, row: dict[str, Any], label: str, answer: str, subject: str, reasoning: str
+) -> None:
+    found = read(tmp_path, row)
+    assert (found.label, found.answer, found.subject, found.reasoning) == (label, answer, subject, reasoning)
+
+
+def test_options_may_be_counted_from_one(tmp_path: Path) -> None:
+    assert read(tmp_path, {**MEDMCQA, "cop": 2}, first_option=1).answer == "B. Aspirin"
+    assert read(tmp_path, {**MEDMCQA, "cop": 4}, first_option=1).label == "D"
+
+
+@pytest.mark.parametrize("cop", [4, -1])
+def test_a_number_beyond_the_options_tells_how_to_count_from_one(tmp_path: Path, cop: int) -> None:
+    with pytest.raises(DataError, match=r"line 1: the answer is none of .* numbers from 0 \(data.first_option = 1 if"):
+        read(tmp_path, {**MEDMCQA, "cop": cop})
+
+
+def test_a_key_that_contradicts_the_text_is_kept_for_lint_to_tell(tmp_path: Path) -> None:
+    found = read(tmp_path, {**MEDQA, "answer_idx": "B"})
+    assert (found.label, found.answer) == ("B", "A. Aspirin")
+
+
+def test_the_other_sets_of_medical_meadow_keep_their_instruction(tmp_path: Path) -> None:
+    row = {"instruction": "Summarise the abstract.", "input": "We found much.", "output": "Much was found."}
+    found = read(tmp_path, row, source="meadow")
+    assert found.question == "Summarise the abstract.\n\nWe found much."
+
+
+@pytest.mark.parametrize("subset", ["unlabelled", "artificial"])
+def test_pubmedqa_reads_its_unlabelled_and_its_artificial_set(tmp_path: Path, subset: str) -> None:
+    row = {"QUESTION": "Did it work?", "CONTEXTS": ["A trial."], "LABELS": ["METHODS"], "LONG_ANSWER": "It did."}
+    if subset == "artificial":
+        row["final_decision"] = "yes"
+    path = tmp_path / "ori.json"
+    path.write_text(json.dumps({"123": row}))
+    found = next(sources.read(DataSection(source="pubmedqa", path=str(path))))
+    assert (found.id, found.group) == ("123", "123")
+    assert found.answer == ("Yes. It did." if subset == "artificial" else "It did.")
+    assert found.label == ("yes" if subset == "artificial" else "")

@@ -1,0 +1,140 @@
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bedside.data.near import Near, banding, jaccard, near_duplicates
+from bedside.data.shingles import Shingles, shingles, words
+
+CASE = (
+    "A 62-year-old woman has had crushing chest pain for two hours. She takes ramipril for hypertension, and her brother"
+    " had an infarction at 50. The electrocardiogram shows ST elevation in leads II, III and aVF; troponin is raised."
+)
+OTHER = (
+    "Gout is treated with colchicine while it is acute. Allopurinol lowers uric acid later, and is best begun at a low"
+    " dose, since a sudden fall of uric acid brings on further attacks in the first weeks of treatment."
+)
+VOCABULARY = ["fever", "cough", "rash", "pain", "oedema", "nausea"]
+TEXTS = st.lists(st.lists(st.sampled_from(VOCABULARY), max_size=10).map(" ".join), max_size=12)
+
+
+def numbered(*numbers: int) -> str:
+    return " ".join(f"word{number}" for number in numbers)
+
+
+def similarity_of(one: str, other: str) -> float:
+    """By definition, on sets."""
+    first, second = (set(shingles(words(text)).tolist()) for text in (one, other))
+    return len(first & second) / len(first | second)
+
+
+@pytest.mark.parametrize(
+    ("change", "least"),
+    [
+        (lambda text: text, 1.0),
+        (str.upper, 1.0),
+        (lambda text: text.replace(",", " -").replace(".", "\n!"), 1.0),
+        (lambda text: "  ".join(text.split(" ")), 1.0),
+        (lambda text: " ".join(reversed(text.split(". "))), 0.8),
+        (lambda text: text.replace("two", "three"), 0.8),
+        (lambda text: text + " What now?", 0.9),
+    ],
+)
+def test_a_lightly_reworded_text_is_a_near_duplicate(change: Callable[[str], str], least: float) -> None:
+    (near,) = near_duplicates([OTHER, CASE, change(CASE)], 0.8)
+    assert (near.later, near.earlier) == (2, 1)
+    assert least <= near.jaccard <= 1
+
+
+def test_different_texts_are_no_near_duplicates() -> None:
+    assert list(near_duplicates([CASE, OTHER], 0.1)) == []
+
+
+@pytest.mark.parametrize("text", ["", " ", "...", "\n\n"])
+def test_texts_without_a_word_are_nobodys_duplicates(text: str) -> None:
+    assert list(near_duplicates([text, text, text], 0.5)) == []
+
+
+def test_short_texts_are_duplicates_only_where_all_words_are_the_same() -> None:
+    assert list(near_duplicates(["Gout", "gout?", "Gout attack"], 0.8)) == [Near(1, 0, 1.0)]
+
+
+def test_a_sign_tells_two_short_texts_apart() -> None:
+    assert list(near_duplicates(["The patient is HLA-B27 +.", "The patient is HLA-B27 -."], 0.8)) == []
+
+
+def test_a_text_is_compared_with_kept_ones_only() -> None:
+    first, second, third = (numbered(*range(start, 60 + start)) for start in (0, 5, 10))
+    assert list(near_duplicates([first, second, third], 0.8)) == [Near(1, 0, 53 / 63)]
+    assert list(near_duplicates([second, third], 0.8)) == [Near(1, 0, 53 / 63)]
+
+
+def test_the_most_similar_kept_text_is_named_and_of_equals_the_earliest() -> None:
+    texts = [numbered(*range(100)), numbered(*range(20, 120)), numbered(*range(18, 118)), numbered(*range(19, 119))]
+    assert [(near.later, near.earlier) for near in near_duplicates(texts, 0.8)] == [(2, 1), (3, 1)]
+    assert [
+        near.earlier for near in near_duplicates([numbered(*range(99)), numbered(*range(1, 100)), texts[0]], 0.98)
+    ] == [0]
+
+
+@settings(max_examples=60)
+@given(texts=TEXTS, threshold=st.sampled_from([0.3, 0.5, 0.8, 1.0]))
+def test_what_is_yielded_is_exact_and_refers_to_a_kept_text(texts: list[str], threshold: float) -> None:
+    found = list(near_duplicates(texts, threshold))
+    dropped = {near.later for near in found}
+    assert len(dropped) == len(found)
+    for later, earlier, similarity in found:
+        assert earlier < later
+        assert earlier not in dropped
+        assert similarity == similarity_of(texts[later], texts[earlier]) >= threshold
+
+
+@settings(max_examples=60)
+@given(texts=TEXTS, threshold=st.sampled_from([0.3, 0.8, 1.0]))
+def test_of_equal_texts_only_the_first_may_be_kept(texts: list[str], threshold: float) -> None:
+    dropped = {near.later for near in near_duplicates(texts, threshold)}
+    again = {i for i, text in enumerate(texts) if text and text in texts[:i]}
+    assert again <= dropped
+
+
+def test_all_pairs_above_the_threshold_are_found_among_many() -> None:
+    draw = np.random.default_rng(1)
+    texts = [numbered(*draw.integers(0, 5000, 80)) for _ in range(150)]
+    copies = [" ".join(text.split()[cut:] + ["another"] * 2) for text, cut in zip(texts, itertools.cycle(range(20)))]
+    expected = {150 + i for i in range(150) if similarity_of(texts[i], copies[i]) >= 0.85}
+    found = {near.later for near in near_duplicates([*texts, *copies], 0.85)}
+    assert 50 < len(expected) < 100
+    assert found == expected  # at 0.99 a pair; the permutations' seed is fixed
+
+
+def test_texts_are_drawn_one_by_one() -> None:
+    assert next(near_duplicates(itertools.repeat(CASE), 0.8)) == Near(1, 0, 1.0)
+
+
+@given(threshold=st.floats(0.05, 1.0))
+def test_the_bands_find_a_pair_at_the_threshold_with_a_probability_of_99_percent(threshold: float) -> None:
+    bands, rows = banding(threshold)
+    assert 1 - (1 - threshold**rows) ** bands >= 0.99 - 1e-9
+    assert bands * rows <= 128
+
+
+def test_the_bands_for_the_usual_threshold() -> None:
+    assert banding(0.8) == (16, 6)  # 1 - (1 - 0.8^6)^16 = 0.992, while seven rows would need 20 bands
+
+
+@pytest.mark.parametrize(
+    ("one", "others", "expected"),
+    [
+        ([1, 2, 3], [[2, 3, 4], [1, 2, 3], [9], [3]], [0.5, 1.0, 0.0, 1 / 3]),
+        ([5], [[1], [5, 6, 7, 8]], [0.0, 0.25]),
+        ([5], [], []),
+    ],
+)
+def test_jaccard_is_shared_over_all(one: list[int], others: list[list[int]], expected: list[float]) -> None:
+    def found(numbers: list[int]) -> Shingles:
+        return np.array(numbers, dtype=np.uint64)
+
+    assert jaccard(found(one), [found(other) for other in others]).tolist() == expected
