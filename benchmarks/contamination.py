@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from bedside.data import contamination
 from bedside.data.contamination import Detector, Tally
 from bedside.data.shingles import words
 from bedside.files import read_json, read_jsonl
@@ -72,12 +73,26 @@ def together(text: str, draw: random.Random) -> str:
     return case(punctuation(moved(text, draw), draw), draw)
 
 
-KINDS: dict[str, Reword] = {
-    "as it is": lambda text, _: text,
+def replaced(share: float) -> Reword:
+    def reword(text: str, draw: random.Random) -> str:
+        return " ".join("something" if draw.random() < share else word for word in text.split())
+
+    return reword
+
+
+LIGHT: dict[str, Reword] = {
     "case": case,
     "punctuation": punctuation,
     "one clause moved": moved,
     "all three": together,
+}
+KINDS: dict[str, Reword] = {
+    "as it is": lambda text, _: text,
+    **LIGHT,
+    "first half alone": lambda text, _: text[: len(text) // 2],
+    "1 word in 10 other": replaced(0.1),
+    "1 word in 5 other": replaced(0.2),
+    "1 word in 3 other": replaced(0.33),
 }
 
 
@@ -87,6 +102,7 @@ def main() -> None:
     folder = parser.parse_args().data
     chosen_on, reported = halves(folder / "mcq/medqa_train_dev.jsonl")
     reported = dict(sorted(reported.items())[:PLANTED])
+    separation(chosen_on)
     found_planted(folder, reported, chosen_on)
     found_unplanted(folder, {**reported, **chosen_on})
     speed(folder, {**reported, **chosen_on})
@@ -114,6 +130,25 @@ def texts_of(value: object) -> Iterator[str]:
     elif isinstance(value, dict):
         for part in value.values():
             yield from texts_of(part)
+
+
+def separation(items: dict[str, str]) -> None:
+    """Where the threshold lies between reworded and other items, on the half that it was chosen on."""
+    draw = random.Random("separation")
+    contamination.THRESHOLD, used = 0.02, contamination.THRESHOLD  # so that lower scores are seen, too
+    detector = Detector({"medqa": items.items()})
+    same: list[float] = []
+    other: dict[frozenset[str], float] = {}
+    for key, text in items.items():
+        for reword in LIGHT.values():
+            scores = {hit.item.id: hit.score for hit in detector.check(reword(text, draw))}
+            same.append(scores.pop(key, 0.0))
+            for found, score in scores.items():
+                pair = frozenset((key, found))
+                other[pair] = max(other.get(pair, 0.0), score)
+    contamination.THRESHOLD = used
+    print(f"threshold {used}; of {len(items)} items, each reworded in {len(LIGHT)} ways,", end=" ")
+    print(f"the lowest own scores are {sorted(same)[:5]}, the highest of two items {sorted(other.values())[:-6:-1]}\n")
 
 
 def found_planted(folder: Path, items: dict[str, str], others: dict[str, str]) -> None:

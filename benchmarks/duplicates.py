@@ -86,7 +86,7 @@ def measured(count: int, threshold: float) -> tuple[float, float, float, list[Ne
     """Seconds, CPU seconds, the process's peak in MiB, and what was found. Making the rows is not counted."""
     texts = list(rows(count))
     seconds, cpu = time.perf_counter(), time.process_time()
-    found = list(near_duplicates(texts, threshold))
+    found = list(near_duplicates(((text,) for text in texts), threshold))
     seconds, cpu = time.perf_counter() - seconds, time.process_time() - cpu
     return seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found
 

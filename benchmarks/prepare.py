@@ -32,14 +32,17 @@ def main() -> None:
     parser.add_argument("--near", type=float, default=1.0)
     parser.add_argument("--test", type=float, default=0.0)
     arguments = parser.parse_args()
-    print(f"{'rows':>9} {'MB read':>8} {'seconds':>8} {'CPU s':>7} {'µs a row':>9} {'peak MiB':>9} {'kept':>9} {'left out':>9}")
+    print(f"{'rows':>9} {'MB read':>8} {'seconds':>8} {'CPU s':>7} {'µs a row':>9} {'peak MiB':>9}", end="")
+    print(f" {'kept':>9} {'left out':>9}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         for count in arguments.rows:
             with path.open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows(count))
             with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-                seconds, cpu, peak, kept, dropped = fresh.submit(measured, path, arguments.near, arguments.test).result()
+                seconds, cpu, peak, kept, dropped = fresh.submit(
+                    measured, path, arguments.near, arguments.test
+                ).result()
             size = path.stat().st_size / 1e6
             print(f"{count:9,} {size:8.0f} {seconds:8.1f} {cpu:7.1f} {1e6 * cpu / count:9.1f}", end="")
             print(f" {peak:9,.0f} {kept:9,} {dropped:9,}", flush=True)

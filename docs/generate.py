@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code: the recipe's settings, its JSON schema, and the command line's help.
+"""Writes pages from the code: the recipe's settings, its JSON schema, the command line's help, the rules of lint.
 
 python docs/generate.py            # writes
 python docs/generate.py --check    # exits 1 if a page is stale
@@ -13,16 +13,35 @@ import typer
 from pydantic import BaseModel
 
 from bedside.cli import app
+from bedside.lint.catalogue import RULES, Rule
 from bedside.recipe import Recipe
 
-FOLDER = Path(__file__).parent / "reference"
+FOLDER = Path(__file__).parent
 MADE = "<!-- Made by docs/generate.py from the code; do not edit. -->\n\n"
+LINT = """\
+# What `bedside lint` finds
+
+`bedside lint RECIPE` renders every training row through the recipe's prompt and the model's own tokenizer, by the
+functions that training itself calls, and reports what is wrong with what will really be trained. It ends with the first
+row, or with `--show N` with row N, the trained tokens set apart in colour, or in brackets ⟦ ⟧ where there is none. Its
+exit status is 1 if there is an error.
+
+`bedside train` applies the same rules first and refuses to train on an error. A rule whose errors you accept is named
+in the recipe (`[lint] allow = ["over-max-length"]`) or on the command line (`lint.allow=[over-max-length]`), and is
+told all the same. What cannot be checked on a machine, such as the tokens of llama.cpp where it is not installed, is
+told as not checked.
+"""
 
 
 def pages() -> dict[str, str]:
     """File name → content of every generated page."""
     schema = json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
-    return {"recipe.md": recipe_page(), "recipe.schema.json": schema, "commands.md": commands_page()}
+    return {
+        "reference/recipe.md": recipe_page(),
+        "reference/recipe.schema.json": schema,
+        "reference/commands.md": commands_page(),
+        "lint.md": lint_page(),
+    }
 
 
 def recipe_page() -> str:
@@ -48,6 +67,18 @@ def commands_page() -> str:
         )
         parts.append(f"\n## `bedside {name}`\n\n```text\n{command.get_help(inner)}\n```\n")
     return "".join(parts)
+
+
+def lint_page() -> str:
+    """What each rule of `bedside lint` finds, why that hurts, and how to mend it."""
+    return MADE + LINT + "".join(_rule(name, rule) for name, rule in RULES.items())
+
+
+def _rule(name: str, rule: Rule) -> str:
+    severity = {"error": "Error", "either": "Error or warning"}[rule.severity]
+    return (
+        f"\n## `{name}`\n\n{severity}. {rule.what}\n\n**Why it hurts.** {rule.why}\n\n**How to mend it.** {rule.mend}\n"
+    )
 
 
 def _is_section(annotation: Any) -> bool:
@@ -83,10 +114,10 @@ def main() -> int:
     """Writes the pages, or with --check compares them."""
     if "--check" in sys.argv:
         stale = [name for name, text in pages().items() if (FOLDER / name).read_text(encoding="utf-8") != text]
-        print("\n".join(f"docs/reference/{name} is stale; run: make docs" for name in stale), end="")
+        print("\n".join(f"docs/{name} is stale; run: make docs" for name in stale), end="")
         return bool(stale)
-    FOLDER.mkdir(exist_ok=True)
     for name, text in pages().items():
+        (FOLDER / name).parent.mkdir(exist_ok=True)
         (FOLDER / name).write_text(text, encoding="utf-8")
     return 0
 

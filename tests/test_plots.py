@@ -60,7 +60,9 @@ class TestEveryPlot:
 
 
 def test_two_plots_of_one_page_share_no_id():
-    first, second = (set(re.findall(r' id="([^"]*)"', plots.histogram(n, n, lengths([1]), "words"))) for n in ("a", "b"))
+    first, second = (
+        set(re.findall(r' id="([^"]*)"', plots.histogram(n, n, lengths([1]), "words"))) for n in ("a", "b")
+    )
     assert not first & second
 
 

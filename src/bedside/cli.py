@@ -39,6 +39,9 @@ ModelArgument = Annotated[
 ContextOption = Annotated[
     int | None, typer.Option(min=256, help="Tokens of a conversation; default: the recipe's, 4096.")
 ]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Threads of llama.cpp; default: the recipe's, all cores.")
+]
 RUNS = Path("runs")
 INTERRUPTED = 130
 UsageMistake: type[Exception] = typer.BadParameter.__mro__[1]
@@ -81,7 +84,8 @@ def run(arguments: list[str]) -> int:
         say(f"bedside: '{str(error.filename)[:40]}…' is no path; have two arguments changed places?")
         return 2
     if status == INTERRUPTED:  # newer releases of typer turn Ctrl-C into it by themselves
-        say("bedside: interrupted; the same command goes on from here")
+        goes_on = "" if arguments[:1] == ["serve"] else "; the same command goes on from here"
+        say(f"bedside: interrupted{goes_on}")
     return status if isinstance(status, int) else 0
 
 
@@ -184,13 +188,16 @@ def ask(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of reasoning and answer together.")] = 1024,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always gives the same answer.")] = 0.0,
     context: ContextOption = None,
+    threads: ThreadsOption = None,
     runs: RunsOption = RUNS,
     json_: JsonOption = False,
 ) -> None:
     """Ask one question. The answer goes to stdout, the reasoning to stderr."""
     from bedside.verbs import ask as verb
+    from bedside.verbs.serve import settings_of
 
-    verb.ask(model, question, verb.options(max_tokens, temperature), context, runs, json_)
+    settings = settings_of(model, runs, context=context, threads=threads)
+    verb.ask(model, question, verb.options(max_tokens, temperature), settings, runs, json_)
 
 
 @app.command()
@@ -201,6 +208,7 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="0 takes a free one; default: the recipe's, 8000.")
     ] = None,
     context: ContextOption = None,
+    threads: ThreadsOption = None,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Conversations answered at once.")] = 2,
     api_key: Annotated[str | None, typer.Option(envvar="BEDSIDE_API_KEY", help="Key that requests must carry.")] = None,
     runs: RunsOption = RUNS,
@@ -208,7 +216,8 @@ def serve(
     """Serve the private web page and the OpenAI-compatible API."""
     from bedside.verbs import serve as verb
 
-    verb.serve(model, verb.settings_of(model, runs, host=host, port=port, context=context), slots, api_key, runs)
+    settings = verb.settings_of(model, runs, host=host, port=port, context=context, threads=threads)
+    verb.serve(model, settings, slots, api_key, runs)
 
 
 @app.command(name="runs")

@@ -105,7 +105,9 @@ class DataSection(Section):
     decontaminate: Literal["report", "drop", "fail"] = "drop"
     """What a training row that contains an evaluation item does: be told, be left out, or stop with exit status 1."""
     against: tuple[str, ...] = ()
-    """More files that no training row may contain: other evaluation sets, documents that answers are looked up in."""
+    """Files of further evaluation sets that no training row may contain."""
+    documents: tuple[str, ...] = ()
+    """Files of documents that answers are looked up in: what training rows share with them is told, never left out."""
     licence: str | None = None
     """Licence of your own rows, for the data card; the known sources bring theirs."""
 

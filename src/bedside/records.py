@@ -114,7 +114,9 @@ class Score:
 class PairedDifference:
     """Tuned minus base over the same n items; `detectable` is the smallest difference with 80 % power.
 
-    `baseline` is what ignoring the question gets, where that is known: a model may win and still be below it.
+    `baseline` is what ignoring the question gets, where that is known; `above_baseline` says whether the tuned model's
+    whole interval lies above it, since a model may win and still be worth nothing. `counted`: the verdict over all
+    rests on this task, too.
     """
 
     task: str
@@ -128,7 +130,9 @@ class PairedDifference:
     p_adjusted: float
     detectable: float
     baseline: float | None
+    above_baseline: bool | None
     verdict: str
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from bedside.recipe import Recipe, load, to_toml
 
 MANIFEST = "manifest.json"
 KEY = "key"
+LOCK = ".lock"
 CODE = "Bedside's own code"
 StageState = Literal["done", "stale", "missing"]
 
@@ -123,14 +124,19 @@ class Run:
                 raise RunError(f"{self.path}: a file stands where the run's folder should be") from error
             except FileNotFoundError as error:  # as below /proc
                 raise RunError(f"{self.path}: cannot be made here; choose another folder with --runs") from error
-            with (self.path / ".lock").open("w") as file:
+            with (self.path / LOCK).open("w") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
                     raise RunError(
                         f"{self.path}: another process is at work on this run; wait for it or stop it"
                     ) from error
-                yield
+                try:
+                    yield
+                finally:
+                    if [path.name for path in self.path.iterdir()] == [LOCK]:  # refused before anything was made
+                        (self.path / LOCK).unlink()
+                        self.path.rmdir()
 
     def keep_recipe(self) -> None:
         """Writes the recipe into the run, once a stage has been made by it: a mistaken one leaves the run as it was."""

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedside.data import prepare
+from bedside.data.clean import clean, fault
 from bedside.data.split import SPLITS, Split
 from bedside.errors import CheckFailed, DataError
 from bedside.files import read_jsonl
 from bedside.recipe import DataSection
 from bedside.records import Example, Message
 
-FACTS = "heart lung liver renal brain spine ankle wrist femur skull aorta pupil ovary colon gland nerve".split()
+FACTS = ("heart", "lung", "liver", "brain", "spine", "ankle", "femur", "aorta", "pupil", "colon", "gland", "nerve")
 VIGNETTE = (
     "A 54-year-old farmer with gout and asthma comes to the clinic with a painful red knee since Tuesday. His"
     " temperature is 38.4 degrees, the joint is warm and swollen, and aspiration yields cloudy fluid with many"
@@ -26,7 +27,7 @@ VIGNETTE = (
 def rows(n: int, start: int = 0) -> list[Example]:
     """Rows that have too little in common to be copies of each other."""
     return [
-        Example(str(i), f"Which {FACTS[i % 16]} sign has number {i}?", f"Sign {i} it is.", where=f"row {i}")
+        Example(str(i), f"Which {FACTS[i % 12]} sign has number {i}?", f"Sign {i} it is.", where=f"row {i}")
         for i in range(start, start + n)
     ]
 
@@ -34,10 +35,12 @@ def rows(n: int, start: int = 0) -> list[Example]:
 class Stage:
     """A prepared folder, read back."""
 
-    def __init__(self, folder: Path, examples: Iterable[Example], seed: int, sets: Any, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, examples: Iterable[Example], seed: int, sets: Any, documents: Any, settings: dict[str, Any]
+    ) -> None:
         section = DataSection.model_validate({"split": (1, 0, 0), **settings})
         self.folder = folder
-        self.prepared = prepare.prepare(examples, section, seed, folder, sets)
+        self.prepared = prepare.prepare(examples, section, seed, folder, sets, documents)
         self.stats = self.prepared.statistics.to_json(self.prepared.contamination)
 
     def split(self, name: Split) -> list[Example]:
@@ -54,13 +57,15 @@ class Stage:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Any:
-    """`prepared(examples, seed=1, sets=None, **settings of [data])`"""
+    """`prepared(examples, seed=1, sets=None, documents=None, **settings of [data])`"""
     count = iter(range(1000))
 
-    def make(examples: Iterable[Example], seed: int = 1, sets: Any = None, **settings: Any) -> Stage:
+    def make(
+        examples: Iterable[Example], seed: int = 1, sets: Any = None, documents: Any = None, **settings: Any
+    ) -> Stage:
         folder = tmp_path / str(next(count))
         folder.mkdir()
-        return Stage(folder, examples, seed, sets, settings)
+        return Stage(folder, examples, seed, sets, documents, settings)
 
     return make
 
@@ -81,12 +86,12 @@ def test_every_row_that_was_read_is_kept_or_dropped_with_its_reason_and_place(
     tmp_path_factory: pytest.TempPathFactory, examples: list[Example], limit: int | None, seed: int
 ) -> None:
     folder = tmp_path_factory.mktemp("stage")
-    try:
-        stage = Stage(folder, examples, seed, None, {"limit": limit})
-    except DataError as error:
-        assert "no usable row" in str(error)
+    if not any(not fault(clean(example)[0], DataSection()) for example in examples):
+        with pytest.raises(DataError, match="no usable row"):
+            Stage(folder, examples, seed, None, None, {"limit": limit})
         assert list(folder.iterdir()) == []
         return
+    stage = Stage(folder, examples, seed, None, None, {"limit": limit})
     assert sorted([e.id for e in stage.kept] + [name for name, _ in stage.dropped]) == sorted(e.id for e in examples)
     assert stage.stats["read"] == len(examples) == stage.stats["kept"] + sum(stage.stats["dropped"].values())
     assert all(reason for _, reason in stage.dropped)
@@ -144,7 +149,9 @@ def test_a_reworded_copy_is_a_near_duplicate_unless_only_exact_ones_count(prepar
     ids=["another question", "another answer"],
 )
 def test_rows_that_share_one_half_alone_are_no_copies(prepared: Any, other: dict[str, Any]) -> None:
-    boilerplate = "This condition is inherited in an autosomal recessive pattern, so both copies of the gene are changed."
+    boilerplate = (
+        "This condition is inherited in an autosomal recessive pattern, so both copies of the gene are changed."
+    )
     first = Example("1", "Is alpha-mannosidosis inherited?", boilerplate)
     assert prepared([first, replace(first, id="2", **other)]).dropped == []
 
@@ -192,7 +199,17 @@ def test_a_stage_that_was_killed_is_made_anew(prepared: Any, tmp_path: Path) -> 
 
 def test_a_row_comes_back_as_it_was(prepared: Any) -> None:
     full = Example(
-        "f", "Why so?", "It is.", "Since.", "C.", "yes", ("one", "two"), "renal", (Message("system", "Kind."),), "g", "row"
+        "f",
+        "Why so?",
+        "It is.",
+        "Since.",
+        "C.",
+        "yes",
+        ("one", "two"),
+        "renal",
+        (Message("system", "Kind."),),
+        "g",
+        "row",
     )
     assert prepared([full]).kept == [full]
 
@@ -208,15 +225,28 @@ def test_a_training_row_that_contains_an_evaluation_item_is_dropped_and_shown(pr
     stage = prepared([*rows(5), PLANTED], sets=evaluation())
     assert stage.dropped == [("p", "contains an item of medqa")]
     [found, own] = stage.stats["contamination"]
-    assert (found["set"], found["items"], found["rows"], found["hit_items"], found["action"]) == ("medqa", 2, 1, 1, "drop")
+    assert (found["set"], found["items"], found["rows"], found["hit_items"], found["action"]) == (
+        "medqa",
+        2,
+        1,
+        1,
+        "drop",
+    )
     assert (found["pairs"][0]["train_id"], found["pairs"][0]["item_id"]) == ("p", "q1")
-    assert (own["set"], own["rows"]) == ("test", 0)
+    assert (own["set"], own["rows"]) == ("the test split", 0)
 
 
 def test_contamination_may_be_reported_alone(prepared: Any) -> None:
     stage = prepared([*rows(5), PLANTED], sets=evaluation(), decontaminate="report")
     assert stage.dropped == []
     assert stage.stats["contamination"][0]["rows"] == 1
+
+
+def test_what_stands_in_the_documents_is_told_and_kept(prepared: Any) -> None:
+    stage = prepared([*rows(5), PLANTED], documents=evaluation())
+    assert stage.dropped == []
+    told = stage.stats["contamination"][-1]
+    assert (told["set"], told["rows"], told["action"]) == ("medqa", 1, "report")
 
 
 def test_contamination_may_be_a_failure_that_leaves_nothing(prepared: Any, tmp_path: Path) -> None:
@@ -228,7 +258,10 @@ def test_contamination_may_be_a_failure_that_leaves_nothing(prepared: Any, tmp_p
 def test_no_training_row_contains_a_test_row(prepared: Any) -> None:
     reworded = VIGNETTE.replace("comes to the clinic", "presents").replace("many neutrophils", "neutrophils")
     for seed in range(12):
-        pair = [Example("a", VIGNETTE, "One cause."), Example("b", f"{reworded} Explain.", "Quite another answer here.")]
+        pair = [
+            Example("a", VIGNETTE, "One cause."),
+            Example("b", f"{reworded} Explain.", "Quite another answer here."),
+        ]
         stage = prepared([*rows(30), *pair], seed=seed, split=(0.6, 0.0, 0.4))
         trained, tested = ({e.id for e in stage.split(name)} & {"a", "b"} for name in ("train", "test"))
         assert not (trained and tested)

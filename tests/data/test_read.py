@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(
 
 @pytest.mark.parametrize("name", ["gone.jsonl", "deep/er/gone.csv", "gone"])
 def test_a_missing_file_is_asked_for(tmp_path: Path, name: str) -> None:
-    assert "no such file; give data.path the path of your rows" in refusal(tmp_path / name)
+    assert "no such file" in refusal(tmp_path / name)
 
 
 def test_a_parquet_file_cut_short_is_told_in_one_line(tmp_path: Path) -> None:

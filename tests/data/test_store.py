@@ -3,7 +3,9 @@ from pathlib import Path
 from bedside.data.store import Store
 from bedside.records import Example, Message
 
-FULL = Example("f", "Q\u2028?", "A.\nB", "R", "C", "yes", ("one", "two"), "renal", (Message("system", "x"),), "g", "row f")
+FULL = Example(
+    "f", "Q\u2028?", "A.\nB", "R", "C", "yes", ("one", "two"), "renal", (Message("system", "x"),), "g", "row f"
+)
 
 
 def test_rows_come_back_by_number_and_in_order(tmp_path: Path) -> None:

@@ -71,9 +71,11 @@ def test_a_task_that_one_side_lacks_is_named(tmp_path: Path):
 def test_what_ignoring_the_question_gets_stands_beside(tmp_path: Path):
     base = evaluation(tmp_path / "base", choice=[1.0, 0.0])
     tuned = evaluation(tmp_path / "tuned", choice=[1.0, 0.0])
-    score = {"task": "choice", "baseline": 0.25}
-    (tuned / "scores.json").write_text(json.dumps({"model": "tuned", "tasks": [score]}))
-    assert compare(base, tuned, seed=1)["tasks"][0]["baseline"] == 0.25
+    for low, above in ((0.2, False), (0.3, True)):
+        score = {"task": "choice", "baseline": 0.25, "ci": [low, 0.9]}
+        (tuned / "scores.json").write_text(json.dumps({"model": "tuned", "tasks": [score]}))
+        task = compare(base, tuned, seed=1)["tasks"][0]
+        assert (task["baseline"], task["above_baseline"]) == (0.25, above)
 
 
 def scored(folder: Path, **settings: object) -> None:

@@ -41,6 +41,7 @@ DIFFERENCE = {
     "p_adjusted": 0.0009,
     "detectable": 0.16,
     "verdict": "underpowered",
+    "counted": False,
 }
 FILE = {"path": "demo-q8_0.gguf", "quantisation": "q8_0", "bytes": 144810784, "sha256": "ab" * 32}
 PARITY = {
@@ -75,7 +76,7 @@ def _whole(**changes: Any) -> str:
         "| Final loss | 1.250 |",
         "| Trainable parameters | 4,884,480 |",
         "| tuned | choice | 72 | accuracy | 0.417 | 0.310 to 0.530 | 0 | 0.250 |",
-        "| choice | 72 | 0.400 | 0.417 | +0.017 | -0.050 to +0.080 | <0.001 | 0.160 | underpowered |",
+        "| choice | 72 | 0.400 | 0.417 | +0.017 | -0.050 to +0.080 | <0.001 | 0.160 | underpowered, not counted |",
         f"| demo-q8_0.gguf | q8_0 | 144,810,784 | `{'ab' * 32}` |",
         "| Rows seen, repeated ones counted each time | 288 |",
         "Their greedy answers part: 46 of 141 tokens are equal before the first that is not.",

@@ -1,6 +1,9 @@
-"""Near duplicates: texts that share most of their word shingles with an earlier one.
+"""Near duplicates: rows each of whose parts shares most of its word shingles with that part of an earlier row.
 
-    texts ─ shingles ─ MinHash ─► candidates that share a band of the signature ─ exact Jaccard ─► (later, earlier, J)
+    rows ─ shingles ─ MinHash ─► candidates that share a band of the signature ─ exact Jaccard ─► (later, earlier, J)
+
+A row has a few parts, such as question and answer, and is as similar to another as its least similar part. "Is Gaucher
+disease inherited?" and "Is Coats plus syndrome inherited?" are two facts, though long answers to both say the same.
 
 MinHash (Broder 1997) and banding (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3) come from
 datasketch and only propose: whether two texts are near duplicates is decided on their shingles, exactly.
@@ -16,42 +19,45 @@ from numpy.typing import NDArray
 
 from bedside.data.shingles import Shingles, shingles, words
 
+Parts = tuple[Shingles, ...]
 MISSED = 0.01
 PERMUTATIONS = 128
 
 
 class Near(NamedTuple):
-    """Two positions in the texts, from 0, and the Jaccard similarity of their word triples in (0, 1]."""
+    """Two positions in the rows, from 0, and the Jaccard similarity of the word triples of their least similar part."""
 
     later: int
     earlier: int
     jaccard: float
 
 
-def near_duplicates(texts: Iterable[str], threshold: float) -> Iterator[Near]:
-    """Each text whose similarity with an earlier *kept* one reaches `threshold`, beside the most similar of those.
+def near_duplicates(rows: Iterable[Sequence[str]], threshold: float) -> Iterator[Near]:
+    """Each row whose similarity with an earlier *kept* one reaches `threshold`, beside the most similar of those.
 
-    A text that is yielded is not kept: of a chain a ~ b ~ c in which a and c differ, only b is yielded. Texts without
-    a word are nobody's duplicates. Texts are drawn one by one, so a progress bar may stand around them.
+    A row that is yielded is not kept: of a chain a ~ b ~ c in which a and c differ, only b is yielded. Every row has
+    the same number of parts; rows without a word are nobody's duplicates. Rows are drawn one by one, so a progress bar
+    may stand around them.
     """
-    bands, rows = banding(threshold)
-    index = MinHashLSH(num_perm=bands * rows, params=(bands, rows))
-    empty = MinHash(num_perm=bands * rows, hashfunc=int)  # takes its values for hashes, which shingles are
-    kept: dict[int, Shingles] = {}
-    for position, text in enumerate(texts):
-        found = shingles(words(text))
-        if not len(found):
+    bands, width = banding(threshold)
+    index = MinHashLSH(num_perm=bands * width, params=(bands, width))
+    empty = MinHash(num_perm=bands * width, hashfunc=int)  # takes its values for hashes, which shingles are
+    kept: dict[int, Parts] = {}
+    for position, row in enumerate(rows):
+        parts = tuple(shingles(words(text)) for text in row)
+        whole = np.concatenate(parts)
+        if not len(whole):
             continue
         sketch = empty.copy()
-        sketch.update_batch(found.astype(np.uint32).tolist())
+        sketch.update_batch(whole.astype(np.uint32).tolist())
         candidates = sorted(index.query(sketch))
-        similar = jaccard(found, [kept[other] for other in candidates])
+        similar = similarity(parts, [kept[other] for other in candidates])
         if similar.max(initial=0.0) >= threshold:
             best = int(similar.argmax())  # of equals the earliest
             yield Near(position, candidates[best], float(similar[best]))
         else:
             index.insert(position, sketch, check_duplication=False)
-            kept[position] = found
+            kept[position] = parts
 
 
 def banding(threshold: float) -> tuple[int, int]:
@@ -74,12 +80,21 @@ def _bands(threshold: float, rows: int) -> int:
     return max(2, math.ceil(math.log(MISSED) / math.log1p(-agree)))
 
 
+def similarity(one: Parts, others: Sequence[Parts]) -> NDArray[np.float64]:
+    """That of the least similar part, of one row with each of the others; in [0, 1]."""
+    least = np.ones(len(others))
+    for number, part in enumerate(one):
+        np.minimum(least, jaccard(part, [other[number] for other in others]), out=least)
+    return least
+
+
 def jaccard(one: Shingles, others: Sequence[Shingles]) -> NDArray[np.float64]:
-    """Shared shingles over all shingles, of one text with each of the others, all of which have some; in [0, 1]."""
+    """Shared shingles over all shingles, of one text with each of the others; in [0, 1], and 1 of two empty texts."""
     sizes = np.array([len(other) for other in others], dtype=np.int64)
     every = np.concatenate([one[:0], *others])
-    at = np.searchsorted(one, every)
-    at[at == len(one)] = 0
-    shared = np.add.reduceat(one[at] == every, np.cumsum(sizes) - sizes, dtype=np.int64)
-    similar: NDArray[np.float64] = shared / (sizes + len(one) - shared)
+    at = np.minimum(np.searchsorted(one, every), max(len(one) - 1, 0))
+    same = one[at] == every if len(one) else np.zeros(len(every), dtype=bool)
+    shared = np.bincount(np.repeat(np.arange(len(others)), sizes), same, minlength=len(others))
+    either = sizes + len(one) - shared
+    similar: NDArray[np.float64] = np.divide(shared, either, out=np.ones(len(others)), where=either > 0)
     return similar

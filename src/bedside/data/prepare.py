@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from bedside.records import Example
 CHANGES: tuple[Change, ...] = ("unicode", "characters", "html", "mojibake", "whitespace")
 OVER_LIMIT = "over data.limit"
 CONTAINS = "contains an item of "
+OWN = "the test split"
 WORK = ".work"
 Texts = Sequence[tuple[str, str]]
 """(item id, text) of an evaluation set, or of a corpus; an item may have several texts."""
@@ -44,19 +45,17 @@ class Prepared:
     contamination: list[dict[str, Any]]
 
 
-class Left(NamedTuple):
-    """A row that was left out, by its number, and why."""
-
-    number: int
-    reason: str
-
-
 def prepare(
-    examples: Iterable[Example], section: DataSection, seed: int, folder: Path, sets: Mapping[str, Texts] | None = None
+    examples: Iterable[Example],
+    section: DataSection,
+    seed: int,
+    folder: Path,
+    sets: Mapping[str, Texts] | None = None,
+    documents: Mapping[str, Texts] | None = None,
 ) -> Prepared:
     """Writes `train.jsonl`, `validation.jsonl`, `test.jsonl` and `dropped.jsonl` into `folder`.
 
-    `sets` are what no training row may contain, beside the test rows. Raises DataError if a split would be empty that
+    `sets` are what no training row may contain, beside the test rows; `documents` are compared with, and no more. Raises DataError if a split would be empty that
     was asked for, CheckFailed if `decontaminate` is "fail" and a training row contains an evaluation item; after either
     the folder is as it was.
     """
@@ -68,7 +67,7 @@ def prepare(
             preparation = _Preparation(files, work, section, seed)
             preparation.read(examples)
             preparation.thin()
-            prepared = preparation.write(sets or {})
+            prepared = preparation.write(sets or {}, documents or {})
         for path in sorted(work.iterdir()):
             path.replace(folder / path.name)
     finally:
@@ -124,31 +123,32 @@ class _Preparation:
             self._leave_out([i for i in range(len(self._rows)) if i not in drawn], OVER_LIMIT)
         if self._section.near_duplicates < 1:
             numbers = np.flatnonzero(self._chosen).tolist()
-            texts = (_whole(self._rows[i]) for i in counted(numbers, "data", "rows compared with each other"))
-            found = near_duplicates(texts, self._section.near_duplicates)
+            rows = (_parts(self._rows[i]) for i in counted(numbers, "data", "rows compared with each other"))
+            found = near_duplicates(rows, self._section.near_duplicates)
             self._leave_out([numbers[near.later] for near in found], NEAR)
 
-    def write(self, sets: Mapping[str, Texts]) -> Prepared:
+    def write(self, sets: Mapping[str, Texts], documents: Mapping[str, Texts]) -> Prepared:
         """Splits what is left, takes out what contains an evaluation item, and writes the rest."""
         splits = np.where(self._chosen, self._assignment.splits(self._chosen), -1)
         tests = (self._rows[i] for i in np.flatnonzero(splits == TEST).tolist())
         own = [(example.id, text) for example in tests for text in evaluated(example)]
-        detector = Detector({**sets, "test": own})
-        tally = Tally(detector)
-        if any(detector.sizes.values()):
-            self._decontaminate(splits, tally)
+        found = self._decontaminate(splits, {**sets, OWN: own}, self._section.decontaminate)
+        found += self._decontaminate(splits, documents, "report")
         self._check_not_empty(splits)
         for number, ((line, example), split) in enumerate(zip(self._rows.lines(), splits.tolist(), strict=True)):
             if split >= 0:
                 self._outputs[split].write(line)
                 self._statistics.add(example, SPLITS[split], self._changes_of(number))
-        found = [{**one, "action": self._section.decontaminate} for one in tally.to_json()]
         return Prepared(self._statistics, found)
 
-    def _decontaminate(self, splits: NDArray[np.int8], tally: Tally) -> None:
+    def _decontaminate(
+        self, splits: NDArray[np.int8], sets: Mapping[str, Texts], action: Literal["report", "drop", "fail"]
+    ) -> list[dict[str, Any]]:
         """Looks through the training rows; those that are left out have no split any more."""
-        action = self._section.decontaminate
-        for number in counted(np.flatnonzero(splits == TRAIN).tolist(), "data", "rows compared with evaluation sets"):
+        detector = Detector(sets)
+        tally = Tally(detector)
+        numbers = np.flatnonzero(splits == TRAIN).tolist() if any(detector.sizes.values()) else []
+        for number in counted(numbers, "data", "training rows compared with other sets"):
             example = self._rows[number]
             hits = tally.check(example.id, *trained(example))
             if hits and action == "fail":
@@ -160,6 +160,7 @@ class _Preparation:
             if hits and action == "drop":
                 splits[number] = -1
                 self._drop(example, CONTAINS + hits[0].item.set)
+        return [{**one, "action": action} for one in tally.to_json()]
 
     def _leave_out(self, numbers: Sequence[int], reason: str) -> None:
         for number in numbers:
@@ -200,7 +201,10 @@ def _identity(example: Example) -> bytes:
     return hashlib.blake2b(folded.encode(), digest_size=16).digest()
 
 
-def _whole(example: Example) -> str:
-    """What two rows are nearly copies in: all but the reasoning, which may be sampled many times for one question."""
-    said = (example.context, example.question, *example.options, example.answer)
-    return "\n".join((*(turn.content for turn in example.history), *said))
+def _parts(example: Example) -> tuple[str, str, str]:
+    """What stands before the question, the question, and its answer: a copy is alike in all of them.
+
+    The reasoning is left out: for one question it may be sampled many times, with the same answer.
+    """
+    before = "\n".join((*(turn.content for turn in example.history), example.context))
+    return before, "\n".join((example.question, *example.options)), example.answer

@@ -42,7 +42,7 @@ def looks_local(path: str) -> bool:
 
 def _file(path: Path) -> Iterator[Located]:
     if not path.exists():
-        raise DataError(f"{path}: no such file; give data.path the path of your rows")
+        raise DataError(f"{path}: no such file")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: unknown ending '{path.suffix}'; known: {', '.join(READERS)}")
@@ -151,8 +151,8 @@ def _csv(path: Path) -> Iterator[Located]:
             twice = next((name for name in header if header.count(name) > 1), None)
             if twice is not None:
                 raise DataError(f"{path} line 1: two columns are named '{twice}'; give each its own name")
-            for fields in reader:
-                where = f"{path} line {reader.line_num}"
+            for start, fields in _numbered(reader):
+                where = f"{path} line {start}"
                 if not fields:
                     continue
                 if len(fields) != len(header):
@@ -162,6 +162,19 @@ def _csv(path: Path) -> Iterator[Located]:
         raise not_utf8(path) from error
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num}: not CSV ({error})") from error
+
+
+def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a CSV reader with the line on which each begins; a quoted field may go over several."""
+    start = reader.line_num + 1
+    try:
+        for fields in reader:
+            yield start, fields
+            start = reader.line_num + 1
+    except csv.Error as error:
+        if reader.line_num <= start:
+            raise
+        raise csv.Error(f"in the row that begins on line {start}: {error}") from error
 
 
 def _parquet(path: Path) -> Iterator[Located]:

@@ -46,8 +46,7 @@ class Columns:
 
     def text(self, field: str) -> str:
         """A needed field as text, null as ""."""
-        value = self.need(field)
-        return "" if value is None else str(value)
+        return self._as_text(field, self.need(field))
 
     def has(self, field: str) -> bool:
         """Whether the row has a field's column, and something in it."""
@@ -55,7 +54,19 @@ class Columns:
 
     def optional(self, field: str) -> str:
         """A field that a row may lack."""
-        value = self.row.get(self.columns.get(field, field))
+        return self._as_text(field, self.row.get(self.columns.get(field, field)))
+
+    def _as_text(self, field: str, value: Any) -> str:
+        """A number is text, since a CSV file cannot tell the two apart; what has parts is not."""
+        if isinstance(value, bool | list | tuple | dict):
+            kind = (
+                "true or false"
+                if isinstance(value, bool)
+                else "a list"
+                if isinstance(value, list | tuple)
+                else "an object"
+            )
+            raise DataError(f"{self.where}: column '{self.columns.get(field, field)}' holds {kind}, wanted text")
         return "" if value is None else str(value)
 
 

@@ -6,7 +6,7 @@ that is worse, whichever, makes the whole "worse".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,8 +42,9 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
     found = {task: paired.compare(*scores[task], seed=seed, tests=len(names)) for task in names}
     adjusted = dict(zip(names, paired.holm([found[task].p for task in names]), strict=True))
     about = {side: read_json(side / "scores.json") for side in (base, tuned)}
-    baselines = {score["task"]: score["baseline"] for score in about[tuned]["tasks"]}
-    rows = [_row(task, scores[task], found[task], adjusted[task], baselines.get(task)) for task in names]
+    own = {score["task"]: score for score in about[tuned]["tasks"]}
+    rows = [_row(task, scores[task], found[task], adjusted[task], own.get(task, {})) for task in names]
+    rows = counted(rows)
     return {
         "verdict": overall(rows),
         "base": about[base]["model"],
@@ -53,10 +54,18 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
     }
 
 
+def counted(rows: Sequence[PairedDifference]) -> list[PairedDifference]:
+    """The rows, each with whether the verdict over all rests on it; see the module."""
+    fits = [TASKS[row.task].fit for row in rows]  # type: ignore[index]
+    return [
+        replace(row, counted=not fit or all(fits) or row.verdict == "worse")
+        for row, fit in zip(rows, fits, strict=True)
+    ]
+
+
 def overall(rows: Sequence[PairedDifference]) -> Verdict:
-    """The gravest word of the tasks that count, "worse" before "better"; see the module."""
-    counted = [row for row in rows if row.verdict == "worse" or not TASKS[row.task].fit] or list(rows)  # type: ignore[index]
-    words = {row.verdict for row in counted}
+    """The gravest word of the tasks that count, "worse" before "better"."""
+    words = {row.verdict for row in rows if row.counted}
     return next(word for word in BY_GRAVITY if word in words)
 
 
@@ -65,9 +74,10 @@ def _row(
     scores: tuple[Sequence[float], Sequence[float]],
     found: paired.Difference,
     p_adjusted: float,
-    baseline: float | None,
+    tuned: Mapping[str, Any],
 ) -> PairedDifference:
     n = len(scores[0])
+    baseline = tuned.get("baseline")
     return PairedDifference(
         task=task,
         n=n,
@@ -80,6 +90,7 @@ def _row(
         p_adjusted=p_adjusted,
         detectable=found.detectable,
         baseline=baseline,
+        above_baseline=None if baseline is None else tuned["ci"][0] > baseline,
         verdict=paired.verdict(found, p_adjusted, n, TASKS[task].matters),
     )
 

@@ -13,7 +13,7 @@ from bedside.evaluate.tasks import SCORED_BY, TASKS, baseline
 from bedside.files import read_json, read_jsonl, write_json, write_jsonl
 from bedside.metrics.overlap import rouge_l
 from bedside.metrics.paired import mean_interval
-from bedside.progress import Advance, bar
+from bedside.progress import Advance, bar, say
 from bedside.recipe import EvaluateSection, Recipe, TaskName
 from bedside.records import Example, Generation, GenerationOptions, Score
 from bedside.runtime.backend import Scorer
@@ -121,7 +121,11 @@ def answers(
     first = scorer.generate(prompts, GenerationOptions(max_tokens=settings.max_tokens), lambda n: advance(n, ""))
     open_ended = [i for i, generation in enumerate(first) if generation.reasoning and not generation.answer]
     closed = [prompts[i] + think.reasoned(prompts[i], first[i].reasoning) for i in open_ended]
-    second = scorer.generate(closed, GenerationOptions(max_tokens=settings.answer_tokens)) if closed else []
+    second: list[Generation] = []
+    if closed:
+        say(f"{len(closed)} of {len(first)} answers were not reached in {settings.max_tokens} tokens: asking for them")
+        forced = GenerationOptions(max_tokens=settings.answer_tokens)
+        second = scorer.generate(closed, forced, lambda n: advance(0, f"{n} answers reached"))
     whole = list(first)
     for i, answered in zip(open_ended, second, strict=True):
         tokens = first[i].completion_tokens + answered.completion_tokens

@@ -34,7 +34,7 @@ VERDICTS = {
     "better": "better than its base on at least one task below, and worse on none",
     "worse": "**worse** than its base on at least one task below",
     "no difference shown": "not shown to differ from its base",
-    "underpowered": "not compared on enough items to tell it from its base",
+    "underpowered": "not shown to differ from its base; the items were too few to tell",
 }
 LIMITS = (
     "It can state falsehoods fluently, with reasoning that sounds right. Check every claim against a source.",
@@ -146,7 +146,8 @@ def _score(role: str, task: Json) -> tuple[str, ...]:
 def _difference(task: Json) -> tuple[str, ...]:
     interval = f"{task['ci'][0]:+.3f} to {task['ci'][1]:+.3f}"
     means = (f"{task['base']:.3f}", f"{task['tuned']:.3f}", f"{task['difference']:+.3f}")
-    found = (probability(task["p_adjusted"]), f"{task['detectable']:.3f}", task["verdict"])
+    finding = task["verdict"] + ("" if task["counted"] else ", not counted")
+    found = (probability(task["p_adjusted"]), f"{task['detectable']:.3f}", finding)
     return (task["task"], str(task["n"]), *means, interval, *found)
 
 

@@ -84,17 +84,13 @@ class Report:
     truncated_rows: int
     first: Shown
 
-    def broken(self) -> dict[str, int]:
-        """Rule → number of findings among the errors, in the order in which they are told."""
-        return dict(Counter(finding.rule for finding in self.errors))
-
     def to_json(self) -> dict[str, Any]:
         """The object of `bedside lint --json`."""
         return {
             "errors": [finding.to_json() for finding in listed(self.errors)],
             "warnings": [finding.to_json() for finding in listed(self.warnings)],
             "allowed": [finding.to_json() for finding in listed(self.allowed)],
-            "counts": dict(Counter(f.rule for f in (*self.errors, *self.warnings, *self.allowed))),
+            "counts": counted((*self.errors, *self.warnings, *self.allowed)),
             "not_checked": [dict(pairs(one)) for one in self.not_checked],
             "rows": self.rows,
             "trained_tokens": self.trained_tokens,
@@ -107,6 +103,11 @@ class Report:
 def place_of(example: Example) -> str:
     """The file and line of a row; its id where the source tells none."""
     return example.where or example.id
+
+
+def counted(findings: Iterable[Finding]) -> dict[str, int]:
+    """Rule → number of findings, in the order in which the rules were first broken."""
+    return dict(Counter(str(finding.rule) for finding in findings))
 
 
 def listed(findings: Iterable[Finding]) -> list[Finding]:

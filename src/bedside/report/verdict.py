@@ -9,7 +9,11 @@ WORDING_IS_NOT_TRUTH = (
     "This rests on closeness to the wording of the reference texts alone; it does not show that the tuned model"
     " is right more often."
 )
-FIT_IS_NOT_COUNTED = "which rises with style and wording alone and does not count towards the verdict"
+FIT_IS_NOT_COUNTED = {
+    False: "which rises with style and wording alone and does not count towards the verdict",
+    True: "which rise with style and wording alone and do not count towards the verdict",
+}
+"""Of one task, and of several."""
 
 
 def grounds(verdict: str, rows: Sequence[TaskRow]) -> str:
@@ -27,7 +31,7 @@ def grounds(verdict: str, rows: Sequence[TaskRow]) -> str:
 def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
     """Sentences on the tasks that say otherwise, and on what the verdict leaves open."""
     said = [
-        sentence.format(", ".join(map(_named, others)))
+        sentence.format(_named(others))
         for word, sentence in (
             ("worse", "It is worse on {}."),
             ("better", "It is better on {}."),
@@ -36,7 +40,8 @@ def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
         if (others := [row for row in rows if row.word == word and (word != verdict or not row.counted)])
     ]
     if weak := [row for row in rows if row.word == "underpowered"]:
-        said.append(f"Too few items to tell on {' and '.join(map(_weakness, weak))}.")
+        seen = ", ".join(map(_weakness, weak))
+        said.append(f"Too few items to tell on {_named(weak)}: {seen}.")
     if verdict == "better" and all(row.task in WORDING for row in rows if row.word == "better"):
         said.insert(0, WORDING_IS_NOT_TRUTH)
     return [*_lost_answers(rows), *said, *_below_baseline(rows)]
@@ -76,14 +81,17 @@ def _claim(row: TaskRow) -> str:
     )
 
 
-def _named(row: TaskRow) -> str:
-    return f"{_lower(row)}, {FIT_IS_NOT_COUNTED}" if not row.counted else _lower(row)
+def _named(rows: Sequence[TaskRow]) -> str:
+    """The tasks by name; those that do not count come last, with the reason."""
+    style = [_lower(row) for row in rows if not row.counted]
+    reason = [f"{' and '.join(style)}, {FIT_IS_NOT_COUNTED[len(style) > 1]}"] if style else []
+    return ", ".join([" and ".join(_lower(row) for row in rows if row.counted), *reason]).removeprefix(", ")
 
 
 def _weakness(row: TaskRow) -> str:
     smallest = row.compared["detectable"]
-    seen = f", which show only differences of {numbers.size(smallest, row.metric)} or more" if smallest else ""
-    return f"{_named(row)} ({numbers.count(row.compared['n'])} items{seen})"
+    seen = f" show only differences of {numbers.size(smallest, row.metric)} or more" if smallest else ""
+    return f"{numbers.count(row.compared['n'])} items{seen}"
 
 
 def _lower(row: TaskRow) -> str:

@@ -61,6 +61,7 @@ NO_KEY = Fault(
     code="invalid_api_key",
     headers={"WWW-Authenticate": "Bearer"},
 )
+NO_JSON = Fault(400, "the body must be a JSON object in UTF-8, sent with Content-Type: application/json")
 INTERNAL = Fault(500, "the server failed at this request; its log says where", "server_error", code="internal_error")
 
 
@@ -92,6 +93,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # the framework's only one: the body is not what its Content-Type says
+            return NO_JSON.response
         message = f"{request.method} {request.url.path}: {error.detail}"
         return Fault(error.status_code, message, headers=error.headers or {}).response
 
@@ -102,7 +105,7 @@ def _of_validation(details: Sequence[Mapping[str, Any]]) -> Fault:
     first = next((detail for detail in details if detail["type"] == "string_too_long"), details[0])
     param = _param(first["loc"][1:])
     if first["type"] == "json_invalid" or not param:
-        return Fault(400, "the body must be a JSON object, sent with Content-Type: application/json")
+        return NO_JSON
     if param in UNSUPPORTED:
         message = f"'{param}' cannot be honoured by this server; leave it out"
         return Fault(400, message, param=param, code="unsupported_parameter")

@@ -8,7 +8,7 @@ answers more; summing over accumulation gives the first loss of 14.8 that one pu
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,19 @@ def learning_rate(step: int, steps: int, settings: TrainSection) -> float:
 
 
 def train(
-    model: PeftModel, rows: Sequence[Row], settings: TrainSection, seed: int, pad: int, folder: Path
+    model: PeftModel,
+    rows: Sequence[Row],
+    settings: TrainSection,
+    seed: int,
+    pad: int,
+    folder: Path,
+    *,
+    watch: Callable[[StepMetrics], None] = lambda step: None,
 ) -> list[StepMetrics]:
     """Trains to the last step, from the newest checkpoint below `folder/checkpoints` if there is one.
 
     Returns the metrics of all steps, those before a resume included. Raises RunError at a loss that is no number.
+    `watch` is shown each step that is computed, and ends the training by raising.
     """
     parameters = [parameter for _, parameter in trainable(model)]
     optimizer = make_optimizer(parameters, settings)
@@ -100,6 +108,7 @@ def train(
             spent = position.seconds + time.monotonic() - started
             position = Position(step + 1, position.tokens + tokens, spent)
             metrics.append(StepMetrics(step + 1, loss, lr, norm, position.tokens, round(spent, 3)))
+            watch(metrics[-1])
             log.write(json.dumps(asdict(metrics[-1]), allow_nan=False) + "\n")
             log.flush()
             if position.step % settings.checkpoint_every == 0 or position.step == steps:

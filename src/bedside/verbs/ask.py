@@ -8,10 +8,10 @@ from pathlib import Path
 from bedside.answer import answer
 from bedside.errors import UsageError
 from bedside.progress import say
+from bedside.recipe import ServeSection
 from bedside.records import Answer, GenerationOptions, Message
 from bedside.runtime.choose import speaker
 from bedside.text.prompts import NOTICE
-from bedside.verbs.serve import settings_of
 
 FROM_STDIN = "-"
 
@@ -21,12 +21,12 @@ def options(max_tokens: int, temperature: float) -> GenerationOptions:
     return GenerationOptions(max_tokens=max_tokens, temperature=temperature)
 
 
-def ask(model: str, question: str, how: GenerationOptions, context: int | None, runs: Path, json_: bool) -> None:
+def ask(model: str, question: str, how: GenerationOptions, settings: ServeSection, runs: Path, json_: bool) -> None:
     """Streams the answer, or prints the whole as JSON."""
     asked = [Message("user", _from_stdin() if question == FROM_STDIN else question)]
     if not asked[0].content.strip():
         raise UsageError("the question is empty")
-    with closing(speaker(model, runs, settings_of(model, runs, context=context))) as backend:
+    with closing(speaker(model, runs, settings)) as backend:
         events = answer(backend, asked, how)
         if json_:
             *_, whole = events

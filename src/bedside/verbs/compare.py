@@ -33,11 +33,11 @@ def compare(first: str, second: str | None, runs: Path) -> dict[str, Any]:
     from bedside.verbs.run import existing_run
 
     run = existing_run(first, runs)
-    if second is None:
-        return {**result(run), "stale": _told(warn_if_stale(run, "compare"))}
-    other = existing_run(second, runs)
-    stale = _told(*(warn_if_stale(one, "evaluate") for one in (run, other)))
-    return {**paired(run.folder("evaluation/tuned"), other.folder("evaluation/tuned"), run.recipe.seed), "stale": stale}
+    other = run if second is None else existing_run(second, runs)
+    here = "evaluation/base" if second is None else "evaluation/tuned"
+    told = [warn_if_stale(one, "evaluate") for one in dict.fromkeys((run, other))]
+    found = paired(run.folder(here), other.folder("evaluation/tuned"), run.recipe.seed)
+    return {**found, "stale": [warning for warning in told if warning is not None]}
 
 
 def result(run: Run) -> dict[str, Any]:
@@ -52,9 +52,12 @@ def in_words(result: dict[str, Any]) -> str:
     tasks = result["tasks"]
     lines = [f"base   {result['base']}", f"tuned  {result['tuned']}", "", head, *map(_line, tasks)]
     lines += [f"{'left out':<10} {reason}" for reason in result["left_out"]]
-    below = [task["task"] for task in tasks if task["baseline"] is not None and task["tuned"] <= task["baseline"]]
+    below = [task["task"] for task in tasks if task["above_baseline"] is False]
     if below:
-        lines += ["", f"On {' and '.join(below)} the tuned model is no better than ignoring the question (baseline)."]
+        lines += [
+            "",
+            f"On {' and '.join(below)} the tuned model is not shown to beat ignoring the question (baseline).",
+        ]
     stale = [f"STALE    {warning}" for warning in result.get("stale", [])]
     return "\n".join([*lines, "", f"Verdict: {result['verdict']}", *stale])
 
@@ -64,8 +67,5 @@ def _line(task: dict[str, Any]) -> str:
     baseline = "-" if task["baseline"] is None else f"{task['baseline']:.3f}"
     means = f"{task['base']:>8.3f} {task['tuned']:>8.3f} {task['difference']:>+11.3f}"
     found = f"{probability(task['p_adjusted']):>7} {task['detectable']:>8.3f} {baseline:>9}"
-    return f"{task['task']:<10} {task['n']:>4} {means}  {interval:<18} {found}  {task['verdict']}"
-
-
-def _told(*warnings: str | None) -> list[str]:
-    return [warning for warning in warnings if warning is not None]
+    not_counted = "" if task["counted"] else ", not counted"
+    return f"{task['task']:<10} {task['n']:>4} {means}  {interval:<18} {found}  {task['verdict']}{not_counted}"

@@ -1,7 +1,7 @@
 """`bedside data`: rows → train, validation and test, with their statistics, data card and report."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ ASIDE = ("stats.json", "card.json", "README.md", "report.html")
 
 
 def stage(recipe: Recipe) -> Stage:
-    """Depends on the rows' files and those that they are compared with; the model counts tokens for what people read."""
+    """Depends on the rows' files and those they are compared with; the model counts tokens for what people read."""
     from bedside.data.sources import fingerprint
 
     outside = fingerprint(recipe.data.path, recipe.data.source)
     if _compares_choices(recipe) and recipe.evaluate.choice_from != "starter":
         outside |= fingerprint(recipe.evaluate.choice_from, "mcq")
-    for path in (*recipe.data.against, recipe.data.test_ids, recipe.data.validation_ids):
+    data = recipe.data
+    for path in (*data.against, *data.documents, data.test_ids, data.validation_ids):
         outside |= fingerprint(path, recipe.data.source) if path else {}
     rooms = ("data", "records", "text", "report", "plots", "verbs/data")
     return Stage("data", SECTIONS, rooms=rooms, outside=outside, aside=ASIDE)
@@ -36,7 +37,9 @@ def make(run: Run, folder: Path) -> None:
     from bedside.data import prepare, sources
 
     recipe = run.recipe
-    prepared = prepare.prepare(sources.read(recipe.data), recipe.data, recipe.seed, folder, _compared(recipe))
+    rows = sources.read(recipe.data)
+    documents = _texts(recipe.data.documents)
+    prepared = prepare.prepare(rows, recipe.data, recipe.seed, folder, _evaluation_sets(recipe), documents)
     stats = prepared.statistics.to_json(prepared.contamination, _tokens(recipe, folder))
     write_json(folder / "stats.json", stats)
     _tell(recipe, folder, stats)
@@ -46,16 +49,23 @@ def _compares_choices(recipe: Recipe) -> bool:
     return "choice" in recipe.evaluate.tasks
 
 
-def _compared(recipe: Recipe) -> dict[str, list[tuple[str, str]]]:
+def _evaluation_sets(recipe: Recipe) -> dict[str, list[tuple[str, str]]]:
     """{name: (id, text) of each item} of what no training row may contain, beside the test rows."""
     from bedside.data.contamination import evaluated
-    from bedside.data.sources import read_choices, read_texts
+    from bedside.data.sources import read_choices
 
-    sets = {path: list(read_texts(path)) for path in recipe.data.against}
+    sets = _texts(recipe.data.against)
     if _compares_choices(recipe):
         chosen = recipe.evaluate.choice_from
-        sets[f"choice ({chosen})"] = [(item.id, text) for item in read_choices(chosen) for text in evaluated(item)]
+        name = "the embedded questions" if chosen == "starter" else Path(chosen).name
+        sets[name] = [(item.id, text) for item in read_choices(chosen) for text in evaluated(item)]
     return sets
+
+
+def _texts(paths: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    from bedside.data.sources import read_texts
+
+    return {Path(path).name: list(read_texts(path)) for path in paths}
 
 
 def _tokens(recipe: Recipe, folder: Path) -> dict[str, Any] | None:

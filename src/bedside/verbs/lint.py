@@ -1,12 +1,14 @@
 """`bedside lint`: what will really be trained, and every way in which it is wrong."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bedside.errors import CheckFailed, UsageError
 from bedside.models import locate
+from bedside.progress import say
+from bedside.records import Example
 from bedside.runs import Run
 
 if TYPE_CHECKING:
@@ -15,13 +17,15 @@ if TYPE_CHECKING:
 
 def lint(name: str, overrides: Sequence[str], show: int | None, runs: Path) -> dict[str, Any]:
     """What `--json` prints, of the rows of the data stage, which is made if need be; `show` adds a row, from 1."""
+    from bedside.data import prepare
     from bedside.lint import check
     from bedside.verbs.pipeline import run_until
     from bedside.verbs.run import prepare_run
 
     run = prepare_run(name, overrides, runs)
     run_until(run, "data")
-    subject = subject_of(run, locate.resolve(run.recipe.model), served(run))
+    train, test = (prepare.load(run.folder("data"), split) for split in ("train", "test"))
+    subject = subject_of(run, locate.resolve(run.recipe.model), train, test, served(run))
     if show is not None and show > len(subject.train):
         raise UsageError(f"--show {show}: there are {len(subject.train)} training rows")
     result = check.lint(subject, measure_loss=True).to_json()
@@ -30,29 +34,37 @@ def lint(name: str, overrides: Sequence[str], show: int | None, runs: Path) -> d
     return result
 
 
-def refuse_faulty(run: Run, base: locate.Base) -> None:
+def refuse_faulty(run: Run, subject: "Subject") -> None:
     """Raises CheckFailed, naming the rules, if there is an error in what is about to be trained."""
     from bedside.lint import check
+    from bedside.lint.findings import counted
 
-    broken = check.lint(subject_of(run, base), measure_loss=False).broken()
-    if broken:
-        rules = ", ".join(f"{rule} ({count})" for rule, count in broken.items())
+    report = check.lint(subject, measure_loss=False)
+    if report.allowed:
+        say(f"lint: allowed by the recipe: {_named(counted(report.allowed))}")
+    if report.errors:
+        rules = _named(counted(report.errors))
         told = f"`bedside lint {run.path}/recipe.toml --runs {run.path.parent}` shows them"
         raise CheckFailed(f"lint found errors in what would be trained: {rules}; {told}, lint.allow lets them pass")
 
 
-def subject_of(run: Run, base: locate.Base, served: tuple[Path, ...] = ()) -> "Subject":
+def _named(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{rule} ({count})" for rule, count in counts.items())
+
+
+def subject_of(
+    run: Run, base: locate.Base, train: Sequence[Example], test: Sequence[Example], served: tuple[Path, ...] = ()
+) -> "Subject":
     """The run's rows and the sets that it is judged on, its base, and what it serves."""
-    from bedside.data import prepare
     from bedside.data.sources import read_choices
     from bedside.lint.check import Subject
     from bedside.lint.places import base_gguf
 
-    recipe, folder = run.recipe, run.folder("data")
-    held = {"the test split": prepare.load(folder, "test")}
+    recipe = run.recipe
+    held = {"the test split": test}
     if "choice" in recipe.evaluate.tasks:
         held[f"evaluate.choice_from '{recipe.evaluate.choice_from}'"] = read_choices(recipe.evaluate.choice_from)
-    return Subject(recipe, base, prepare.load(folder, "train"), held, base_gguf(recipe.model), served)
+    return Subject(recipe, base, train, held, base_gguf(recipe.model), served)
 
 
 def served(run: Run) -> tuple[Path, ...]:

@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from bedside.errors import BedsideError
+from bedside.errors import BedsideError, UsageError
 from bedside.runs import Run
 from bedside.verbs.pipeline import steps
 
 
 def result(runs: Path) -> dict[str, Any]:
     """What `--json` prints. A run whose recipe no longer reads is listed with the reason."""
+    if runs.exists() and not runs.is_dir():
+        raise UsageError(f"--runs {runs}: a file; give the folder that holds the runs")
     folders = sorted(path.parent for path in runs.glob("*/recipe.toml"))
-    return {"runs": [_one(folder) for folder in folders]}
+    return {"folder": str(runs), "runs": [_one(folder) for folder in folders]}
 
 
 def _one(folder: Path) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def _one(folder: Path) -> dict[str, Any]:
 def in_words(result: dict[str, Any]) -> str:
     """One line a run."""
     if not result["runs"]:
-        return "no runs yet; `bedside demo` makes one"
+        return f"no runs in {result['folder']} yet; `bedside demo` makes one"
     return "\n".join(_line(entry) for entry in result["runs"])
 
 

@@ -3,10 +3,11 @@
 import resource
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bedside.errors import CheckFailed
 from bedside.files import read_json, write_json
 from bedside.models import locate
 from bedside.progress import say
@@ -15,6 +16,7 @@ from bedside.runs import Run, Stage
 
 if TYPE_CHECKING:
     from bedside.train.batch import Row
+    from bedside.train.loop import StepMetrics
 
 
 def stage(recipe: Recipe) -> Stage:
@@ -38,19 +40,23 @@ def make(run: Run, folder: Path) -> None:
     from bedside.runtime import device, hf
     from bedside.runtime.tokenizer import load_tokenizer
     from bedside.train import batch, checkpoint, loop, lora
+    from bedside.verbs import lint
 
     recipe = run.recipe
     test = prepare.load(run.folder("data"), "test")
     examples = prepare.load(run.folder("data"), "train")
     tasks.select(recipe, examples, test)  # an evaluation that cannot be is told before hours of training
     base = locate.resolve(recipe.model)
+    lint.refuse_faulty(run, lint.subject_of(run, base, examples, test))
     tokenizer = load_tokenizer(base.folder, recipe.prompt)
     encoded = batch.encode(examples, recipe.prompt, tokenizer, recipe.model.max_length)
     if encoded.too_long:
         say(f"{len(encoded.too_long)} of {len(examples)} rows exceed {recipe.model.max_length} tokens: left out")
     where = device.choose(recipe.train.precision)
     model = lora.attach(hf.load_model(base.folder, where, recipe.model.quantise), recipe.train, recipe.seed)
-    metrics = loop.train(model, encoded.rows, recipe.train, recipe.seed, int(tokenizer.pad_token_id), folder)
+    watch = refuse_implausible(recipe, len(tokenizer))
+    pad = int(tokenizer.pad_token_id)
+    metrics = loop.train(model, encoded.rows, recipe.train, recipe.seed, pad, folder, watch=watch)
     checkpoint.save_adapter(folder, model, base.name)
     trainable, total = lora.count(model)
     seen = rows_seen(encoded.rows, recipe, len(metrics))
@@ -75,6 +81,18 @@ def make(run: Run, folder: Path) -> None:
         },
     )
     shutil.rmtree(folder / "checkpoints")
+
+
+def refuse_implausible(recipe: Recipe, vocabulary: int) -> "Callable[[StepMetrics], None]":
+    """What looks at each step, and ends the training if its very first loss is worse than guessing."""
+    from bedside.lint.weights import implausible, loss_limit
+
+    def look(step: "StepMetrics") -> None:
+        if step.step == 1 and step.loss > loss_limit(vocabulary) and "first-loss" not in recipe.lint.allow:
+            told = "the base may be damaged; lint.allow = ['first-loss'] trains all the same"
+            raise CheckFailed(f"{implausible(step.loss, vocabulary)}: {told}")
+
+    return look
 
 
 def rows_seen(rows: "Sequence[Row]", recipe: Recipe, steps: int) -> "list[Row]":
