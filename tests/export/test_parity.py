@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 
 from bedside.errors import UsageError
 from bedside.export.convert import write_gguf
-from bedside.export.parity import check, divergence
+from bedside.export.parity import Seen, check, divergence, margin, summary
 from bedside.files import write_json
 from bedside.recipe import PromptSection
 
@@ -99,3 +99,22 @@ def test_tokens_that_were_not_told_count_as_one() -> None:
 def test_equal_distributions_do_not_diverge() -> None:
     p = np.log([0.7, 0.2, 0.1])
     assert divergence(p, dict(enumerate(p))) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("margin", "exact", "ok"), [(0.001, True, True), (0.5, True, False), (0.5, False, True)])
+def test_only_a_tie_may_be_broken_otherwise_by_an_exact_file(margin: float, exact: bool, ok: bool) -> None:
+    seen = Seen("Q?", [1], [1], [5, 6], [5, 7], margin, [0.0], [True])
+    found = summary([seen], exact)
+    assert (found.ok, found.greedy_equal, found.agreed_tokens) == (ok, False, 1)
+    assert found.first_difference is not None
+    assert found.first_difference["margin"] == margin
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "wanted"),
+    [([1, 2], [1, 2], 0.0), ([1, 2], [1, 3], 0.2), ([1, 2], [1], 0.4), ([1], [1, 3], -0.2)],
+    ids=["the same", "another token", "theirs ended", "ours ended"],
+)
+def test_the_margin_is_what_our_token_is_likelier_by(ours: list[int], theirs: list[int], wanted: float) -> None:
+    logprobs_TV = np.array([[0.0] * 4, [-1.4, -9.0, -1.0, -1.2]])
+    assert margin(ours, theirs, logprobs_TV, end=0) == pytest.approx(wanted)

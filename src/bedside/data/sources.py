@@ -3,9 +3,8 @@
 `data.columns` maps a person's own columns onto any of the shapes in `shapes`.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bedside.data import choices, shapes
@@ -14,7 +13,7 @@ from bedside.data.shapes import Columns
 from bedside.errors import DataError
 from bedside.files import sha256
 from bedside.recipe import DataSection
-from bedside.records import Example, pairs
+from bedside.records import Example
 
 STARTER = Path(__file__).parent / "starter"
 HELD_OUT = STARTER / "mcq.jsonl"
@@ -43,7 +42,7 @@ def read(section: DataSection) -> Iterator[Example]:
     rows = read_path(path, section.subset or (source.subset if path == source.path else None))
     columns = {**source.columns, **section.columns}
     for where, row in rows:
-        example = _identified(source.parse(Columns(where, row, columns, section.first_option)))
+        example = source.parse(Columns(where, row, columns, section.first_option))
         for field in ("question", "answer"):
             if section.on_empty == "fail" and not getattr(example, field).strip():
                 raise DataError(
@@ -55,7 +54,7 @@ def read(section: DataSection) -> Iterator[Example]:
 def read_choices(name: str) -> list[Example]:
     """Multiple-choice items of a file, or the embedded held-out ones for "starter"."""
     path, columns = (str(HELD_OUT), {"subject": "specialty"}) if name == "starter" else (name, {})
-    return [_identified(choices.choice(Columns(where, row, columns))) for where, row in read_path(path, None)]
+    return [choices.choice(Columns(where, row, columns)) for where, row in read_path(path, None)]
 
 
 def read_texts(path: str) -> Iterator[tuple[str, str]]:
@@ -86,14 +85,6 @@ def _home(path: str | None, source: str) -> str:
     if home is None:
         raise DataError(f"data.source = '{source}' needs data.path: the file with your rows")
     return home
-
-
-def _identified(example: Example) -> Example:
-    """The example with an id: its own, or a hash of all that it says."""
-    if example.id:
-        return example
-    said = [value for name, value in pairs(example) if name != "where"]
-    return replace(example, id=hashlib.sha256(repr(said).encode()).hexdigest()[:12])
 
 
 SOURCES: dict[str, Source] = {

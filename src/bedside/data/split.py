@@ -55,9 +55,10 @@ class Assignment:
     def add(self, example: Example) -> None:
         """The next row."""
         question = normalised(example.question)
-        self._places.append(place(f"group {example.group}" if example.group else question, self._seed))
+        group = f"group {example.group}" if example.group else question
+        self._places.append(place(group, self._seed))
         self._questions.append(_key(question))
-        self._groups.append(_key(f"group {example.group}") if example.group else _key(question))
+        self._groups.append(_key(group) if example.group else self._questions[-1])
         self._labels.append(self._codes.setdefault(example.label, len(self._codes)))
         self._named.append(
             TEST if example.id in self._test else VALIDATION if example.id in self._validation else TRAIN

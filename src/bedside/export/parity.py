@@ -28,6 +28,8 @@ from bedside.text.chat import conversation
 CONTEXT = 4096
 TOP = 256
 """Tokens whose probabilities are compared one by one; all the others are compared as one."""
+TIE = 0.01
+"""Nats between two tokens below which either may come first: the order of a sum in fp32 moves a probability by less."""
 MEASURED = 32
 """Positions of each question at which distributions are compared; each costs llama.cpp one step."""
 
@@ -38,7 +40,8 @@ class Parity:
 
     `agreed_tokens` of `total_tokens` greedy tokens stand before the first difference of their question. `kl_mean` is
     the mean Kullback-Leibler divergence from merged to GGUF in nats a token, `top1_agreement` the share of positions
-    with the same likeliest token. `first_difference` tells question, stage ("tokens", "greedy"), position and both ids.
+    with the same likeliest token. `first_difference` tells question, stage ("tokens", "greedy"), position, both ids
+    and, of greedy tokens, the `margin`: by how many nats the merged model prefers its own.
     """
 
     ok: bool
@@ -65,6 +68,7 @@ class Seen:
     gguf_prompt: list[int]
     merged_greedy: list[int]
     gguf_greedy: list[int]
+    margin: float
     divergences: list[float]
     same_top: list[bool]
 
@@ -73,7 +77,8 @@ def check(merged: Path, gguf: Path, section: PromptSection, questions: Sequence[
     """Compares both on each question. Raises UsageError if there is none.
 
     A file that stores every weight exactly must continue with the very tokens of the merged model, which is then
-    computed in fp32. Any other file need not: there, equal prompt tokens suffice for `ok`, and the rest is measured.
+    computed in fp32, up to the first tie (see `TIE`). Any other file need not: there, equal prompt tokens suffice for
+    `ok`, and the rest is measured.
     """
     if not questions:
         raise UsageError("parity: no question to compare on; give at least one")
@@ -81,7 +86,7 @@ def check(merged: Path, gguf: Path, section: PromptSection, questions: Sequence[
         exact = probe.stored_as == "F32" or {probe.stored_as} == _types(merged)
         trained = _Merged(merged, section, "fp32" if exact else "auto")
         seen = [_see(question, trained, served, probe, max_tokens) for question in questions]
-    return _summary(seen, exact)
+    return summary(seen, exact)
 
 
 def _types(folder: Path) -> set[str]:
@@ -131,12 +136,14 @@ def _see(question: str, trained: _Merged, served: LlamaCpp, probe: Probe, max_to
         divergences.append(divergence(merged_V, theirs))
         same_top.append(max(theirs, key=theirs.__getitem__) == int(merged_V.argmax()))
     spoken = served.generate_ids(prompt, max_tokens)
+    said = _until_end(greedy, spoken, trained.tokenizer.all_special_ids)
     return Seen(
         question=question,
         merged_prompt=prompt,
         gguf_prompt=probe.tokens(served.prompt_text(conversation(question, served.prompt))),
-        merged_greedy=_until_end(greedy, spoken, trained.tokenizer.all_special_ids),
+        merged_greedy=said,
         gguf_greedy=spoken,
+        margin=margin(said, spoken, logprobs_TV, int(trained.tokenizer.eos_token_id)),
         divergences=divergences,
         same_top=same_top,
     )
@@ -149,6 +156,15 @@ def _until_end(ours: list[int], theirs: list[int], special: Sequence[int]) -> li
     return ours[:end] if ended else ours
 
 
+def margin(ours: list[int], theirs: list[int], logprobs_TV: NDArray[np.float64], end: int) -> float:
+    """Nats by which our first token that differs is likelier to us than theirs; 0 where none differs."""
+    if ours == theirs:
+        return 0.0
+    at = _agreed(ours, theirs)
+    our, their = ([*said, end][at] for said in (ours, theirs))
+    return float(logprobs_TV[at, our] - logprobs_TV[at, their])
+
+
 def divergence(merged_V: NDArray[np.float64], theirs: dict[int, float]) -> float:
     """Kullback-Leibler divergence in nats, over the tokens in `theirs` and all others as one (so a lower bound)."""
     ids = np.fromiter(theirs, int)
@@ -158,11 +174,12 @@ def divergence(merged_V: NDArray[np.float64], theirs: dict[int, float]) -> float
     return max(0.0, float((p * (log_p - log_q)).sum() + rest_p * np.log(rest_p / rest_q)))
 
 
-def _summary(seen: Sequence[Seen], exact: bool) -> Parity:
+def summary(seen: Sequence[Seen], exact: bool) -> Parity:
+    """What the questions show together; an `exact` file must agree on all of them."""
     tokens_equal = all(one.merged_prompt == one.gguf_prompt for one in seen)
     greedy_equal = all(one.merged_greedy == one.gguf_greedy for one in seen)
     return Parity(
-        ok=tokens_equal and (greedy_equal or not exact),
+        ok=tokens_equal and (not exact or all(one.margin < TIE for one in seen)),
         tokens_equal=tokens_equal,
         greedy_equal=greedy_equal,
         kl_mean=float(np.mean([value for one in seen for value in one.divergences])),
@@ -187,6 +204,8 @@ def _difference(one: Seen) -> dict[str, Any] | None:
     for stage, (ours, theirs) in pairs.items():
         if ours != theirs:
             at = _agreed(ours, theirs)
-            ids = {"merged": ours[at : at + 1], "gguf": theirs[at : at + 1]}
-            return {"question": one.question, "stage": stage, "position": at, **ids}
+            found: dict[str, Any] = {"merged": ours[at : at + 1], "gguf": theirs[at : at + 1]}
+            if stage == "greedy":
+                found["margin"] = round(one.margin, 6)
+            return {"question": one.question, "stage": stage, "position": at, **found}
     return None

@@ -174,7 +174,7 @@ RULES: dict[RuleName, Rule] = {
     ),
     "tokenizer-differs": Rule(
         "either",
-        "llama.cpp, with the GGUF file that the base came from or that the run has exported, makes other tokens of a"
+        "With the GGUF file that the base came from or that the run has exported, llama.cpp makes other tokens of a"
         " text than training does. A warning where there is no file yet, and this tokenizer is not one that can be"
         " exported.",
         "The exported model reads tokens that it was not trained on: digits that are split otherwise are doses that"

@@ -1,8 +1,8 @@
 """Items of the evaluation that stand among the training rows, word for word or reworded.
 
 In: the rows that are trained, and every set that the model is judged on. A question is the same if its words are,
-whatever their case, spacing and punctuation; where both sides bring options or a context, those must be the same, too,
-for "Which of the following is true?" is asked about many things. Reworded items are found by the data stage's own
+whatever their case, spacing and punctuation; where both sides bring options, those must be the same, too, for "Which of
+the following is true?" is asked about many things. Reworded items are found by the data stage's own
 detector, in every text of a row.
 """
 
@@ -35,13 +35,6 @@ def train_test_leak(
             yield Finding("train-test-leak", reworded, place_of(example), f"it contains {what}: {found.text[:60]!r}")
 
 
-def same_matter(one: Example, other: Example) -> bool:
-    """Whether what two equal questions are asked about is the same, as far as both sides say it."""
-    options = not one.options or not other.options or _texts(one.options) == _texts(other.options)
-    context = not one.context or not other.context or words(one.context) == words(other.context)
-    return options and context
-
-
 def _same_question(held: Mapping[str, Sequence[Example]]) -> Callable[[Example], tuple[str, str]]:
     """Finds (set, id) of an item that asks what a training row asks; ("", "") if there is none."""
     asked: dict[Words, list[tuple[str, Example]]] = {}
@@ -51,11 +44,12 @@ def _same_question(held: Mapping[str, Sequence[Example]]) -> Callable[[Example],
 
     def find(example: Example) -> tuple[str, str]:
         alike = asked.get(tuple(words(example.question)), ())
-        return next(((name, item.id) for name, item in alike if same_matter(example, item)), ("", ""))
+        return next(((name, item.id) for name, item in alike if _same_options(example, item)), ("", ""))
 
     return find
 
 
-def _texts(options: Sequence[str]) -> set[Words]:
-    """Options in any order."""
-    return {tuple(words(option)) for option in options}
+def _same_options(one: Example, other: Example) -> bool:
+    """Whether two rows have the same options, in any order, as far as both have any."""
+    ours, theirs = ({tuple(words(option)) for option in row.options} for row in (one, other))
+    return not ours or not theirs or ours == theirs

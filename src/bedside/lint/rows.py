@@ -3,7 +3,7 @@
 No tokens are held but those of the first few trained rows, which the rules of the model want.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bedside.lint import answers, reasoning, tokens
@@ -65,10 +65,13 @@ def check(examples: Sequence[Example], encoder: Encoder, setting: Setting) -> Ro
     return rows
 
 
-def faults(case: Case, setting: Setting) -> list[Finding]:
-    """What is wrong with a row that is trained; these are all errors."""
-    told = ((name, rule(case, setting)) for name, rule in ROW_RULES.items())
-    return [Finding(name, "error", place_of(case.example), message) for name, message in told if message]
+def faults(case: Case, setting: Setting) -> Iterator[Finding]:
+    """What is wrong with a row that is trained, all errors; after a wrong prompt no place in the row means anything."""
+    for name, rule in ROW_RULES.items():
+        if message := rule(case, setting):
+            yield Finding(name, "error", place_of(case.example), message)
+            if name == "prompt-differs":
+                return
 
 
 def _refusal(row: Refused, setting: Setting) -> Finding:
