@@ -2,25 +2,35 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from bedside.lint.case import Overlong, Part
-from bedside.lint.findings import Finding, Severity, place_of
+from bedside.lint.case import Part
+from bedside.lint.findings import Finding, Severity
 
 MOST = 0.5
 """Share of the rows above which their loss is an error: what is left is another data set."""
 PARTS: tuple[Part, ...] = ("prompt", "reasoning", "answer")
 
 
-def over_max_length(overlong: Sequence[Overlong], rows: int, max_length: int) -> Iterator[Finding]:
-    """One finding for all of `rows` that are too long: how many, how long, and what a cut would have gone through."""
-    if not overlong:
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """A row that is left out: its length, and what a cut at `model.max_length` would have gone through."""
+
+    where: str
+    tokens: int
+    cut: Part
+
+
+def over_max_length(too_long: Sequence[TooLong], rows: int, max_length: int) -> Iterator[Finding]:
+    """One finding for all of `rows` that are too long."""
+    if not too_long:
         return
-    severity: Severity = "error" if len(overlong) > MOST * rows else "warning"
-    cuts = Counter(row.cut for row in overlong)
+    severity: Severity = "error" if len(too_long) > MOST * rows else "warning"
+    cuts = Counter(row.cut for row in too_long)
     hit = ", ".join(f"the {part} of {cuts[part]}" for part in PARTS if cuts[part])
-    longest = max((row.case for row in overlong), key=lambda case: len(case.ids))
+    longest = max(too_long, key=lambda row: row.tokens)
     message = (
-        f"{len(overlong)} of {rows} rows are longer and are left out; a cut would have gone through {hit};"
-        f" the longest has {len(longest.ids)} tokens ({place_of(longest.example)})"
+        f"{len(too_long)} of {rows} rows are longer and are left out; a cut would have gone through {hit};"
+        f" the longest has {longest.tokens} tokens ({longest.where})"
     )
     yield Finding("over-max-length", severity, f"model.max_length = {max_length}", message)

@@ -17,13 +17,14 @@ from bedside.export.probe import Probe
 from bedside.files import read_json
 from bedside.lint.serving import Place, Split
 from bedside.models import locate
-from bedside.models.gguf import metadata
+from bedside.models.gguf import GgufMetadata, metadata
 from bedside.recipe import ModelSection, PromptSection
 from bedside.records import Message
 from bedside.runtime.tokenizer import encode, renderer_of
 from bedside.text.chat import Renderer, conversation
 
 CONTEXT = 512
+SPACE = " "
 HARD_TO_SPLIT = "\n\nNa 140 mmol/L, 2.5 µg/kg·min; T₃ ≤ 0.8; β-blocker  (twice   daily)\t½ tablet — 高血压 🙂\r\n\nI'LL"
 """What tokenizers are known to disagree about: digits, signs, runs of spaces, scripts, line ends, contractions."""
 Render = Callable[[Sequence[Message], bool], str]
@@ -54,23 +55,35 @@ def others(
     own = [base, *([gguf] if gguf else [])] if section.style == "chat" else []
     found = [_place("transformers' own apply_chat_template", _by_transformers(tokenizer), section)]
     for path in [*own, *served]:
-        for where, renderer in _renderers(path, bos, eos):
-            found.append(_place(where, renderer.render, section))
+        if path.is_file():
+            found.append(_place(str(path), _by_file(metadata(path), tokenizer), section))
+        else:
+            found += [_place(str(file), Renderer(text, bos, eos).render, section) for file, text in _templates(path)]
     return found
 
 
 def splits(gguf: Path, tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[Split]:
-    """Rows as tokens of training and of llama.cpp, which puts the begin token before a prompt by itself.
+    """Rendered texts as tokens of training and of llama.cpp, which puts the begin token before them by itself.
 
     Raises MissingExtra where llama.cpp is not installed.
     """
     about = metadata(gguf)
-    taken = about.bos if about.adds_bos else ""
+    taken, lead = about.bos if about.adds_bos else "", _lead(about, tokenizer)
     with closing(Probe(gguf, CONTEXT)) as probe:
         return [
-            Split(str(gguf), text, tuple(encode(tokenizer, text)), tuple(probe.tokens(text.removeprefix(taken))))
+            Split(str(gguf), text, tuple(encode(tokenizer, text)), tuple(probe.tokens(lead + text.removeprefix(taken))))
             for text in texts
         ]
+
+
+def _lead(about: GgufMetadata, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The space that a file's template prints before what training's prints.
+
+    `export.convert` writes it for SentencePiece tokenizers: with it llama.cpp arrives at the tokens of training.
+    """
+    theirs = Renderer(about.template, about.bos, about.eos)
+    ours, printed = (_printed(it.render, [Message("user", "x")], True) for it in (renderer_of(tokenizer), theirs))
+    return SPACE if printed == SPACE + ours else ""
 
 
 def _place(where: str, render: Render, section: PromptSection) -> Place:
@@ -101,16 +114,17 @@ def _by_transformers(tokenizer: PreTrainedTokenizerBase) -> Render:
     return render
 
 
-def _renderers(path: Path, bos: str, eos: str) -> Iterator[tuple[str, Renderer]]:
-    """(where, renderer) for each chat template that a GGUF file or a model folder brings."""
-    if path.is_file():
-        about = metadata(path)
-        if about.template:
-            yield str(path), Renderer(about.template, about.bos, about.eos)
-        return
-    jinja, config = path / "chat_template.jinja", path / "tokenizer_config.json"
+def _by_file(about: GgufMetadata, tokenizer: PreTrainedTokenizerBase) -> Render:
+    """A GGUF file's own template, without the space that it leads with for its tokenizer's sake."""
+    renderer, lead = Renderer(about.template, about.bos, about.eos), _lead(about, tokenizer)
+    return lambda messages, generation: renderer.render(messages, generation).removeprefix(lead)
+
+
+def _templates(folder: Path) -> Iterator[tuple[Path, str]]:
+    """(file, text) of each chat template that a model folder brings."""
+    jinja, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
     if jinja.is_file():
-        yield str(jinja), Renderer(jinja.read_text(encoding="utf-8"), bos, eos)
+        yield jinja, jinja.read_text(encoding="utf-8")
     told = read_json(config).get("chat_template") if config.is_file() else None
     if isinstance(told, str):  # a list holds templates for tools and the like, chosen by name
-        yield str(config), Renderer(told, bos, eos)
+        yield config, told

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from bedside.lint import answers, reasoning, tokens
 from bedside.lint.case import Case, Encoder, Overlong, Refused, Setting, cases
 from bedside.lint.findings import Finding, place_of
+from bedside.lint.lengths import TooLong
 from bedside.lint.refusals import diagnose
 from bedside.progress import bar
 from bedside.recipe import RuleName
@@ -43,7 +44,7 @@ class Rows:
 
     findings: list[Finding] = field(default_factory=list)
     trained: list[Example] = field(default_factory=list)
-    overlong: list[Overlong] = field(default_factory=list)
+    too_long: list[TooLong] = field(default_factory=list)
     first: list[Case] = field(default_factory=list)
     trained_tokens: int = 0
     tokens: int = 0
@@ -58,7 +59,8 @@ def check(examples: Sequence[Example], encoder: Encoder, setting: Setting) -> Ro
                 case Refused():
                     rows.findings.append(_refusal(case, setting))
                 case Overlong():
-                    rows.overlong.append(case)
+                    it = case.case
+                    rows.too_long.append(TooLong(place_of(it.example), len(it.ids), case.cut))
                 case Case():
                     _add(rows, case, setting)
             advance(1, "")

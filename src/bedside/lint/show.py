@@ -52,7 +52,7 @@ def coloured(pieces: Sequence[Piece], stdout: TextIO) -> str:
         style = SPECIAL if piece.special else TRAINED if piece.trained else READ
         text.append(piece.text.replace("\n", LINE_END), f"{style} underline" if piece.trained else style)
     with console.capture() as capture:
-        console.print(text, end="")
+        console.print(text, end="", soft_wrap=True)
     return capture.get()
 
 

@@ -85,7 +85,8 @@ def in_words(result: dict[str, Any]) -> str:
     parts = [_counts(result)]
     for kind, title in (("errors", "ERROR"), ("warnings", "WARNING"), ("allowed", "ALLOWED")):
         parts += _rules(result[kind], title, result["counts"])
-    parts += [f"not checked: {one['rule']} ({one['reason']})" for one in result["not_checked"]]
+    if result["not_checked"]:
+        parts += ["", *(f"not checked: {one['rule']} ({one['reason']})" for one in result["not_checked"])]
     row = result.get("shown") or result["first_example"]
     return "\n".join([*parts, "", _row(row)])
 
