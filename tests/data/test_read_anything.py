@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,9 @@ def test_a_file_that_is_cut_short_gives_no_row_that_was_not_there(
     path = tmp_path / name
     path.write_bytes(written(rows)[:-cut] or b"x")
     found: list[dict[str, str]] = []
-    try:
-        found.extend(row for _, row in read_path(str(path), None))
-    except DataError as error:
-        assert str(error).startswith(str(path))
+    with suppress(DataError):  # of this kind and no other
+        for _, row in read_path(str(path), None):
+            found.append(row)
     assert found[:-1] == rows[: max(len(found) - 1, 0)]  # of a CSV file the last line may be a piece of one
 
 
