@@ -26,7 +26,8 @@ functions that training itself calls, and reports what is wrong with what will r
 row, or with `--show N` with row N, the trained tokens set apart in colour, or in brackets ⟦ ⟧ where there is none. Its
 exit status is 1 if there is an error.
 
-`bedside train` applies the same rules first and refuses to train on an error. A rule whose errors you accept is named
+`bedside train` first applies all rules but those that need another pass of the model or an exported file, checks the
+loss of its own first step, and refuses to train on an error. A rule whose errors you accept is named
 in the recipe (`[lint] allow = ["over-max-length"]`) or on the command line (`lint.allow=[over-max-length]`), and is
 told all the same. What cannot be checked on a machine, such as the tokens of llama.cpp where it is not installed, is
 told as not checked.

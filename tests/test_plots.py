@@ -111,3 +111,7 @@ def test_nothing_of_matplotlib_is_set_for_others():
     before = dict(matplotlib.rcParams)
     loss_plot(5)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_dollars_in_a_label_are_text_and_no_formula():
+    assert "$5_$10" in plots.groups("g", "g", ["$5_$10", "x"], {"train": [60, 40]}, "%")

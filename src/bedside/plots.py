@@ -212,7 +212,10 @@ def _svg(figure: Figure, name: str, about: str) -> str:
     """The drawing as an element of the page: no prologue, no date, ids that only this plot has, and a description."""
     figure.patch.set_visible(False)
     content = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", "Glyph")  # the reader's browser has the fonts that this machine lacks
         FigureCanvasSVG(figure).print_svg(content, metadata=NO_DATE)
     drawing = content.getvalue()

@@ -81,3 +81,46 @@ def test_pubmedqa_reads_its_unlabelled_and_its_artificial_set(tmp_path: Path, su
     assert (found.id, found.group) == ("123", "123")
     assert found.answer == ("Yes. It did." if subset == "artificial" else "It did.")
     assert found.label == ("yes" if subset == "artificial" else "")
+
+
+@pytest.mark.parametrize(
+    ("row", "label", "answer"),
+    [
+        ({"question": STEM, "choices": ["2", "4", "6", "0"], "answer": 2}, "C", "C. 6"),
+        ({**MEDMCQA, "opa": 10, "opb": 12, "opc": 2, "opd": 1, "cop": 1}, "B", "B. 12"),
+        ({"question": STEM, "options": ["B", "A", "C", "D"], "answer_idx": "A", "answer": "B"}, "A", "A. B"),
+        ({"question": STEM, "options": ["2", "4", "6", "0"], "answer": "2"}, "A", "A. 2"),
+        ({"question": STEM, "options": {"A": "2", "B": "1"}, "answer": "A"}, "A", "A. 2"),
+    ],
+)
+def test_options_that_are_numbers_or_letters_themselves_are_told_from_keys(
+    tmp_path: Path, row: dict[str, Any], label: str, answer: str
+) -> None:
+    found = read(tmp_path, row)
+    assert (found.label, found.answer) == (label, answer)
+
+
+@pytest.mark.parametrize("answer", [["A"], {"a": 1}, 1.5])
+def test_an_answer_that_is_no_text_or_number_is_refused(tmp_path: Path, answer: Any) -> None:
+    with pytest.raises(DataError, match="the answer is none of"):
+        read(tmp_path, {**MEDQA, "answer": answer})
+
+
+@pytest.mark.parametrize("source", ["chat", "pubmedqa", "meadow", "mcq", "medical-o1"])
+def test_every_source_takes_a_mapped_group(tmp_path: Path, source: str) -> None:
+    rows = {
+        "chat": {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]},
+        "pubmedqa": {"QUESTION": "Did it?", "CONTEXTS": ["A."], "LABELS": ["M"], "LONG_ANSWER": "It did.", "id": "1"},
+        "meadow": {"instruction": "Say.", "input": "What?", "output": "That."},
+        "mcq": MEDQA,
+        "medical-o1": {"Question": "Why?", "Complex_CoT": "Hm.", "Response": "So."},
+    }
+    found = read(tmp_path, {**rows[source], "patient": "p7"}, source=source, columns={"group": "patient"})
+    assert found.group == "p7"
+
+
+def test_a_chat_in_r1s_own_form_keeps_its_reasoning(tmp_path: Path) -> None:
+    said = "Fever, so sepsis.\n</think>\n\nGive antibiotics."
+    row = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": said}]}
+    found = read(tmp_path, row, source="chat")
+    assert (found.reasoning, found.answer) == ("Fever, so sepsis.", "Give antibiotics.")

@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,7 +170,7 @@ def test_an_evaluation_item_gives_itself_away_by_question_with_options_and_by_co
 def test_every_text_of_a_training_row_is_held_against_the_items() -> None:
     turns = (Message("system", "Be brief."), Message("user", "Hello."))
     row = Example("1", "Why?", "So.", reasoning="Since.", context="A trial.", history=turns)
-    assert list(trained(row)) == ["Why?", "A trial.", "Since.", "So.", "Be brief.", "Hello."]
+    assert list(trained(row)) == ["Why?", "Hello.", "A trial.", "Since.", "So.", "Be brief."]
 
 
 def test_a_tally_counts_rows_and_items_per_set_and_shows_both_texts() -> None:
@@ -231,3 +232,27 @@ def test_500_reworded_items_of_medqa_are_found_in_a_real_training_file(shared_da
     right = {(key, key) for key in drawn} & pairs
     assert len(right) >= 0.95 * 500
     assert len(right) >= 0.95 * len(pairs)
+
+
+def test_several_questions_about_one_case_do_not_hide_each_other() -> None:
+    case = (
+        "A 54-year-old farmer with gout comes to the clinic with a painful red knee since Tuesday. His temperature is"
+        " 38.4 degrees, the joint is warm and swollen, and aspiration yields cloudy fluid with many neutrophils."
+    )
+    leads = ("Which organism is likely?", "What is next?", "Which drug is wrong?", "What is the risk?", "Who is told?")
+    detector = Detector({"cases": [(str(i), f"{case} {lead}") for i, lead in enumerate(leads)]})
+    assert {hit.item.id for hit in detector.check(f"{case} {leads[2]} Explain.")} >= {"2"}
+    assert detector.check(case)
+
+
+def test_what_was_asked_earlier_in_a_conversation_counts() -> None:
+    case = Message("user", CASE_OF_A_CHAT)
+    item = Example("i", "What next?", "Rest.", history=(case, Message("assistant", "Hm.")))
+    detector = Detector({"chats": [(item.id, text) for text in evaluated(item)]})
+    assert detector.check(*trained(replace(item, id="t", question="And now?")))
+
+
+CASE_OF_A_CHAT = (
+    "My neighbour, a retired miner with silicosis, has been coughing blood for three weeks; he has lost eight kilograms,"
+    " sweats at night, and his chest film shows a cavity in the right upper lobe with a level of fluid inside."
+)

@@ -161,3 +161,9 @@ def test_a_row_is_as_similar_as_its_least_similar_part(other: tuple[str, ...], s
     found = list(near_duplicates([("", CASE, OTHER), other], 0.8))
     assert [near.later for near in found] == ([1] if similar else [])
     assert all(similar <= near.jaccard <= 1 for near in found)
+
+
+def test_a_part_that_is_common_to_all_proposes_nothing_and_still_counts() -> None:
+    rows = [(CASE, CASE), (OTHER, CASE), (CASE, OTHER), (CASE.upper(), CASE)]
+    assert [(near.later, near.earlier) for near in near_duplicates(rows, 0.8, common=1)] == [(3, 0)]
+    assert list(near_duplicates([("", CASE), ("", CASE)], 0.8, common=1)) == []

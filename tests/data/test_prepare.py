@@ -269,3 +269,16 @@ def test_no_training_row_contains_a_test_row(prepared: Any) -> None:
 
 def test_the_statistics_are_plain_json(prepared: Any) -> None:
     assert json.loads(json.dumps(prepared(rows(4)).stats))["splits"] == {"train": 4, "validation": 0, "test": 0}
+
+
+def test_the_same_stem_with_other_options_is_another_question(prepared: Any) -> None:
+    one = Example("1", "Which of the following is true?", "D. All of the above", options=("a b", "c d", "e f"))
+    assert prepared([one, replace(one, id="2", options=("g h", "i j", "k l"))]).dropped == []
+
+
+def test_an_official_test_row_is_neither_drawn_away_nor_thinned_out(prepared: Any, tmp_path: Path) -> None:
+    first = Example("a", VIGNETTE, "Staphylococcus aureus is the commonest cause.")
+    copy = replace(first, id="b", question=VIGNETTE.replace("Tuesday", "Friday"))
+    (tmp_path / "ids.txt").write_text("b\n7\n")
+    stage = prepared([*rows(30), first, copy], limit=9, test_ids=str(tmp_path / "ids.txt"), split=(1, 0, 0))
+    assert {e.id for e in stage.split("test")} == {"b", "7"}

@@ -228,3 +228,15 @@ def test_the_hub_is_looked_for_at_its_own_port(monkeypatch: pytest.MonkeyPatch, 
 )
 def test_a_column_of_lists_is_read_from_json_text_too(value: Any, items: list[str]) -> None:
     assert as_list(value) == items
+
+
+def test_a_parquet_column_that_is_no_utf8_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    column = pyarrow.array([b"caf\xe9"], pyarrow.binary()).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"q": column}), path)
+    assert "not a whole Parquet file" in refusal(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "[" + "9" * 5_000 + "]"])
+def test_what_only_looks_like_a_list_is_one_text(text: str) -> None:
+    assert as_list(text) == [text]

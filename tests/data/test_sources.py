@@ -333,3 +333,27 @@ def test_a_fingerprint_changes_with_the_content(tmp_path: Path) -> None:
 def test_every_row_of_the_published_sets_is_read(shared_data: Path, source: str, path: str, n: int) -> None:
     section = DataSection.model_validate({"source": source, "path": str(shared_data / path), "on_empty": "drop"})
     assert sum(1 for _ in sources.read(section)) == n
+
+
+@pytest.mark.parametrize(("value", "kind"), [(True, "true or false"), (["a"], "a list"), ({"a": 1}, "an object")])
+def test_a_column_that_holds_no_text_is_refused(tmp_path: Path, value: Any, kind: str) -> None:
+    assert f"line 1: column 'Response' holds {kind}, wanted text" in refusal(
+        tmp_path, "medical-o1", {**O1, "Response": value}
+    )
+
+
+def test_a_number_is_text(tmp_path: Path) -> None:
+    assert read(tmp_path, "medical-o1", {**O1, "Response": 5})[0].answer == "5"
+
+
+def test_bytes_are_no_text(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{**O1, "Response": b"Rest."}]), path)
+    with pytest.raises(DataError, match="column 'Response' holds bytes, wanted text"):
+        list(sources.read(DataSection(source="medical-o1", path=str(path))))
+
+
+def test_a_column_name_over_two_lines_is_told_in_one(tmp_path: Path) -> None:
+    assert "found: Ques tion" in refusal(tmp_path, "medical-o1", {"Ques\ntion": "x"})

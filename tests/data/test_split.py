@@ -131,6 +131,7 @@ def test_what_stands_with_an_official_test_row_is_test_too(tmp_path: Path) -> No
         ("ids.txt", "", "no ids in this file"),
         ("ids.json", "[]", "no ids in this file"),
         ("ids.json", "[1", "not JSON"),
+        ("ids.json", "5", "wanted a list of ids, or objects keyed by id"),
         ("ids.txt", "700\n", "none of its ids is the id of a row"),
         ("gone.txt", None, "cannot be read as ids"),
     ],
@@ -146,3 +147,10 @@ def test_a_file_of_ids_that_cannot_be_meant_is_told(tmp_path: Path, name: str, c
 def test_numbers_and_names_are_ids_alike(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[12, "x"]')
     assert read_ids(str(tmp_path / "a.json")) == {"12", "x"}
+
+
+def test_a_row_that_links_two_others_brings_them_together() -> None:
+    for seed in range(8):
+        apart = [Example("1", "A?", "x"), Example("2", "B?", "x", group="g")]
+        found = splits([*apart, Example("3", "a", "x", group="g")], seed)
+        assert found["1"] == found["2"] == found["3"]

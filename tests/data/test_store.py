@@ -19,3 +19,9 @@ def test_rows_come_back_by_number_and_in_order(tmp_path: Path) -> None:
         store.append(FULL)
         assert store[6] == FULL
     assert not (tmp_path / "rows").exists()
+
+
+def test_a_file_name_that_is_no_utf8_does_not_stop_the_stage(tmp_path: Path) -> None:
+    with Store(tmp_path / "rows") as store:
+        store.append(Example("1", "Q?", "A.", where="Bef\udcfcnde.csv line 2"))
+        assert store[0].where == "Bef?nde.csv line 2"

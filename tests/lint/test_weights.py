@@ -19,6 +19,8 @@ from .conftest import World, lint
         (FirstLoss(14.796, 14.796, 32_000, 8), "first loss is 14.80 nats a token, guessing evenly among all tokens gives ln(32,000) = 10.37"),
         (FirstLoss(9.2, 2.3, 32_000, 8), "training reports 9.200, the mean over the trained tokens is 2.300 (8 rows)"),
         (FirstLoss(2.31, 2.3, 32_000, 8), ""),
+        (FirstLoss(math.nan, math.nan, 32_000, 8), "the first loss is nan: the base's weights are damaged"),
+        (FirstLoss(math.inf, 2.3, 32_000, 8), "the first loss is inf"),
     ],
 )  # fmt: skip
 def test_a_first_loss_is_a_mean_and_at_most_that_of_guessing(loss: FirstLoss, found: str) -> None:

@@ -104,3 +104,16 @@ def test_an_empty_answer_without_reasoning_is_no_reason_to_force_one():
     model = Model(([], [], "stop"))
     *_, last = stream_with_answer(model.stream, PROMPT, TEN)
     assert (last.answer, last.forced) == ("", False)
+
+
+def test_an_answer_gets_what_was_kept_for_it_even_where_a_delta_is_several_tokens():
+    def stream(prompt: str, options: GenerationOptions) -> Iterator[int | Delta | Generation]:
+        asked.append(options.max_tokens)
+        yield 3
+        yield from (Delta(reasoning="two tokens ") for _ in range(options.max_tokens // 2))
+        yield Generation("so ", "", "length", 3, options.max_tokens)
+
+    asked: list[int] = []
+    *_, last = stream_with_answer(stream, PROMPT, GenerationOptions(max_tokens=20, answer_tokens=12))
+    assert asked == [20, 12]
+    assert last.forced

@@ -27,9 +27,9 @@ def choice(row: Columns) -> Example:
     options = _options(row)
     texts = _texts(row, options)
     key = next((name for name in KEYS if row.has(name)), None)
-    told = row.need("answer") if row.has("answer") or key is None else row.need(key)
-    index = _index(row, told, texts, options)
-    keyed = index if key is None else _index(row, row.need(key), texts, options)
+    said = row.has("answer") or key is None
+    index = _index(row, row.need("answer" if said else str(key)), texts, options, by_key=not said)
+    keyed = index if key is None else _index(row, row.need(key), texts, options, by_key=True)
     return Example(
         id=row.id(),
         question=row.text("question").strip(),
@@ -71,20 +71,31 @@ def _texts(row: Columns, options: Any) -> list[str]:
     return texts
 
 
-def _index(row: Columns, answer: Any, texts: Sequence[str], options: Any) -> int:
-    """The letter that the file itself gives an option wins over a text, a text over a letter or number of ours."""
-    if not isinstance(answer, bool):
-        if isinstance(options, dict) and answer in options:
-            return sorted(options).index(answer)
-        text = str(answer).strip()
-        if text in texts:
-            return texts.index(text)
-        number = (
-            int(text) - row.first_option if text.isdecimal() else LETTERS.find(text.upper()) if len(text) == 1 else -1
+def _index(row: Columns, answer: Any, texts: Sequence[str], options: Any, by_key: bool) -> int:
+    """The place of the right option.
+
+    A number, and whatever stands in a column of keys, is a letter or number first: options may be numbers themselves.
+    Words are an option's text first, unless the file itself gives an option that letter.
+    """
+    found: int | None = None
+    if isinstance(answer, str | int) and not isinstance(answer, bool):
+        said = str(answer).strip()
+        own = sorted(options).index(said) if isinstance(options, dict) and said in options else None
+        text = texts.index(said) if said in texts else None
+        ways = [own, _counted(row, said, len(texts)), text] if by_key or isinstance(answer, int) else [own, text]
+        found = next((way for way in [*ways, _counted(row, said, len(texts))] if way is not None), None)
+    if found is None:
+        raise DataError(
+            f"{row.where}: the answer is none of the options' letters, texts, or numbers from {row.first_option}"
+            + (" (data.first_option = 1 if they begin at 1)" if row.first_option == 0 else "")
         )
-        if 0 <= number < len(texts):
-            return number
-    raise DataError(
-        f"{row.where}: the answer is none of the options' letters, texts, or numbers from {row.first_option}"
-        + (" (data.first_option = 1 if they begin at 1)" if row.first_option == 0 else "")
-    )
+    return found
+
+
+def _counted(row: Columns, said: str, options: int) -> int | None:
+    """The option of a letter or a number of ours."""
+    if said.isdecimal() and len(said) < 3:
+        at = int(said) - row.first_option
+    else:
+        at = LETTERS.find(said.upper()) if len(said) == 1 else -1
+    return at if 0 <= at < options else None

@@ -17,8 +17,9 @@ diagnosis" counts next to nothing and a finding fully. GPT-3 (arXiv:2005.14165, 
 boilerplate. Triples survive rewording, and their weights do the telling apart. The smaller text decides, since a row
 may hold an item among other text, and may itself be a piece of a passage.
 
-A text that weighs less than `SHORT` is about one name ("treatments for glycogen storage disease type IV"), which other
-questions share: it counts only where all its words are the same, in any order.
+A text of fewer triples than `SHORT` is about one name ("treatments for glycogen storage disease type IV"), which other
+questions share, and one that weighs less than `LIGHT` is nothing but boilerplate: either counts only where all its
+words are the same, in any order. Several questions about one case share its triples, and are heavy enough all the same.
 """
 
 import heapq
@@ -38,7 +39,8 @@ from bedside.records import Example
 Positions = NDArray[np.int64]
 THRESHOLD = 0.4
 """Chosen on half of MedQA-dev: reworded items score 0.46 and more, two items 0.32 and less, variants of one apart."""
-SHORT = 15.0
+SHORT = 15
+LIGHT = 3.0
 """From 10 down questions about one disease are taken for each other, from 20 up MedQA's shortest items are lost."""
 FEWEST_WORDS = 3  # "Yes" is no evidence
 WORST = 5
@@ -63,8 +65,12 @@ class Hit:
 
 
 def evaluated(example: Example) -> Iterator[str]:
-    """What gives an evaluation item away, each by itself: the question with its options, and the context."""
+    """What gives an evaluation item away, each by itself: the question with its options, what was asked before it in a
+    conversation, and the context."""
     yield "\n".join((example.question, *example.options))
+    asked_before = [turn.content for turn in example.history if turn.role == "user"]
+    if asked_before:
+        yield "\n".join(asked_before)
     if example.context:
         yield example.context
 
@@ -73,7 +79,7 @@ def trained(example: Example) -> Iterator[str]:
     """The texts of a training row, each of which is held against the items."""
     yield from evaluated(example)
     yield from (text for text in (example.reasoning, example.answer) if text)
-    yield from (turn.content for turn in example.history)
+    yield from (turn.content for turn in example.history if turn.role != "user")
 
 
 class Detector:
@@ -108,6 +114,7 @@ class Detector:
         texts = np.repeat(np.arange(len(found)), sizes)
         self._texts = texts[np.argsort(which, kind="stable")]
         self._own = np.bincount(texts, self._weights[which], minlength=len(found))
+        self._own[np.array(sizes, dtype=np.int64) < SHORT] = 0.0
 
     def check(self, *texts: str) -> list[Hit]:
         """The items that a row's texts contain, worst first, each once."""
@@ -130,7 +137,7 @@ class Detector:
         weights = self._weights[known]
         shared = weights.sum()
         own = shared + len(triples) - len(known)  # a triple of no evaluation text counts fully
-        if own < SHORT or shared < THRESHOLD * SHORT:  # most rows end here
+        if len(triples) < SHORT or shared < THRESHOLD * LIGHT:  # most rows end here
             return
         yield from self._contained(known, weights, own)
 
@@ -148,7 +155,7 @@ class Detector:
         texts = np.concatenate([self._texts[self._starts[i] : self._starts[i + 1]] for i in known])
         shared = np.bincount(texts, np.repeat(weights, self._starts[known + 1] - self._starts[known]))
         smaller = np.minimum(self._own[: len(shared)], own)
-        for number in np.flatnonzero((smaller >= SHORT) & (shared >= THRESHOLD * smaller)).tolist():
+        for number in np.flatnonzero((smaller >= LIGHT) & (shared >= THRESHOLD * smaller)).tolist():
             yield number, round(min(float(shared[number] / smaller[number]), 1.0), 4)
 
 

@@ -32,12 +32,13 @@ class Near(NamedTuple):
     jaccard: float
 
 
-def near_duplicates(rows: Iterable[Sequence[str]], threshold: float) -> Iterator[Near]:
+def near_duplicates(rows: Iterable[Sequence[str]], threshold: float, common: int = 0) -> Iterator[Near]:
     """Each row whose similarity with an earlier *kept* one reaches `threshold`, beside the most similar of those.
 
     A row that is yielded is not kept: of a chain a ~ b ~ c in which a and c differ, only b is yielded. Every row has
-    the same number of parts; rows without a word are nobody's duplicates. Rows are drawn one by one, so a progress bar
-    may stand around them.
+    the same number of parts; the last `common` of them propose nothing, since a system message that all rows share
+    would propose every pair. Rows without a word in the others are nobody's duplicates. Rows are drawn one by one, so a
+    progress bar may stand around them.
     """
     bands, width = banding(threshold)
     index = MinHashLSH(num_perm=bands * width, params=(bands, width))
@@ -45,7 +46,7 @@ def near_duplicates(rows: Iterable[Sequence[str]], threshold: float) -> Iterator
     kept: dict[int, Parts] = {}
     for position, row in enumerate(rows):
         parts = tuple(shingles(words(text)) for text in row)
-        whole = np.concatenate(parts)
+        whole = np.concatenate(parts[: len(parts) - common])
         if not len(whole):
             continue
         sketch = empty.copy()

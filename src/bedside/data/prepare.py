@@ -1,7 +1,8 @@
 """Examples → a data stage: mended, copies out, split by a stable hash, evaluation items out, counted.
 
-Rows stream through: what is kept waits on the disk (`store`), and memory holds a few hundred bytes a row. Every row
-that is left out is in `dropped.jsonl` with its reason and place: read = kept + dropped.
+Rows stream through: what is kept waits on the disk (`store`), and memory holds a few hundred bytes a row, and some 7 kB
+more where near duplicates are looked for. Every row that is left out is in `dropped.jsonl` with its reason and place:
+read = kept + dropped.
 """
 
 import hashlib
@@ -129,7 +130,7 @@ class _Preparation:
         if self._section.near_duplicates < 1:
             numbers = np.flatnonzero(self._chosen).tolist()
             rows = (_parts(self._rows[i]) for i in counted(numbers, "data", "rows compared with each other"))
-            found = near_duplicates(rows, self._section.near_duplicates)
+            found = near_duplicates(rows, self._section.near_duplicates, common=1)
             self._leave_out([numbers[near.later] for near in found], NEAR)
 
     def write(self, sets: Mapping[str, Texts], documents: Mapping[str, Texts]) -> Prepared:
@@ -168,9 +169,11 @@ class _Preparation:
         return [{**one, "action": action} for one in tally.to_json()]
 
     def _leave_out(self, numbers: Sequence[int], reason: str) -> None:
+        """An official split stays whole."""
         for number in numbers:
-            self._drop(self._rows[number], reason)
-        self._chosen[list(numbers)] = False
+            if not self._assignment.is_official(number):
+                self._drop(self._rows[number], reason)
+                self._chosen[number] = False
 
     def _drop(self, example: Example, reason: str) -> None:
         self._dropped.write(line_of(example, reason))
@@ -208,15 +211,16 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 def _identity(example: Example) -> bytes:
     """The same for rows that say the same, whatever their case and spacing; signs count: "HLA-B27 +" is not "-"."""
-    texts = (example.context, example.question, example.answer, *(turn.content for turn in example.history))
+    own = (example.context, example.question, *example.options, example.answer)
+    texts = (*own, *(turn.content for turn in example.history))
     folded = "\0".join([" ".join(text.casefold().split()) if text else "" for text in texts])
     return hashlib.blake2b(folded.encode(), digest_size=16).digest()
 
 
 def _parts(example: Example) -> tuple[str, str, str]:
-    """What stands before the question, the question, and its answer: a copy is alike in all of them.
+    """The question, its answer, and what stands before the question: a copy is alike in all of them.
 
     The reasoning is left out: for one question it may be sampled many times, with the same answer.
     """
     before = "\n".join((*(turn.content for turn in example.history), example.context))
-    return before, "\n".join((example.question, *example.options)), example.answer
+    return "\n".join((example.question, *example.options)), example.answer, before

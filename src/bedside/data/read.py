@@ -180,10 +180,10 @@ def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
 def _parquet(path: Path) -> Iterator[Located]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+            rows = (row for batch in file.iter_batches(batch_size=1024) for row in batch.to_pylist())
             for number, row in enumerate(rows, 1):
                 yield f"{path} row {number}", row
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a whole Parquet file ({first_line(error)})") from error
 
 
@@ -220,7 +220,7 @@ def as_list(value: Any) -> list[str]:
     if isinstance(value, str) and value.startswith("["):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return [value]
     if value is None or value == "":
         return []

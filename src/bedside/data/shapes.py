@@ -24,7 +24,7 @@ PUBMEDQA_HUB = {
     "label": "final_decision",
     "answer": "long_answer",
 }
-NO_TEXT = {bool: "true or false", list: "a list", dict: "an object"}
+NO_TEXT = {bool: "true or false", list: "a list", dict: "an object", bytes: "bytes"}
 
 
 class Columns:
@@ -40,7 +40,7 @@ class Columns:
         """The value of a field's column. Raises DataError if the row has no such column."""
         column = self.columns.get(field, field)
         if column not in self.row:
-            found = ", ".join(map(str, self.row)) or "none"
+            found = ", ".join(" ".join(str(name).split()) for name in self.row) or "none"
             raise DataError(
                 f"{self.where}: no column '{column}' for {field}; found: {found} (map yours in data.columns)"
             )
@@ -119,7 +119,8 @@ def pubmedqa(row: Columns) -> Example:
         id=row.id(),
         question=row.text("question").strip(),
         answer=decided(label, explanation) if explanation else "",
-        group=row.optional("id"),
+        subject=row.optional("subject").strip(),
+        group=row.optional("group").strip() or row.optional("id"),
         context="\n".join(f"{head}: {part}" if head else part for head, part in zip(heads, parts, strict=True)),
         label=label,
         where=row.where,
@@ -138,13 +139,19 @@ def chat(row: Columns) -> Example:
         raise DataError(f"{row.where}: unknown role '{bad}'; known: system, user, assistant")
     if [m.role for m in messages[-2:]] != ["user", "assistant"]:
         raise DataError(f"{row.where}: the last two messages must be user, then assistant")
-    reasoning, answer = think.split(messages[-1].content, opened=False)
+    said = messages[-1].content
+    headless = think.CLOSE_TAG in said and think.OPEN_TAG not in said  # R1's own form: its template opens the block
+    reasoning, answer = think.split(said, opened=headless)
     return Example(
         id=row.id(),
         question=messages[-2].content.strip(),
         answer=answer,
         reasoning=reasoning,
+        context=row.optional("context").strip(),
+        label=row.optional("label").strip().lower(),
+        subject=row.optional("subject").strip(),
         history=tuple(messages[:-2]),
+        group=row.optional("group").strip(),
         where=row.where,
     )
 
@@ -168,6 +175,7 @@ def starter(row: Columns) -> Example:
         context=row.optional("context"),
         label=label,
         subject=row.text("subject"),
+        group=row.optional("group"),
         where=f"starter {row.text('id')}",
     )
 

@@ -1,4 +1,4 @@
-"""Which split each row stands in: by a hash, so that adding rows moves none.
+"""Which split each row stands in: by a hash, so that adding rows moves none, unless one links two that were apart.
 
 A row's place in [0, 1) depends on its group (such as a PMID) or else its question, and on the seed. Rows that share a
 question or a group stand together, whatever links them: the smallest place among them counts. An official split is
@@ -64,6 +64,10 @@ class Assignment:
             TEST if example.id in self._test else VALIDATION if example.id in self._validation else TRAIN
         )
 
+    def is_official(self, number: int) -> bool:
+        """Whether a file of ids names the row, so that it must not be drawn away or thinned out."""
+        return self._named[number] != TRAIN
+
     def splits(self, chosen: NDArray[np.bool_]) -> NDArray[np.int8]:
         """The split of every row as an index into SPLITS; only `chosen` rows count for the shares of `stratify`.
 
@@ -117,7 +121,10 @@ def read_ids(path: str) -> frozenset[str]:
 
 def _ids(path: Path) -> Iterator[str]:
     if path.suffix == ".json":
-        for name in read_json(path):
+        names = read_json(path)
+        if not isinstance(names, list | dict):
+            raise DataError(f"{path}: wanted a list of ids, or objects keyed by id")
+        for name in names:
             yield name if isinstance(name, str) else json.dumps(name)
         return
     try:

@@ -18,7 +18,7 @@ _written = json.JSONEncoder(ensure_ascii=False).encode
 def line_of(example: Example, reason: str = "") -> bytes:
     """A row as it stands in the stage's files, with the reason in front if it was left out."""
     row = {"reason": reason, **example.to_json()} if reason else example.to_json()
-    return f"{_written(row)}\n".encode()
+    return f"{_written(row)}\n".encode(errors="replace")  # a file's name in `where` need not be UTF-8
 
 
 class Store:

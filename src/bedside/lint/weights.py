@@ -58,7 +58,9 @@ def parameters_differ(counted: Counted, train: TrainSection) -> Iterator[Finding
 
 def first_loss(loss: FirstLoss, base: str) -> Iterator[Finding]:
     """A loss above that of guessing evenly, or one that is no mean over the trained tokens."""
-    if abs(loss.reported - loss.reference) > ALIKE * loss.reference:
+    if not math.isfinite(loss.reported):
+        yield Finding("first-loss", "error", base, f"the first loss is {loss.reported}: the base's weights are damaged")
+    elif abs(loss.reported - loss.reference) > ALIKE * loss.reference:
         message = (
             f"training reports {loss.reported:.3f}, the mean over the trained tokens is {loss.reference:.3f}"
             f" ({loss.rows} rows): a sum is taken for a mean, or the labels are shifted"

@@ -57,13 +57,17 @@ class _Answering:
         if first is not None and (first.answer or not first.reasoning or not self._kept):
             yield first
         else:
-            yield from self._answer(reasoning, first.completion_tokens if first else len(reasoning))
+            yield from self._answer(reasoning, first.completion_tokens if first else len(reasoning), first is not None)
 
-    def _answer(self, reasoning: Sequence[str], spent: int) -> Iterator[Delta | Generation]:
-        """The second go; the reasoning is prompt to it, and its `spent` tokens are counted as completion."""
+    def _answer(self, reasoning: Sequence[str], spent: int, ended: bool) -> Iterator[Delta | Generation]:
+        """The second go; the reasoning is prompt to it, and its `spent` tokens are counted as completion.
+
+        Reasoning that ended by itself leaves what it did not use. Reasoning that was broken off was counted by its
+        deltas, which may be several tokens each, so the answer gets what was kept for it.
+        """
         self.forced = True
         so_far = self._prompt + think.reasoned(self._prompt, "".join(reasoning))
-        left = max(1, self._options.max_tokens - spent)
+        left = max(1, self._options.max_tokens - spent) if ended else self._kept
         for event in self._stream(so_far, replace(self._options, max_tokens=left)):
             if isinstance(event, Generation):
                 tokens = event.completion_tokens + spent

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bedside.errors import ModelError
+from bedside.errors import BedsideError
 from bedside.files import read_json, write_json, write_text
 from bedside.models import locate
 from bedside.progress import say
@@ -14,7 +14,7 @@ from bedside.records import Example
 from bedside.runs import Run, Stage
 
 COUNTED = 20_000
-"""Rows at most whose tokens are counted: the first ones of each split's file."""
+"""Training rows at most whose tokens are counted: the first ones."""
 SECTIONS = ("data", "seed", "name", "model", "prompt", "evaluate.tasks", "evaluate.choice_from")
 ASIDE = ("stats.json", "card.json", "README.md", "report.html")
 
@@ -29,6 +29,7 @@ def stage(recipe: Recipe) -> Stage:
     data = recipe.data
     for path in (*data.against, *data.documents, data.test_ids, data.validation_ids):
         outside |= fingerprint(path, recipe.data.source) if path else {}
+    outside["tokenizer and plots"] = str((_tokenizer_is_here(recipe), _plots_are_here()))
     rooms = ("data", "records", "text", "report", "plots", "verbs/data")
     return Stage("data", SECTIONS, rooms=rooms, outside=outside, aside=ASIDE)
 
@@ -46,6 +47,14 @@ def make(run: Run, folder: Path) -> None:
     _tell(recipe, folder, stats)
 
 
+def _tokenizer_is_here(recipe: Recipe) -> bool:
+    return importlib.util.find_spec("transformers") is not None and locate.is_here(recipe.model)
+
+
+def _plots_are_here() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def _compares_choices(recipe: Recipe) -> bool:
     return "choice" in recipe.evaluate.tasks
 
@@ -58,20 +67,21 @@ def _evaluation_sets(recipe: Recipe) -> dict[str, list[tuple[str, str]]]:
     sets = _texts(recipe.data.against)
     if _compares_choices(recipe):
         chosen = recipe.evaluate.choice_from
-        name = "the embedded questions" if chosen == "starter" else Path(chosen).name
-        sets[name] = [(item.id, text) for item in read_choices(chosen) for text in evaluated(item)]
+        sets["the embedded questions" if chosen == "starter" else chosen] = [
+            (item.id, text) for item in read_choices(chosen) for text in evaluated(item)
+        ]
     return sets
 
 
 def _texts(paths: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     from bedside.data.sources import read_texts
 
-    return {Path(path).name: list(read_texts(path)) for path in paths}
+    return {path: list(read_texts(path)) for path in paths}
 
 
 def _tokens(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
     """Token lengths as the recipe's own model counts them; None, with the reason on stderr, where it is not here."""
-    if not locate.is_here(recipe.model) or importlib.util.find_spec("transformers") is None:
+    if not _tokenizer_is_here(recipe):
         say(f"data: tokens are not counted, since the tokenizer of '{recipe.model.base}' is not here yet")
         return None
     from bedside.data.stats import token_lengths
@@ -79,7 +89,7 @@ def _tokens(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
     try:
         base = locate.resolve(recipe.model)
         return token_lengths(_token_counts(recipe, base.folder, folder), base.name, recipe.model.max_length)
-    except ModelError as error:  # the rows are sound all the same; lint says what is wrong with the model
+    except BedsideError as error:  # the rows are sound all the same; lint says what is wrong with the model
         say(f"data: tokens are not counted: {error}")
         return None
 
@@ -112,7 +122,7 @@ def _tell(recipe: Recipe, folder: Path, stats: dict[str, Any]) -> None:
     told = card.card(recipe.name, recipe.data, stats, files)
     write_json(folder / "card.json", told)
     write_text(folder / "README.md", card.markdown(told))
-    if importlib.util.find_spec("matplotlib") is None:
+    if not _plots_are_here():
         say("data: no report.html, since its plots need an extra: pip install 'bedside[report]'")
         return
     from bedside.report.data_page import render
