@@ -21,6 +21,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 except ImportError as missing:
     raise MissingExtra.named("the report's plots", "report") from missing
@@ -212,10 +213,9 @@ def _svg(figure: Figure, name: str, about: str) -> str:
     """The drawing as an element of the page: no prologue, no date, ids that only this plot has, and a description."""
     figure.patch.set_visible(False)
     content = io.StringIO()
-    with (
-        rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}),
-        warnings.catch_warnings(),
-    ):
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a label with two dollars is no formula
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the reader's browser has the fonts that this machine lacks
         FigureCanvasSVG(figure).print_svg(content, metadata=NO_DATE)
     drawing = content.getvalue()
