@@ -163,7 +163,7 @@ def test_scores_lie_between_the_threshold_and_one(text: str) -> None:
 
 def test_an_evaluation_item_gives_itself_away_by_question_with_options_and_by_context() -> None:
     item = Example("1", "Why?", "B. So.", context="A trial.", options=("Hence.", "So."))
-    assert list(evaluated(item)) == ["Why?\nHence.\nSo.", "A trial."]
+    assert list(evaluated(item)) == ["Why?\nHence.\nSo.", "A trial.", "Why?"]
     assert list(evaluated(Example("2", "Why?", "So."))) == ["Why?"]
 
 
@@ -256,3 +256,13 @@ CASE_OF_A_CHAT = (
     "My neighbour, a retired miner with silicosis, has been coughing blood for three weeks; he has lost eight kilograms,"
     " sweats at night, and his chest film shows a cavity in the right upper lobe with a level of fluid inside."
 )
+
+
+def test_a_question_is_found_without_its_options_and_a_common_stem_is_not() -> None:
+    options = ("Vitamin A", "Vitamin B", "Vitamin C", "Vitamin D")
+    item = Example("i", "Scurvy is due to lack of which vitamin?", "C. Vitamin C", options=options)
+    stem = Example("j", "Which of the following is true?", "A. x y", options=("x y", "z w"))
+    detector = Detector({"mcq": [(one.id, text) for one in (item, stem) for text in evaluated(one)]})
+    card = Example("t", "scurvy is due to lack of which vitamin", "Vitamin C.")
+    assert [hit.item.id for hit in detector.check(*trained(card))] == ["i"]
+    assert detector.check(*trained(Example("u", stem.question, "B. q r", options=("o p", "q r")))) == []

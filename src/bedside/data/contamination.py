@@ -65,21 +65,31 @@ class Hit:
 
 
 def evaluated(example: Example) -> Iterator[str]:
-    """What gives an evaluation item away, each by itself: the question with its options, what was asked before it in a
-    conversation, and the context."""
-    yield "\n".join((example.question, *example.options))
-    asked_before = [turn.content for turn in example.history if turn.role == "user"]
-    if asked_before:
-        yield "\n".join(asked_before)
-    if example.context:
-        yield example.context
+    """What gives an evaluation item away, each by itself: the question with its options and without them, what was
+    asked before it in a conversation, and the context."""
+    yield from _asked(example)
+    if example.options:
+        yield example.question
 
 
 def trained(example: Example) -> Iterator[str]:
-    """The texts of a training row, each of which is held against the items."""
-    yield from evaluated(example)
+    """The texts of a training row, each of which is held against the items.
+
+    A question with options is held against them with its options alone: "Which of the following is true?" is asked
+    about many things.
+    """
+    yield from _asked(example)
     yield from (text for text in (example.reasoning, example.answer) if text)
     yield from (turn.content for turn in example.history if turn.role != "user")
+
+
+def _asked(example: Example) -> Iterator[str]:
+    yield "\n".join((example.question, *example.options))
+    before = [turn.content for turn in example.history if turn.role == "user"]
+    if before:
+        yield "\n".join(before)
+    if example.context:
+        yield example.context
 
 
 class Detector:
