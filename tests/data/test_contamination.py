@@ -266,3 +266,11 @@ def test_a_question_is_found_without_its_options_and_a_common_stem_is_not() -> N
     card = Example("t", "scurvy is due to lack of which vitamin", "Vitamin C.")
     assert [hit.item.id for hit in detector.check(*trained(card))] == ["i"]
     assert detector.check(*trained(Example("u", stem.question, "B. q r", options=("o p", "q r")))) == []
+
+
+def test_two_questions_of_one_template_are_two_questions() -> None:
+    ask = "How do I know if I have {0} syndrome and what are the symptoms of {0} syndrome?"
+    others = ("Marfan", "Turner", "Cushing", "Laron", "Down", "Reye", "Sjogren", "Kallmann", "Alport", "Gilbert")
+    detector = Detector({"test": [(name, ask.format(name)) for name in others]})
+    assert detector.check(ask.format("pseudo-Bartter")) == []
+    assert [hit.item.id for hit in detector.check(ask.format("REYE"))] == ["Reye"]
