@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bedside.data.origins import ORIGINS, UNCHECKED, Origin
-from bedside.data.prepare import CONTAINS, OVER_LIMIT
 from bedside.data.sources import SOURCES, STARTER
-from bedside.data.stats import EXACT, NEAR, Json
+from bedside.data.stats import CONTAINS, EXACT, NEAR, OVER_LIMIT, Json
 from bedside.recipe import DataSection
 from bedside.text.markdown import table
 from bedside.text.prompts import NOTICE

@@ -1,6 +1,6 @@
 """Which training rows contain an evaluation item, or reproduce a passage that answers are looked up in.
 
-    detector = Detector({"medqa": [(e.id, text) for e in items for text in evaluated(e)], "documents": passages})
+    detector = Detector({"medqa": item_texts(items), "documents": passages})
     tally = Tally(detector)
     for row in rows:
         hits = tally.check(row.id, *trained(row))   # worst first, empty for a clean row
@@ -70,6 +70,11 @@ def evaluated(example: Example) -> Iterator[str]:
     yield from _asked(example)
     if example.options:
         yield example.question
+
+
+def item_texts(items: Iterable[Example]) -> list[tuple[str, str]]:
+    """(item id, text) of every text of every item, as `Detector` takes them."""
+    return [(item.id, text) for item in items for text in evaluated(item)]
 
 
 def trained(example: Example) -> Iterator[str]:

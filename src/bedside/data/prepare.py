@@ -13,16 +13,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bedside.data.clean import Change, clean, fault
-from bedside.data.contamination import Detector, Tally, evaluated, trained
+from bedside.data.contamination import Detector, Tally, item_texts, trained
 from bedside.data.near import near_duplicates
 from bedside.data.split import SPLITS, TEST, TRAIN, Assignment, Split, place
-from bedside.data.stats import EXACT, NEAR, Statistics
+from bedside.data.stats import CONTAINS, EXACT, NEAR, OVER_LIMIT, Statistics
 from bedside.data.store import Store, line_of
 from bedside.errors import CheckFailed, DataError
 from bedside.files import read_jsonl
@@ -30,9 +30,7 @@ from bedside.progress import counted
 from bedside.recipe import DataSection
 from bedside.records import Example
 
-CHANGES: tuple[Change, ...] = ("unicode", "characters", "html", "mojibake", "whitespace")
-OVER_LIMIT = "over data.limit"
-CONTAINS = "contains an item of "
+CHANGES: tuple[Change, ...] = get_args(Change)
 OWN = "the test split"
 WORK = ".work"
 CHUNK = 256
@@ -137,8 +135,7 @@ class _Preparation:
         """Splits what is left, takes out what contains an evaluation item, and writes the rest."""
         splits = np.where(self._chosen, self._assignment.splits(self._chosen), -1)
         tests = (self._rows[i] for i in np.flatnonzero(splits == TEST).tolist())
-        own = [(example.id, text) for example in tests for text in evaluated(example)]
-        found = self._decontaminate(splits, {**sets, OWN: own}, self._section.decontaminate)
+        found = self._decontaminate(splits, {**sets, OWN: item_texts(tests)}, self._section.decontaminate)
         found += self._decontaminate(splits, documents, "report")
         self._check_not_empty(splits)
         for number, ((line, example), split) in enumerate(zip(self._rows.lines(), splits.tolist(), strict=True)):

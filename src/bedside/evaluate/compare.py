@@ -33,7 +33,9 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
         raise DataError(
             f"{tuned}: has no task in common with {base}" if not names else f"{tuned}: no task '{missing[0]}'"
         )
-    obstacles = {task: _obstacle(base, tuned, task) for task in names}
+    about = {side: read_json(side / "scores.json") for side in (base, tuned)}
+    settings = [about[side].get("settings", {}) for side in (base, tuned)]
+    obstacles = {task: _obstacle(base, tuned, task, settings) for task in names}
     left_out = [f"{task}: {reason}" for task, reason in obstacles.items() if reason]
     names = [task for task in names if not obstacles[task]]
     if not names:
@@ -41,7 +43,6 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
     scores = {task: _paired_scores(base, tuned, task) for task in names}
     found = {task: paired.compare(*scores[task], seed=seed, tests=len(names)) for task in names}
     adjusted = dict(zip(names, paired.holm([found[task].p for task in names]), strict=True))
-    about = {side: read_json(side / "scores.json") for side in (base, tuned)}
     own = {score["task"]: score for score in about[tuned]["tasks"]}
     rows = [_row(task, scores[task], found[task], adjusted[task], own.get(task, {})) for task in names]
     rows = counted(rows)
@@ -95,9 +96,9 @@ def _row(
     )
 
 
-def _obstacle(base: Path, tuned: Path, task: TaskName) -> str:
+def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mapping[str, Any]]) -> str:
     """Why the scores of a task mean different things on the two sides; "" if they do not."""
-    a, b = (read_json(folder / "scores.json").get("settings", {}) for folder in (base, tuned))
+    a, b = settings
     for name in SCORED_BY.get(task, ()):
         if a.get(name) != b.get(name):
             return f"scored with {name} {a.get(name)} here and {b.get(name)} there; evaluate both the same way"

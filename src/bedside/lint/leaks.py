@@ -8,7 +8,7 @@ detector, in every text of a row.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from bedside.data.contamination import Detector, evaluated, trained
+from bedside.data.contamination import Detector, item_texts, trained
 from bedside.data.shingles import words
 from bedside.lint.findings import Finding, Severity, place_of
 from bedside.records import Example
@@ -21,7 +21,7 @@ def train_test_leak(
 ) -> Iterator[Finding]:
     """A finding for each training row that holds an item of a held-out set; `reworded` is the severity of those."""
     same = _same_question(held)
-    detector = Detector({name: [(i.id, text) for i in items for text in evaluated(i)] for name, items in held.items()})
+    detector = Detector({name: item_texts(items) for name, items in held.items()})
     for example in train:
         name, item = same(example)
         if name:

@@ -61,15 +61,13 @@ def _compares_choices(recipe: Recipe) -> bool:
 
 def _evaluation_sets(recipe: Recipe) -> dict[str, list[tuple[str, str]]]:
     """{name: (id, text) of each item} of what no training row may contain, beside the test rows."""
-    from bedside.data.contamination import evaluated
+    from bedside.data.contamination import item_texts
     from bedside.data.sources import read_choices
 
     sets = _texts(recipe.data.against)
     if _compares_choices(recipe):
         chosen = recipe.evaluate.choice_from
-        sets["the embedded questions" if chosen == "starter" else chosen] = [
-            (item.id, text) for item in read_choices(chosen) for text in evaluated(item)
-        ]
+        sets["the embedded questions" if chosen == "starter" else chosen] = item_texts(read_choices(chosen))
     return sets
 
 
