@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from tempfile import TemporaryFile
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -70,25 +72,49 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--threshold", type=float, default=0.8)
     arguments = parser.parse_args()
-    print(f"{'rows':>8} {'seconds':>8} {'CPU s':>8} {'a row / first line':>19} {'peak MiB':>9} {'found':>7}", end="")
-    print(f" {'recall':>7} {'precision':>10}   (the last two of the first {CHECKED:,} rows)")
-    first = 0.0
+    print(f"{'rows':>8} {'seconds':>8} {'CPU s':>8} {'µs a row':>9} {'/ first line':>13} {'peak MiB':>9}", end="")
+    print(f" {'bytes a further row':>20} {'found':>7} {'recall':>7} {'precision':>10}", end="")
+    print(f"   (the last two of the first {CHECKED:,} rows)")
+    first: Line | None = None
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:  # a peak is a process's
         for count in arguments.rows:
-            seconds, cpu, peak, found = fresh.submit(measured, count, arguments.threshold).result()
-            first = first or cpu / count
-            recall, precision = judged(found, min(count, CHECKED), arguments.threshold)
-            print(f"{count:8,} {seconds:8.1f} {cpu:8.1f} {cpu / count / first:19.2f} {peak:9,.0f}", end="")
-            print(f" {len(found):7,} {recall:7.3f} {precision:10.3f}", flush=True)
+            line = fresh.submit(measured, count, arguments.threshold).result()
+            first = first or line
+            show(line, first)
+            job = fresh.submit(
+                judged, line.found, min(count, CHECKED), arguments.threshold
+            )  # a child starts at our peak
+            recall, precision = job.result()
+            print(f" {len(line.found):7,} {recall:7.3f} {precision:10.3f}", flush=True)
 
 
-def measured(count: int, threshold: float) -> tuple[float, float, float, list[Near]]:
-    """Seconds, CPU seconds, the process's peak in MiB, and what was found. Making the rows is not counted."""
-    texts = list(rows(count))
-    seconds, cpu = time.perf_counter(), time.process_time()
-    found = list(near_duplicates(((text,) for text in texts), threshold))
-    seconds, cpu = time.perf_counter() - seconds, time.process_time() - cpu
-    return seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found
+class Line(NamedTuple):
+    """What a run took, and what it found; the peak is the process's, in bytes."""
+
+    rows: int
+    seconds: float
+    cpu: float
+    peak: int
+    found: list[Near]
+
+
+def show(line: Line, first: Line) -> None:
+    """Time as a ratio to the first line's, memory as what each row beyond the first line's has added."""
+    a_row, ratio = line.cpu / line.rows, line.cpu / line.rows / (first.cpu / first.rows)
+    further = f"{(line.peak - first.peak) / (line.rows - first.rows):,.0f}" if line is not first else ""
+    print(f"{line.rows:8,} {line.seconds:8.1f} {line.cpu:8.1f} {1e6 * a_row:9.1f} {ratio:13.2f}", end="")
+    print(f" {line.peak / 2**20:9,.0f} {further:>20}", end="")
+
+
+def measured(count: int, threshold: float) -> Line:
+    """Making the rows is not counted."""
+    with TemporaryFile("w+", encoding="utf-8") as file:
+        file.writelines(f"{row}\n" for row in rows(count))
+        file.seek(0)
+        seconds, cpu = time.perf_counter(), time.process_time()
+        found = list(near_duplicates(((row,) for row in file), threshold))
+        seconds, cpu = time.perf_counter() - seconds, time.process_time() - cpu
+    return Line(count, seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, found)
 
 
 def rows(count: int, seed: int = 1) -> Iterator[str]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 from duplicates import vignette
 
@@ -32,32 +33,52 @@ def main() -> None:
     parser.add_argument("--near", type=float, default=1.0)
     parser.add_argument("--test", type=float, default=0.0)
     arguments = parser.parse_args()
-    print(f"{'rows':>9} {'MB read':>8} {'seconds':>8} {'CPU s':>7} {'µs a row':>9} {'peak MiB':>9}", end="")
-    print(f" {'kept':>9} {'left out':>9}")
+    print(
+        f"{'rows':>9} {'MB read':>8} {'seconds':>8} {'CPU s':>7} {'µs a row':>9} {'/ first line':>13} {'peak MiB':>9}",
+        end="",
+    )
+    print(f" {'bytes a further row':>20} {'kept':>9} {'left out':>9}")
+    lines: list[Line] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         for count in arguments.rows:
             with path.open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows(count))
             with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-                seconds, cpu, peak, kept, dropped = fresh.submit(
-                    measured, path, arguments.near, arguments.test
-                ).result()
-            size = path.stat().st_size / 1e6
-            print(f"{count:9,} {size:8.0f} {seconds:8.1f} {cpu:7.1f} {1e6 * cpu / count:9.1f}", end="")
-            print(f" {peak:9,.0f} {kept:9,} {dropped:9,}", flush=True)
+                lines.append(fresh.submit(measured, count, path, arguments.near, arguments.test).result())
+            show(lines[-1], lines[0])
 
 
-def measured(path: Path, near: float, test: float) -> tuple[float, float, float, int, int]:
-    """Seconds, CPU seconds, the process's peak in MiB, rows kept and rows left out."""
-    split = (0.9 - test, 0.1, test)
-    section = DataSection(source="flashcards", path=str(path), near_duplicates=near, split=split)
+class Line(NamedTuple):
+    """What a run took; the peak is the process's, in bytes."""
+
+    rows: int
+    read: int
+    seconds: float
+    cpu: float
+    peak: int
+    kept: int
+
+
+def show(line: Line, first: Line) -> None:
+    """Time as a ratio to the first line's, memory as what each row beyond the first line's has added."""
+    a_row, ratio = line.cpu / line.rows, line.cpu / line.rows / (first.cpu / first.rows)
+    further = f"{(line.peak - first.peak) / (line.rows - first.rows):,.0f}" if line is not first else ""
+    print(f"{line.rows:9,} {line.read / 1e6:8.0f} {line.seconds:8.1f} {line.cpu:7.1f} {1e6 * a_row:9.1f}", end="")
+    print(
+        f" {ratio:13.2f} {line.peak / 2**20:9,.0f} {further:>20} {line.kept:9,} {line.rows - line.kept:9,}", flush=True
+    )
+
+
+def measured(count: int, path: Path, near: float, test: float) -> Line:
+    """The whole stage over one file."""
+    section = DataSection(source="flashcards", path=str(path), near_duplicates=near, split=(0.9 - test, 0.1, test))
     seconds, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         stats = prepare.prepare(sources.read(section), section, 42, Path(folder)).statistics.to_json()
     seconds, cpu = time.perf_counter() - seconds, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return seconds, cpu, peak, stats["kept"], stats["read"] - stats["kept"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Line(count, path.stat().st_size, seconds, cpu, peak, stats["kept"])
 
 
 def rows(count: int) -> Iterator[dict[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bedside import recipe
+from bedside import recipe_file
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,14 +38,14 @@ TWINS = {
 
 
 def shipped() -> list[str]:
-    return sorted(path.stem for path in recipe.SHIPPED.glob("*.toml"))
+    return sorted(path.stem for path in recipe_file.SHIPPED.glob("*.toml"))
 
 
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_recipe_is_valid_and_comes_back_from_its_own_text(name: str):
-    loaded = recipe.load(name)
+    loaded = recipe_file.load(name)
     assert loaded.name == ("demo" if name == "starter" else name)
-    assert recipe.parse(tomllib.loads(recipe.to_toml(loaded)), "again") == loaded
+    assert recipe_file.parse(tomllib.loads(recipe_file.to_toml(loaded)), "again") == loaded
 
 
 def test_the_design_names_these_recipes():
@@ -54,7 +54,7 @@ def test_the_design_names_these_recipes():
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_set_up_keeps_its_published_settings(name: str):
-    loaded = recipe.load(name)
+    loaded = recipe_file.load(name)
     for section, settings in PUBLISHED[name].items():
         found = {key: getattr(getattr(loaded, section), key) for key in settings}
         assert found == settings
@@ -62,7 +62,7 @@ def test_a_published_set_up_keeps_its_published_settings(name: str):
 
 @pytest.mark.parametrize(("twin", "original"), TWINS.items())
 def test_a_twin_reads_the_same_data_with_the_same_prompt_and_targets(twin: str, original: str):
-    small, large = recipe.load(twin), recipe.load(original)
+    small, large = recipe_file.load(twin), recipe_file.load(original)
     assert small.model.base == "embedded"
     assert small.data.source == large.data.source
     assert small.prompt == large.prompt

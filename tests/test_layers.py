@@ -19,6 +19,7 @@ LAYERS = (  # top to bottom; rooms on one line are strangers
     "runtime data metrics",
     "text",
     "runs models",
+    "recipe_file",
     "recipe progress",
     "files",
     "records extras",

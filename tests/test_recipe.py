@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedside import recipe
+from bedside import recipe, recipe_file
 from bedside.errors import RecipeError
 from bedside.recipe import Recipe
 
@@ -18,24 +18,24 @@ def write(folder: Path, text: str, name: str = "a.toml") -> Path:
 
 def refusal(path: Path, *overrides: str) -> str:
     with pytest.raises(RecipeError) as caught:
-        recipe.load(path, overrides)
+        recipe_file.load(path, overrides)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted(recipe.SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(recipe_file.SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_shipped_recipe_is_valid_and_found_by_its_bare_name(path: Path) -> None:
-    assert recipe.load(path.stem) == recipe.load(path)
+    assert recipe_file.load(path.stem) == recipe_file.load(path)
 
 
 def test_a_name_alone_is_a_recipe(tmp_path: Path) -> None:
-    assert recipe.load(write(tmp_path, 'name = "x"')) == Recipe(name="x")
+    assert recipe_file.load(write(tmp_path, 'name = "x"')) == Recipe(name="x")
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes(b'\xef\xbb\xbfname = "x"\n')
-    assert recipe.load(path).name == "x"
+    assert recipe_file.load(path).name == "x"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes, message
 )
 def test_an_unknown_recipe_gets_a_hint(name: str, hint: str) -> None:
     with pytest.raises(RecipeError, match="no such recipe") as caught:
-        recipe.load(name)
+        recipe_file.load(name)
     assert hint in str(caught.value)
 
 
@@ -110,7 +110,7 @@ def test_a_file_in_the_current_folder_comes_before_a_shipped_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, 'name = "mine"', "starter")
-    assert recipe.load("starter").name == "mine"
+    assert recipe_file.load("starter").name == "mine"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_file_in_the_current_folder_comes_before_a_shipped_name(
     ],
 )
 def test_an_override_sets_one_key(override: str, section: str, key: str, value: Any) -> None:
-    assert getattr(getattr(recipe.load("starter", [override]), section), key) == value
+    assert getattr(getattr(recipe_file.load("starter", [override]), section), key) == value
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_wrong_override_is_told_in_one_line(override: str, message: str) -> No
 
 
 def test_later_overrides_win() -> None:
-    assert recipe.load("starter", ["seed=1", "seed=2"]).seed == 2
+    assert recipe_file.load("starter", ["seed=1", "seed=2"]).seed == 2
 
 
 def test_a_label_column_of_ones_own_makes_decisions_possible() -> None:
@@ -155,7 +155,7 @@ def test_a_label_column_of_ones_own_makes_decisions_possible() -> None:
         "data": {"source": "flashcards", "columns": {"label": "verdict"}},
         "evaluate": {"tasks": ["decision"]},
     }
-    assert recipe.parse(values, "x").evaluate.tasks == ("decision",)
+    assert recipe_file.parse(values, "x").evaluate.tasks == ("decision",)
 
 
 PRINTED = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -184,7 +184,7 @@ def test_every_recipe_reads_back_from_its_own_toml(
         "train": {"lr": lr, "max_steps": steps},
     }
     whole = Recipe.model_validate(values)
-    assert recipe.load(write(tmp_path_factory.mktemp("toml"), recipe.to_toml(whole))) == whole
+    assert recipe_file.load(write(tmp_path_factory.mktemp("toml"), recipe_file.to_toml(whole))) == whole
 
 
 def test_a_recipe_cannot_be_changed() -> None:

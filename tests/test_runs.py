@@ -14,6 +14,7 @@ from bedside.runs import Run, Stage
 
 DATA = Stage("data", ("data", "seed"))
 TRAIN = Stage("adapter", ("train",), reads=("data",))
+PART = Stage("data/report", ("model",), ("data",), aside=("page.txt",), part=True)
 NESTED = Stage("evaluation/base", ("evaluate",), reads=("data",))
 
 
@@ -132,6 +133,99 @@ def test_a_nested_stage_has_its_own_folder(run: Run) -> None:
     assert out(run, NESTED) == "base"
 
 
+def reporting(text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "report.txt").write_text(text, encoding="utf-8") and None
+
+
+def told(run: Run) -> str:
+    return (run.folder("data/report") / "report.txt").read_text(encoding="utf-8")
+
+
+def with_its_part(run: Run) -> Run:
+    run.build(DATA, saying("rows"))
+    run.build(PART, reporting("old"))
+    run.build(TRAIN, saying("trained"))
+    return changed(run, model={"max_length": 99})
+
+
+def test_a_part_lies_among_the_files_of_its_stage(run: Run) -> None:
+    assert run.state(PART) == "missing"
+    with_its_part(run)
+    names = ["manifest.json", "out.txt", "report.manifest.json", "report.txt"]
+    assert sorted(path.name for path in (run.path / "data").iterdir()) == names
+    assert run.folder("data/report") == run.folder("data")
+    assert list(run.manifest("data/report")["files"]) == ["report.txt"]
+    assert list(run.manifest("data")["files"]) == ["out.txt"]
+    assert not run.build(PART, never)
+
+
+def test_a_part_is_made_again_alone(run: Run) -> None:
+    other = with_its_part(run)
+    assert [other.state(stage) for stage in (DATA, PART, TRAIN)] == ["done", "stale", "done"]
+    assert other.changed(PART) == ["recipe 'model'"]
+    assert not other.build(DATA, never)
+    assert other.build(PART, reporting("new"))
+    assert (told(other), out(other, DATA)) == ("new", "rows")
+    assert [other.state(stage) for stage in (DATA, PART, TRAIN)] == ["done"] * 3
+
+
+def test_a_part_goes_with_its_stage_and_is_made_anew(run: Run) -> None:
+    with_its_part(run)
+    other = changed(run, seed=7)
+    other.build(DATA, saying("other rows"))
+    assert other.state(PART) == "missing"
+    with pytest.raises(RunError, match="stage 'data/report' is not there"):
+        other.folder("data/report")
+    assert other.build(PART, reporting("of other rows"))
+    assert told(other) == "of other rows"
+
+
+def test_a_part_reads_also_what_its_stage_keeps_aside_from_the_others(run: Run) -> None:
+    data = dataclasses.replace(DATA, aside=("counts.txt",))
+
+    def counting(counts: str) -> Callable[[Path], None]:
+        def make(folder: Path) -> None:
+            (folder / "out.txt").write_text("rows", encoding="utf-8")
+            (folder / "counts.txt").write_text(counts, encoding="utf-8")
+
+        return make
+
+    run.build(data, counting("1"))
+    run.build(TRAIN, saying("trained"))
+    run.build(PART, reporting("of 1"))
+    aside = (run.folder("data") / "report.manifest.json").read_bytes()
+    other = changed(run, seed=7)
+    other.build(data, counting("2"))
+    (run.folder("data") / "report.manifest.json").write_bytes(aside)
+    assert (other.state(TRAIN), other.state(PART)) == ("done", "stale")
+
+
+def test_what_reads_a_part_is_stale_only_when_what_it_holds_changes(run: Run) -> None:
+    reader = Stage("report", ("name",), reads=("data/report",))
+
+    def paged(page: str, report: str) -> Callable[[Path], None]:
+        def make(folder: Path) -> None:
+            (folder / "page.txt").write_text(page, encoding="utf-8")
+            reporting(report)(folder)
+
+        return make
+
+    run.build(DATA, saying("rows"))
+    run.build(PART, paged("a page", "1"))
+    run.build(reader, saying("read"))
+    for length, report, state in ((98, "1", "done"), (99, "2", "stale")):
+        other = changed(run, model={"max_length": length})
+        other.build(PART, paged("another page", report))
+        assert other.state(reader) == state
+
+
+def test_what_a_part_no_longer_makes_is_taken_away(run: Run) -> None:
+    other = with_its_part(run)
+    other.build(PART, lambda folder: (folder / "other.txt").write_text("new", encoding="utf-8") and None)
+    assert not (run.path / "data" / "report.txt").exists()
+    assert (run.path / "data" / "other.txt").is_file()
+
+
 def test_a_killed_stage_leaves_nothing_finished_and_goes_on_from_what_it_had(run: Run) -> None:
     def killed(folder: Path) -> None:
         (folder / "checkpoint").write_text("step 10", encoding="utf-8")
@@ -185,6 +279,23 @@ def test_a_kill_between_sealing_and_renaming_costs_no_work(
     assert out(other, DATA) == "new"
     assert other.state(DATA) == "done"
     assert [path.name for path in run.path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize(("name", "nth"), [("unlink", 1), ("unlink", 2), ("unlink", 3), ("replace", 3), ("replace", 4)])
+def test_a_kill_while_a_part_is_put_in_place_costs_no_work(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, nth: int
+) -> None:
+    other = with_its_part(run)
+    with monkeypatch.context() as patch:
+        kill_at(nth, patch, name)
+        with pytest.raises(Killed):
+            other.build(PART, reporting("new"))
+    assert other.state(DATA) == "done"
+    assert other.state(PART) in ("stale", "missing")
+    assert other.build(PART, never)
+    assert told(other) == "new"
+    assert other.state(PART) == "done"
+    assert not (run.path / "data" / ".report.partial").exists()
 
 
 def test_a_killed_rebuild_leaves_the_old_stage_whole(run: Run) -> None:

@@ -3,7 +3,8 @@
 `Run.build(stage, make)` calls `make(partial_folder)` only if the finished stage's key differs from the stage's key
 now. The key covers the recipe sections that the stage depends on, the manifests of the stages that it reads, the
 hashes of outside files, the seed, and the source code of the rooms that compute it. While a stage is being made it
-lives in a hidden sibling; that folder survives a kill, so a stage that checkpoints goes on from there.
+lives in a hidden sibling; that folder survives a kill, so a stage that checkpoints goes on from there. A part of a
+stage is a stage of its own whose files lie in the other's folder.
 """
 
 import fcntl
@@ -21,7 +22,8 @@ from typing import Any, Literal
 
 from bedside.errors import BedsideError, RunError
 from bedside.files import digest, disk_errors, read_json, tree_digests, write_json, write_text
-from bedside.recipe import Recipe, load, to_toml
+from bedside.recipe import Recipe
+from bedside.recipe_file import load, to_toml
 
 MANIFEST = "manifest.json"
 KEY = "key"
@@ -36,8 +38,11 @@ class Stage:
 
     `name` is the folder below the run; `sections` are recipe sections or keys ("seed", "serve.context"); `reads` other
     stages; `rooms` the packages or modules of bedside whose source it runs; `outside` names and hashes of files
-    elsewhere. Files named `aside` are for people: nothing is computed from them, so the stages that read this one stay
-    as they are when only those change.
+    elsewhere. Files named `aside` are for people and for the stage's own parts: the other stages that read this one
+    stay as they are when only those change.
+
+    A `part` ("data/report") puts its files among those of the stage that it belongs to (`data`), is made again without
+    it, and with it. Its files must have names of their own, and no folders.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Stage:
     rooms: tuple[str, ...] = ()
     outside: Mapping[str, str] = field(default_factory=dict)
     aside: tuple[str, ...] = ()
+    part: bool = False
 
 
 class Run:
@@ -63,22 +69,24 @@ class Run:
         return cls(path, load(path / "recipe.toml"))
 
     def folder(self, name: str) -> Path:
-        """The folder of a finished stage. Raises RunError if the stage is not there."""
-        path = self.path / name
-        if not (path / MANIFEST).is_file():
+        """The folder where a finished stage's files are. Raises RunError if the stage is not there."""
+        manifest = self._manifest(name)
+        if not manifest.is_file():
             raise RunError(
                 f"{self.path}: stage '{name}' is not there; make it with `bedside run {self.path}/recipe.toml`"
             )
-        return path
+        return manifest.parent
 
     def manifest(self, name: str) -> dict[str, Any]:
         """The manifest of a finished stage."""
-        return dict(read_json(self.folder(name) / MANIFEST))
+        self.folder(name)
+        return dict(read_json(self._manifest(name)))
 
     def inputs(self, stage: Stage) -> dict[str, str]:
         """Everything that a stage is computed from, by name, as digests."""
         sections = {f"recipe '{name}'": digest(self._section(name)) for name in stage.sections}
-        reads = {f"stage '{name}'": str(self.manifest(name)["content"]) for name in stage.reads}
+        read = "files" if stage.part else "content"
+        reads = {f"stage '{name}'": digest(self.manifest(name)[read]) for name in stage.reads}
         return {**sections, **reads, **stage.outside, CODE: source_digest(stage.rooms)}
 
     def key(self, stage: Stage) -> str:
@@ -93,9 +101,9 @@ class Run:
 
     def state(self, stage: Stage) -> StageState:
         """ "done", "stale" (its inputs have changed) or "missing"."""
-        if not (self.path / stage.name / MANIFEST).is_file():
+        if not self._manifest(stage.name).is_file():
             return "missing"
-        if any(not (self.path / name / MANIFEST).is_file() for name in stage.reads):
+        if any(not self._manifest(name).is_file() for name in stage.reads):
             return "stale"
         return "done" if self.manifest(stage.name)["key"] == self.key(stage) else "stale"
 
@@ -111,7 +119,8 @@ class Run:
             if not (partial / MANIFEST).is_file():
                 self._make(make, partial)
                 self._seal(stage, partial, inputs, time.monotonic() - started)
-            self._rename(partial, self.path / stage.name)
+            move = self._join if stage.part else self._rename
+            move(partial, self.path / stage.name)
         return True
 
     @contextmanager
@@ -143,6 +152,11 @@ class Run:
         text = to_toml(self.recipe)
         if not _has_text(self.path / "recipe.toml", text):
             write_text(self.path / "recipe.toml", text)
+
+    def _manifest(self, name: str) -> Path:
+        """Where a stage's manifest is or will be: in its folder, or beside the files that a part is put among."""
+        part = _beside(self.path / name)
+        return part if part.is_file() else self.path / name / MANIFEST
 
     def _section(self, name: str) -> Any:
         value = attrgetter(name)(self.recipe)
@@ -195,6 +209,22 @@ class Run:
         partial.rename(final)
         shutil.rmtree(old, ignore_errors=True)
 
+    @staticmethod
+    def _join(partial: Path, part: Path) -> None:
+        """Moves the files of a part in place of its old ones, the manifest last: without one, it is moved once more."""
+        manifest, folder = _beside(part), part.parent
+        (partial / KEY).unlink(missing_ok=True)
+        if manifest.is_file():
+            old = read_json(manifest)["files"]
+            manifest.unlink()
+            for name in old:
+                (folder / name).unlink(missing_ok=True)
+        for path in partial.iterdir():
+            if path.name != MANIFEST:
+                path.replace(folder / path.name)
+        (partial / MANIFEST).replace(manifest)
+        partial.rmdir()
+
 
 @cache
 def source_digest(rooms: tuple[str, ...]) -> str:
@@ -207,6 +237,11 @@ def source_digest(rooms: tuple[str, ...]) -> str:
             if path.is_file() and "__pycache__" not in path.parts:
                 state.update(str(path.relative_to(home)).encode() + b"\0" + path.read_bytes())
     return state.hexdigest()
+
+
+def _beside(part: Path) -> Path:
+    """The manifest of a part, which has no folder of its own."""
+    return part.with_name(f"{part.name}.{MANIFEST}")
 
 
 def _has_text(path: Path, text: str) -> bool:

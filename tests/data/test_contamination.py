@@ -60,7 +60,7 @@ def found(hits: list[Hit]) -> list[str]:
 )
 def test_a_reworded_item_is_found(reword: Callable[[str], str], least: float) -> None:
     (hit,) = detector(OTHER, VIGNETTE).check(reword(VIGNETTE))
-    assert hit.item == ("set", "item 1", VIGNETTE)
+    assert hit.item == ("set", "item 1", 1)
     assert least <= hit.score <= 1
     assert hit.text == reword(VIGNETTE)
 
@@ -128,7 +128,7 @@ def test_an_item_of_several_texts_is_found_by_any_and_told_once() -> None:
 def test_an_item_that_a_row_contains_twice_is_told_with_its_worse_score() -> None:
     lighter = VIGNETTE.replace("teacher", "lawyer")
     for texts in ((VIGNETTE, lighter), (lighter, VIGNETTE)):
-        assert detector(VIGNETTE).check(*texts) == [Hit(Item("set", "item 0", VIGNETTE), 1.0, VIGNETTE)]
+        assert detector(VIGNETTE).check(*texts) == [Hit(Item("set", "item 0", 0), 1.0, VIGNETTE)]
 
 
 def test_a_text_that_stands_in_two_sets_is_told_for_both_and_weighs_as_one() -> None:
@@ -189,6 +189,13 @@ def test_a_tally_counts_rows_and_items_per_set_and_shows_both_texts() -> None:
     assert documents == {"set": "documents", "items": 1, "rows": 0, "hit_items": 0, "pairs": []}
     assert none["items"] == 0
     assert json.loads(json.dumps(tally.to_json())) == tally.to_json()
+
+
+def test_the_pair_that_is_shown_has_the_very_text_that_was_contained() -> None:
+    sets = {"one": [("a", OTHER)], "two": [("b", "Yes."), ("b", PASSAGE), ("b", VIGNETTE)]}
+    tally = Tally(Detector(sets))
+    tally.check("row", VIGNETTE.upper())
+    assert [pair["item"] for told in tally.to_json() for pair in told["pairs"]] == [VIGNETTE]
 
 
 def test_only_the_worst_pairs_are_shown_and_of_equals_the_first() -> None:

@@ -1,12 +1,16 @@
 import itertools
+import tracemalloc
+import weakref
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedside.data.near import Near, banding, jaccard, near_duplicates
+from bedside.data import near
+from bedside.data.near import Near, banding, jaccard, linked, near_duplicates
 from bedside.data.shingles import Shingles, shingles, words
 
 CASE = (
@@ -49,9 +53,9 @@ def similarity_of(one: str, other: str) -> float:
     ],
 )
 def test_a_lightly_reworded_text_is_a_near_duplicate(change: Callable[[str], str], least: float) -> None:
-    (near,) = near_duplicates(alone([OTHER, CASE, change(CASE)]), 0.8)
-    assert (near.later, near.earlier) == (2, 1)
-    assert least <= near.jaccard <= 1
+    (found,) = near_duplicates(alone([OTHER, CASE, change(CASE)]), 0.8)
+    assert (found.later, found.earlier) == (2, 1)
+    assert least <= found.jaccard <= 1
 
 
 def test_different_texts_are_no_near_duplicates() -> None:
@@ -116,8 +120,54 @@ def test_all_pairs_above_the_threshold_are_found_among_many() -> None:
     assert found == expected  # at 0.99 a pair; the permutations' seed is fixed
 
 
-def test_texts_are_drawn_one_by_one() -> None:
-    assert next(near_duplicates(alone(itertools.repeat(CASE)), 0.8)) == Near(1, 0, 1.0)
+def test_rows_are_drawn_one_by_one_and_let_go() -> None:
+    class Row(list[str]):
+        """A list that can be referred to weakly."""
+
+    held: list[weakref.ref[Row]] = []
+
+    def drawn() -> Iterator[Row]:
+        for number in range(50):
+            assert sum(row() is not None for row in held) <= 1
+            row = Row([f"{CASE} {number}"])
+            held.append(weakref.ref(row))
+            yield row
+
+    assert len(list(near_duplicates(drawn(), 0.8))) == 49
+
+
+def test_memory_grows_by_less_than_300_bytes_a_row() -> None:
+    def peak(count: int) -> int:
+        texts = (" ".join(f"word{number * 40 + i}" for i in range(40)) for number in range(count))
+        tracemalloc.start()
+        assert list(near_duplicates(alone(texts), 0.8)) == []
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    assert peak(3000) - peak(1000) < 2000 * 300
+
+
+def test_the_shingles_wait_in_the_folder_and_leave_nothing_there(tmp_path: Path) -> None:
+    assert len(list(near_duplicates(alone([CASE, CASE]), 0.8, folder=tmp_path))) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=60)
+@given(keys=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**32 - 1)), max_size=12))
+def test_a_row_is_linked_to_the_one_before_it_with_the_same_key(keys: list[tuple[int, int]]) -> None:
+    links = linked(np.array(keys, np.uint32).reshape(-1, 2)).tolist()
+    for band in (0, 1):
+        for row, key in enumerate(keys):
+            before = [other for other in range(row) if keys[other][band] == key[band]]
+            assert links[row][band] == (before[-1] if before else -1)
+
+
+def test_many_copies_of_one_row_are_each_compared_with_the_kept_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    monkeypatch.setattr(near, "similarity", lambda one, others: compared.append(len(others)) or np.ones(len(others)))
+    assert {found.earlier for found in near_duplicates(alone([CASE] * 50), 0.8)} == {0}
+    assert compared == [1] * 49
 
 
 @given(threshold=st.floats(0.05, 1.0))

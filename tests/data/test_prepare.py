@@ -38,7 +38,7 @@ class Stage:
     def __init__(
         self, folder: Path, examples: Iterable[Example], seed: int, sets: Any, documents: Any, settings: dict[str, Any]
     ) -> None:
-        section = DataSection.model_validate({"split": (1, 0, 0), **settings})
+        section = DataSection.model_validate({"split": (1, 0, 0), "on_empty": "drop", **settings})
         self.folder = folder
         self.prepared = prepare.prepare(examples, section, seed, folder, sets, documents)
         self.stats = self.prepared.statistics.to_json(self.prepared.contamination)
@@ -112,6 +112,20 @@ def test_every_row_that_was_read_is_kept_or_dropped_with_its_reason_and_place(
 )
 def test_a_row_that_cannot_be_used_is_dropped_with_its_reason(prepared: Any, example: Example, reason: str) -> None:
     assert prepared([*rows(3), example]).dropped == [("x", reason)]
+
+
+@pytest.mark.parametrize("empty", ["", " \n", "&nbsp;", "\u200b\ufeff", "<p></p>"])
+@pytest.mark.parametrize("field", ["question", "answer"])
+def test_a_row_that_is_empty_once_it_is_mended_stops_the_stage_with_its_line(
+    prepared: Any, tmp_path: Path, field: str, empty: str
+) -> None:
+    broken = replace(Example("x", "Why?", "An answer.", where="rows.csv line 7"), **{field: empty})
+    with pytest.raises(DataError) as caught:
+        prepared([*rows(3), broken], on_empty="fail")
+    mend = "mend it, or leave such rows out with data.on_empty = 'drop'"
+    assert str(caught.value) == f"rows.csv line 7: the {field} is empty; {mend}"
+    assert list((tmp_path / "0").iterdir()) == []
+    assert prepared([*rows(3), broken]).dropped == [("x", f"empty {field}")]
 
 
 def test_rows_are_mended_and_it_is_counted(prepared: Any) -> None:

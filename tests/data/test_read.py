@@ -140,6 +140,21 @@ def test_a_missing_file_is_asked_for(tmp_path: Path, name: str) -> None:
     assert "no such file" in refusal(tmp_path / name)
 
 
+def test_reading_csv_lets_long_fields_through_and_importing_changes_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", f"q\n{'x' * 200_000}\n")
+    code = (
+        "import csv, sys\n"
+        "before = csv.field_size_limit()\n"
+        "from bedside.data.read import read_path\n"
+        "assert csv.field_size_limit() == before\n"
+        "assert len(next(read_path(sys.argv[1], None))[1]['q']) == 200_000\n"
+        "csv.field_size_limit(2**30)\n"
+        "list(read_path(sys.argv[1], None))\n"
+        "assert csv.field_size_limit() == 2**30, 'lowered what another set'\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+
+
 def test_a_parquet_file_cut_short_is_told_in_one_line(tmp_path: Path) -> None:
     path = parquet(tmp_path)
     path.write_bytes(path.read_bytes()[:-20])

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from bedside.data import sources
+from bedside.data.contamination import Detector, trained
 from bedside.errors import DataError
 from bedside.recipe import DataSection
 from bedside.records import Example, Message
@@ -163,23 +164,13 @@ def test_an_unknown_field_in_the_mapping_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("empty", ["", "  ", None])
-@pytest.mark.parametrize(("column", "word"), [("Question", "question"), ("Response", "answer")])
-def test_a_row_without_question_or_answer_is_named_with_its_line(
-    tmp_path: Path, empty: str | None, column: str, word: str
-) -> None:
-    said = refusal(tmp_path, "medical-o1", O1, {**O1, column: empty})
-    assert f"line 2: the {word} is empty" in said
-    assert "data.on_empty = 'drop'" in said
-
-
-def test_empty_rows_are_passed_on_where_the_recipe_says_drop(tmp_path: Path) -> None:
-    found = read(tmp_path, "medical-o1", {**O1, "Response": None}, O1, on_empty="drop")
-    assert [example.answer for example in found] == ["", "A."]
+def test_a_row_without_an_answer_is_for_the_cleaning_to_judge(tmp_path: Path, empty: str | None) -> None:
+    assert [example.answer for example in read(tmp_path, "medical-o1", {**O1, "Response": empty}, O1)] == ["", "A."]
 
 
 def test_reasoning_that_never_ends_leaves_no_answer(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "<think>Hm, so it is"}]}
-    assert "line 1: the answer is empty" in refusal(tmp_path, "chat", row)
+    assert [example.answer for example in read(tmp_path, "chat", row)] == [""]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +227,6 @@ def test_an_impossible_choice_is_refused_with_its_line(tmp_path: Path, change: d
         ("text", "each message needs 'role' and 'content'"),
         (None, "each message needs 'role' and 'content'"),
         ([{"role": "user", "content": [{"type": "text", "text": "Q?"}]}], "each message needs 'role' and 'content'"),
-        ([{"role": "user", "content": "Q?"}, {"role": "assistant", "content": None}], "the answer is empty"),
     ],
 )
 def test_a_broken_conversation_is_refused_with_its_line(tmp_path: Path, messages: Any, message: str) -> None:
@@ -307,6 +297,45 @@ def test_the_sources_own_subset_is_asked_of_its_own_data_set_only(
 def test_held_out_choices_are_read_by_name_or_from_a_file(tmp_path: Path) -> None:
     assert len(sources.read_choices("starter")) >= 60
     assert [item.label for item in sources.read_choices(write(tmp_path, MCQ))] == ["B"]
+
+
+@pytest.mark.parametrize(
+    ("row", "texts"),
+    [
+        ({"text": "A passage."}, ["A passage."]),
+        (O1, ["Q?"]),
+        (CARD, ["Q?"]),
+        ({**CARD, "input": ""}, ["Answer truthfully."]),
+        (MCQ, ["Which?\nArtery\nVein", "Which?"]),
+        ({"question": "Which?", "choices": ["Artery", "Vein"], "answer": 1}, ["Which?\nArtery\nVein", "Which?"]),
+        ({"question": "Which?", "options": '["Artery", "Vein"]'}, ["Which?\nArtery\nVein", "Which?"]),
+        ({"question": "Which?", "opa": "1", "opb": "2", "opc": "3", "opd": "4"}, ["Which?\n1\n2\n3\n4", "Which?"]),
+        (PUBMEDQA, ["Did it work?", "A trial.\nIt worked."]),
+        (PUBMEDQA_HUB, ["Did it work?", "A trial.\nIt worked."]),
+        ({"question": "Q?", "context": "A trial."}, ["Q?", "A trial."]),
+        (CHAT, ["Why?", "Hi"]),
+    ],
+)
+def test_a_row_of_any_shape_is_compared_as_a_test_row_would_be(
+    tmp_path: Path, row: dict[str, Any], texts: list[str]
+) -> None:
+    path = write(tmp_path, {**row, "ID": "x"}, row)
+    assert list(sources.read_texts(path)) == [(key, text) for key in ("x", f"{path} line 2") for text in texts]
+
+
+def test_a_row_with_nothing_to_compare_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"rows.jsonl line 2: nothing to compare in question, input, .* found: title, text"
+    ):
+        list(sources.read_texts(write(tmp_path, {"text": "A."}, {"Title": "B", "text": " "})))
+
+
+def test_a_planted_question_of_a_file_is_found_by_its_options(tmp_path: Path) -> None:
+    options = ["Bartonella henselae", "Coxiella burnetii", "Francisella tularensis", "Yersinia pestis"]
+    row = {"question": "Which of the following is right about it?", "options": options, "answer": "A"}
+    stem, other = (Example(i, row["question"], "A", options=tuple(o)) for i, o in enumerate((options, "wxyz")))
+    detector = Detector({"file": list(sources.read_texts(write(tmp_path, row)))})
+    assert [bool(detector.check(*trained(example))) for example in (stem, other)] == [True, False]
 
 
 def test_a_fingerprint_changes_with_the_content(tmp_path: Path) -> None:

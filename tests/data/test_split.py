@@ -58,7 +58,13 @@ def test_the_place_of_a_known_question_never_changes() -> None:
 
 @pytest.mark.parametrize(
     ("text", "same"),
-    [("What IS it?", "what is it"), ("a\n b", "a b"), ("STRASSE", "straße"), ("β-blocker", "Β blocker")],
+    [
+        ("What IS it?", "what is it"),
+        ("a\n b", "a b"),
+        ("STRASSE", "straße"),
+        ("β-blocker", "Β blocker"),
+        ("ﬁbrin_x", "Fibrin x"),
+    ],
 )
 def test_case_punctuation_and_spacing_are_no_difference(text: str, same: str) -> None:
     assert normalised(text) == normalised(same)

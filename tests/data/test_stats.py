@@ -11,8 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bedside.data import stats as stats_module
 from bedside.data.split import SPLITS, Split
-from bedside.data.stats import BINS, POINTS, Statistics, correlation, histogram, lengths, token_lengths, words
+from bedside.data.stats import (
+    BINS,
+    LISTED_NAMES,
+    NAME_LENGTH,
+    POINTS,
+    Statistics,
+    correlation,
+    histogram,
+    lengths,
+    token_lengths,
+    words,
+)  # fmt: skip
 from bedside.records import Example
 
 Kept = tuple[Example, Split, frozenset[str]]
@@ -82,18 +94,38 @@ def test_words_labels_subjects_and_changes_are_counted() -> None:
     assert stats["words"]["context"] is None
 
 
+def labelled(names: Iterable[str]) -> dict[str, Any]:
+    return counted(row(i, label=name, subject=name) for i, name in enumerate(names))
+
+
+def test_of_many_names_the_commonest_are_listed_and_the_others_told() -> None:
+    names = [f"name {i}" for i in range(LISTED_NAMES + 7) for _ in range(1 + (i >= 7))]
+    stats = labelled(names)
+    assert stats["subjects"] == {f"name {i}": 2 for i in sorted(range(7, LISTED_NAMES + 7), key=str)}
+    assert stats["labels"] == stats["labels_by_split"]["train"] == stats["subjects"]
+    assert stats["other_labels"] == stats["other_subjects"] == {"names": 7, "rows": 7, "all_counted": True}
+    assert stats["labelled"] == {"train": len(names), "validation": 0, "test": 0}
+
+
+def test_a_column_of_free_text_fills_neither_memory_nor_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats_module, "COUNTED_NAMES", 60)
+    stats = labelled(["first", *(f"{i} {'x' * 10_000}" for i in range(500)), "first"])
+    assert stats["labels"]["first"] == 2
+    assert stats["other_labels"] == {"names": 10, "rows": 502 - 2 - 49, "all_counted": False}
+    assert max(map(len, stats["labels"])) == NAME_LENGTH
+    assert len(json.dumps(stats)) < 60 * 4 * LISTED_NAMES * 10
+
+
 def test_nothing_is_counted_as_nothing() -> None:
     stats = Statistics().to_json()
     assert (stats["read"], stats["kept"], stats["dropped"], stats["labels_by_split"]) == (0, 0, {}, {})
     assert stats["duplicates"]["share"] == 0
-    assert stats["tokens"] is stats["reasoning_against_answer"] is stats["words"]["question"] is None
+    assert stats["reasoning_against_answer"] is stats["words"]["question"] is None
 
 
 def test_what_others_found_is_passed_on() -> None:
     found = {"set": "medqa", "items": 3, "rows": 1, "hit_items": 1, "action": "drop", "pairs": []}
-    tokens = token_lengths([(1, 0, 2)], "tiny", 512)
-    stats = Statistics().to_json([found], tokens)
-    assert (stats["contamination"], stats["tokens"]) == ([found], tokens)
+    assert Statistics().to_json([found])["contamination"] == [found]
 
 
 @pytest.mark.parametrize(

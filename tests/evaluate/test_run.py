@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bedside.evaluate.run import evaluate
-from bedside.recipe import PromptSection, parse
+from bedside.recipe import PromptSection
+from bedside.recipe_file import parse
 from bedside.records import Example, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Likelihood
 from bedside.runtime.hf import load_backend

@@ -6,7 +6,7 @@ import pytest
 
 from bedside.errors import DataError
 from bedside.evaluate import tasks
-from bedside.recipe import parse
+from bedside.recipe_file import parse
 from bedside.records import Example
 
 ITEMS = [Example(str(i), f"Question {i}?", "Yes. So it is.", label=["yes", "no", "maybe"][i % 3]) for i in range(30)]

@@ -2,17 +2,23 @@ from typing import Any
 
 import pytest
 
+from bedside.data import card as data_card
 from bedside.export.card import VERDICTS, Evidence, card
-from bedside.recipe import Recipe
+from bedside.recipe import DataSection, Recipe
 from bedside.text.prompts import NOTICE
 
 RECIPE = Recipe(name="demo", model={"base": "org/base-1b"}, prompt={"style": "alpaca-think"})
 STATS = {
     "read": 1200,
     "kept": 1180,
-    "dropped": {"a question asked before": 20},
+    "dropped": {"near duplicate": 20},
     "splits": {"train": 944, "validation": 118, "test": 118},
+    "changed": {"html": 7},
+    "contamination": [{"set": "medqa", "items": 9, "rows": 0, "hit_items": 0, "action": "drop", "pairs": []}],
 }
+ROWS = {"path": "rows.jsonl", "sha256": "cd" * 32, "bytes": 1234}
+OWN = data_card.card("demo", DataSection(source="chat", path="rows.jsonl", licence="CC BY 4.0"), STATS, [ROWS])
+HUB = data_card.card("demo", DataSection(source="pubmedqa"), STATS, [], "9001f285")
 TRAIN = {
     "steps": 36,
     "first_loss": 2.5,
@@ -57,7 +63,8 @@ PARITY = {
 
 def _whole(**changes: Any) -> str:
     parts: dict[str, Any] = {
-        "stats": STATS,
+        "licence": "llama3.1",
+        "data": OWN,
         "train": TRAIN,
         "scores": {"base": [SCORE], "tuned": [SCORE]},
         "comparison": {"verdict": "underpowered", "tasks": [DIFFERENCE]},
@@ -70,9 +77,17 @@ def _whole(**changes: Any) -> str:
 @pytest.mark.parametrize(
     "line",
     [
-        "1,180 of 1,200 rows were kept.",
-        "Splits: train 944, validation 118, test 118.",
-        "Left out: a question asked before (20).",
+        "- Name: `org/base-1b`",
+        "- Licence: llama3.1",
+        "- Source: `rows.jsonl`, read as `chat`",
+        "- Licence: CC BY 4.0",
+        "1,200 read = 1,180 kept + 20 left out. Kept: train 944, validation 118, test 118.",
+        "| near duplicate | `data.near_duplicates = 0.8` | 20 |",
+        "| question equal to answer |  | 0 |",
+        "- HTML tags and entities resolved: 7",
+        "- medqa: none of its 9 items is in the training rows",
+        f"| `rows.jsonl` | 1,234 | `{'cd' * 32}` |",
+        "### Contamination",
         "| Final loss | 1.250 |",
         "| Trainable parameters | 4,884,480 |",
         "| tuned | choice | 72 | accuracy | 0.417 | 0.310 to 0.530 | 0 | 0.250 |",
@@ -102,13 +117,29 @@ def test_the_embedded_base_is_named_by_its_place_on_the_hub() -> None:
     assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card(RECIPE, Evidence("SmolLM2-135M-Instruct"))
 
 
+def test_the_commit_is_told_where_the_hub_gave_one() -> None:
+    assert "- Revision: `0f1e`" in _whole(revision="0f1e").splitlines()
+    assert "evision" not in _whole()
+    told = _whole(data=HUB)
+    assert "`qiaojin/PubMedQA`, subset `pqa_labeled`, revision `9001f285`" in told
+
+
+def test_the_front_matter_names_data_of_the_hub_and_no_others() -> None:
+    assert "datasets:\n- qiaojin/PubMedQA\n---" in _whole(data=HUB)
+    assert "datasets:" not in _whole()
+
+
+def test_a_licence_that_nobody_states_is_not_made_up() -> None:
+    assert "- Licence: not stated in its files" in _whole(licence="").splitlines()
+
+
 def test_a_base_from_a_folder_is_not_named_to_the_hub() -> None:
     assert "base_model" not in card(RECIPE, Evidence("base-1b"))
 
 
 def test_numbers_that_are_absent_are_left_out() -> None:
     text = card(RECIPE, Evidence("base-1b"))
-    for absent in ("Evaluation", "Files", "loss", "rows were kept", "comparison", "None", "nan"):
+    for absent in ("Evaluation", "Files", "loss", "kept", "SHA-256", "comparison", "None", "nan"):
         assert absent not in text
     assert "## Limits" in text
 

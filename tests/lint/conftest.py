@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bedside import recipe
+from bedside import recipe_file
 from bedside.lint import check
 from bedside.lint.case import Encoder
 from bedside.lint.check import Subject
@@ -67,7 +67,7 @@ class World:
         settings["evaluate"] = {"tasks": ["likelihood"]}
         for name, section in sections.items():
             settings[name] = {**settings.get(name, {}), **section}
-        made = recipe.parse({"name": "planted", **settings}, "planted")
+        made = recipe_file.parse({"name": "planted", **settings}, "planted")
         return Subject(made, Base(base, base.name, "0"), rows or examples(), {"the test split": [HELD]})
 
 

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from bedside.lint import places
 from bedside.lint.serving import Place, Split, template_differs, tokenizer_differs
-from bedside.recipe import ModelSection, PromptSection
+from bedside.recipe import PromptSection
 from bedside.runtime.tokenizer import load_tokenizer
 
 from ..conftest import CHATML
@@ -63,8 +61,3 @@ def test_a_gguf_file_of_the_same_model_has_the_same_template_and_tokens(world: W
     splits = places.splits(gguf, tokenizer, [places.HARD_TO_SPLIT, "<|im_start|>user\nWhy?<|im_end|>"])
     assert len(splits) == 2
     assert list(tokenizer_differs(splits)) == []
-
-
-@pytest.mark.parametrize(("base", "found"), [("/x/model.gguf", Path("/x/model.gguf")), ("/x/model", None)])
-def test_a_base_that_was_a_gguf_file_is_compared_with_it(base: str, found: Path | None) -> None:
-    assert places.base_gguf(ModelSection(base=base)) == found

@@ -45,7 +45,7 @@ def small(tmp_path: Path) -> Path:
 
 def test_a_file_says_what_asking_needs(small: Path) -> None:
     found = gguf.metadata(small)
-    assert found == gguf.GgufMetadata("Small", "{{ bos_token }}", "<s>", "</s>", False, "smollm", 512, None)
+    assert found == gguf.GgufMetadata("Small", "{{ bos_token }}", "<s>", "</s>", False, "smollm", 512, None, "")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,11 @@ def test_pickled_weights_are_not_taken_for_weights(folder: Path) -> None:
     assert "pickled weights are not loaded" in refusal(folder)
 
 
+@pytest.mark.parametrize(("base", "found"), [("/x/model.gguf", Path("/x/model.gguf")), ("/x/model", None)])
+def test_a_base_that_is_converted_from_a_gguf_file_names_it(base: str, found: Path | None) -> None:
+    assert locate.gguf_of(ModelSection(base=base)) == found
+
+
 def test_a_missing_gguf_file_is_named(tmp_path: Path) -> None:
     assert refusal(tmp_path / "m.gguf").startswith(f"{tmp_path}/m.gguf: no such GGUF file")
 
@@ -143,7 +148,7 @@ def test_a_model_in_the_cache_is_taken_without_asking_the_hub(tmp_path: Path, mo
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     folder = in_the_hub_cache(tmp_path)
     base = locate.resolve(ModelSection(base="org/name"))
-    assert (base.folder, base.name) == (folder, "org/name")
+    assert (base.folder, base.name, base.revision) == (folder, "org/name", "0" * 40)
 
 
 def test_a_model_that_was_fetched_by_half_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

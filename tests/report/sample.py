@@ -7,7 +7,7 @@ from typing import Any
 
 from bedside.data.stats import lengths
 from bedside.files import write_json, write_jsonl, write_text
-from bedside.recipe import parse, to_toml
+from bedside.recipe_file import parse, to_toml
 from bedside.report.material import Material
 
 RECIPE = parse(
@@ -84,7 +84,10 @@ def stats() -> dict[str, Any]:
         "splits": {"train": 331, "validation": 40, "test": 41},
         "with_reasoning": 140,
         "labels": {"maybe": 34, "no": 52, "yes": 54},
+        "labelled": {"train": 112, "validation": 14, "test": 14},
+        "other_labels": {"names": 0, "rows": 0, "all_counted": True},
         "subjects": dict(sorted(subjects.items(), key=lambda item: -item[1])),
+        "other_subjects": {"names": 0, "rows": 0, "all_counted": True},
         "words": {
             "question": lengths([12 + (i * 37) % 61 + (i * i) % 23 for i in range(412)]),
             "context": lengths([40 + (i * 29) % 57 for i in range(140)]),
@@ -194,6 +197,7 @@ def write_run(folder: Path) -> Material:
     write_text(folder / "recipe.toml", to_toml(RECIPE))
     for stage in ("data", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "export"):
         write_json(folder / stage / "manifest.json", {"stage": stage, "created": sample.created})
+    write_json(folder / "data/report.manifest.json", {"stage": "data/report", "created": sample.created})
     write_json(folder / "data/stats.json", sample.stats)
     write_json(folder / "adapter/train.json", sample.train)
     write_jsonl(folder / "adapter/metrics.jsonl", sample.metrics)

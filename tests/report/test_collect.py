@@ -10,7 +10,7 @@ from bedside.report.collect import collect
 
 from .sample import write_run
 
-STAGES = ("data", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "export")
+STAGES = ("adapter", "evaluation/base", "evaluation/tuned", "comparison", "export")
 
 
 def test_it_reads_back_what_the_stages_wrote(tmp_path: Path):
@@ -27,6 +27,13 @@ def test_a_missing_stage_is_named(tmp_path: Path, stage: str):
     write_run(tmp_path)
     shutil.rmtree(tmp_path / stage)
     with pytest.raises(RunError, match=f"stage '{stage}' is not there"):
+        collect(tmp_path)
+
+
+def test_a_data_stage_without_its_report_is_named(tmp_path: Path):
+    write_run(tmp_path)
+    (tmp_path / "data/report.manifest.json").unlink()
+    with pytest.raises(RunError, match="stage 'data/report' is not there"):
         collect(tmp_path)
 
 

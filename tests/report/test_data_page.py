@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
+from bedside.data import stats as statistics_of
 from bedside.data.card import card, described
 from bedside.data.clean import clean
 from bedside.data.sources import fingerprint, read
-from bedside.data.stats import Statistics, token_lengths
+from bedside.data.stats import LISTED_NAMES, Statistics, token_lengths
 from bedside.recipe import DataSection
 from bedside.records import Example
-from bedside.report.data_page import LISTED_SUBJECTS, SHOWN_LABELS, SHOWN_PAIRS, render
+from bedside.report.data_page import SHOWN_LABELS, SHOWN_PAIRS, render
 from bedside.text.prompts import NOTICE
 
 HOSTILE = "<script>alert(1)</script>"
@@ -55,7 +56,7 @@ def page(
     counted: Statistics | None = None, contamination: tuple[dict[str, Any], ...] = (leaks(2),), tokens: Any = TOKENS,
     files: tuple[dict[str, Any], ...] = ({"path": "rows.jsonl", "sha256": "5f" * 32, "bytes": 12_345},), **data: Any,
 ) -> str:  # fmt: skip
-    stats = (counted or statistics()).to_json(contamination, tokens)
+    stats = {**(counted or statistics()).to_json(contamination), "tokens": tokens}
     section = DataSection.model_validate({"source": "chat", "path": "rows.jsonl", **data})
     return render(stats, card("ward-7", section, stats, files))
 
@@ -176,11 +177,20 @@ def test_what_the_rows_do_not_have_is_left_out(counted: Statistics, changes: dic
     assert set(re.findall(r'aria-labelledby="([^"]*)"', text)) <= set(ids)
 
 
-def test_of_many_labels_and_subjects_the_commonest_are_shown():
-    many = statistics(rows=700, labels=tuple(f"label {i}" for i in range(30)), subjects=300)
+def test_of_many_labels_and_subjects_the_commonest_are_shown_and_the_others_counted():
+    many = statistics(rows=700, labels=tuple(f"label {i}" for i in range(70)), subjects=300)
     text = words(page(many))
-    assert f"The {SHOWN_LABELS} commonest of 30 labels." in text
-    assert f"And {300 - LISTED_SUBJECTS} more, in stats.json." in text
+    assert f"The {SHOWN_LABELS} commonest of 70 labels." in text
+    assert f"And 20 other labels, in {20 * 10} rows." in text
+    assert f"And {300 - LISTED_NAMES} other subjects, in {700 - LISTED_NAMES * 3} rows." in text
+    assert "All 350 175 175 700" in text
+
+
+def test_free_text_for_a_label_is_told_as_at_least_so_many_labels(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(statistics_of, "COUNTED_NAMES", 60)
+    text = words(page(statistics(rows=80, labels=tuple(f"label {i}" for i in range(80)))))
+    assert f"The {SHOWN_LABELS} commonest of 60 labels or more." in text
+    assert "And at least 10 other labels, in 30 rows." in text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -243,7 +253,7 @@ def test_a_real_file_has_its_page(shared_data: Path, source: str, path: str):
     for example in read(section):
         mended, changes = clean(example)
         counted.add(mended, "train", changes)
-    stats = counted.to_json()
+    stats = {**counted.to_json(), "tokens": None}
     files = described(fingerprint(section.path, section.source))
     text = words(render(stats, card("real", section, stats, files)))
     assert f"{stats['read']:,} read = {stats['kept']:,} kept + 0 left out" in text

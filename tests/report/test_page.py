@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from bedside.recipe import parse
+from bedside.recipe_file import parse
 from bedside.report.page import render
 from bedside.text.prompts import NOTICE
 

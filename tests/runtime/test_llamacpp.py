@@ -17,7 +17,7 @@ QUESTION = [Message("user", "Name one cause of a raised jugular venous pressure.
 
 def metadata(**changes: object) -> GgufMetadata:
     fields = {"name": "m", "template": "{{ bos_token }}{{ messages[0].content }}", "bos": "<s>", "eos": "</s>"}
-    rest = {"adds_bos": False, "pre_tokenizer": "default", "context_length": 512, "prompt": None}
+    rest = {"adds_bos": False, "pre_tokenizer": "default", "context_length": 512, "prompt": None, "licence": ""}
     return GgufMetadata(**{**fields, **rest, **changes})  # type: ignore[arg-type]
 
 

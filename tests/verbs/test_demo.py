@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bedside import cli, recipe
+from bedside import cli, recipe_file
 
 from .conftest import Place
 
@@ -13,7 +13,7 @@ def test_it_asks_a_held_out_question_and_sets_the_reasoning_apart(
     done: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, json_of
 ):
     (tmp_path / "starter.toml").write_text(done.recipe.read_text())
-    monkeypatch.setattr(recipe, "SHIPPED", tmp_path)
+    monkeypatch.setattr(recipe_file, "SHIPPED", tmp_path)
     result = json_of("demo", "--runs", str(done.runs))
     asked = result["question"]
     assert asked in (done.runs / "tiny/data/test.jsonl").read_text()

@@ -1,5 +1,6 @@
 """Every verb on a whole run of the tiny model: what it prints, what it reuses, what it leaves behind."""
 
+import hashlib
 import json
 import os
 import re
@@ -13,12 +14,22 @@ from pathlib import Path
 import pytest
 
 from bedside import cli
-from bedside.recipe import load
+from bedside.recipe_file import load
 from bedside.runs import Run
 
 from .conftest import Place
 
-STAGES = ["data", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "merged", "export", "report"]
+STAGES = [
+    "data",
+    "data/report",
+    "adapter",
+    "evaluation/base",
+    "evaluation/tuned",
+    "comparison",
+    "merged",
+    "export",
+    "report",
+]
 
 
 def runs(place: Place) -> list[str]:
@@ -129,12 +140,73 @@ def test_a_changed_setting_makes_only_what_depends_on_it(done: Place, tmp_path: 
     assert made == ["adapter", "evaluation/tuned", "comparison", "merged", "export", "report"]
 
 
+def test_a_changed_model_renews_the_data_report_and_reads_no_source(done: Place, tmp_path: Path, json_of):
+    shutil.copytree(done.runs, tmp_path / "runs")
+    command = ["run", str(done.recipe), "model.max_length=64", "--until", "data", "--runs", str(tmp_path / "runs")]
+    assert json_of(*command)["made"] == ["data/report"]
+    folder = tmp_path / "runs" / "tiny" / "data"
+    assert json.loads((folder / "stats.json").read_text())["tokens"]["max_length"] == 64
+    assert "64" in (folder / "report.html").read_text()
+    assert (folder / "train.jsonl").stat().st_mtime_ns == (done.runs / "tiny/data/train.jsonl").stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("override", "made"),
+    [
+        ("data.licence=MIT", ["data/report"]),
+        ("prompt.style=alpaca-think", ["data/report"]),
+        ("evaluate.tasks=['rouge']", []),
+        ("train.rank=2", []),
+        ("data.near_duplicates=1", ["data", "data/report"]),
+    ],
+)
+def test_only_what_decides_about_rows_reads_them_again(
+    done: Place, tmp_path: Path, json_of, override: str, made: list[str]
+):
+    shutil.copytree(done.runs / "tiny" / "data", tmp_path / "tiny" / "data")
+    command = ["run", str(done.recipe), override, "--until", "data", "--runs", str(tmp_path)]
+    assert json_of(*command)["made"] == made
+
+
+def test_what_only_people_read_makes_no_model_stale(done: Place, tmp_path: Path, json_of):
+    shutil.copytree(done.runs, tmp_path / "runs")
+    command = ["run", str(done.recipe), "data.licence=MIT", "--until", "data", "--runs", str(tmp_path / "runs")]
+    assert json_of(*command)["made"] == ["data/report"]
+    stages = json_of("runs", "--runs", str(tmp_path / "runs"))["runs"][0]["stages"]
+    assert [name for name, state in stages.items() if state != "done"] == ["export", "report"]
+
+
+def test_a_stale_report_on_the_data_is_no_matter_of_a_comparison(
+    done: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, json_of
+):
+    from bedside.verbs import data
+
+    shutil.copytree(done.runs, tmp_path / "runs")
+    monkeypatch.setattr(data, "_plots_are_here", lambda: False)
+    stages = json_of("runs", "--runs", str(tmp_path / "runs"))["runs"][0]["stages"]
+    assert [name for name, state in stages.items() if state != "done"] == ["data/report"]
+    assert json_of("compare", "tiny", "--runs", str(tmp_path / "runs"))["stale"] == []
+
+
+def test_rows_are_prepared_where_the_base_is_not(done: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, json_of):
+    monkeypatch.setattr("bedside.models.locate.EMBEDDED_PACKAGE", "no_such_package")
+    stats = json_of("data", str(done.recipe), "model.base=embedded", "--runs", str(tmp_path))
+    assert (stats["kept"], stats["tokens"]) == (40, None)
+
+
+def test_the_model_card_takes_over_the_data_card(done: Place):
+    card = (done.runs / "tiny" / "export" / "README.md").read_text()
+    digest = hashlib.sha256((done.folder / "rows.jsonl").read_bytes()).hexdigest()
+    for said in ("- Name: `tiny-llama`", f"`{digest}`", "40 read = 40 kept + 0 left out", "### Contamination"):
+        assert said in card
+
+
 def test_a_changed_row_makes_everything_again(done: Place, tmp_path: Path, json_of):
     shutil.copytree(done.runs, tmp_path / "runs")
     rows = tmp_path / "rows.jsonl"
     rows.write_text((done.folder / "rows.jsonl").read_text().replace("aspirin", "ibuprofen"))
     command = ["run", str(done.recipe), f"data.path={rows}", "--until", "train", "--runs", str(tmp_path / "runs")]
-    assert json_of(*command)["made"] == ["data", "adapter"]
+    assert json_of(*command)["made"] == ["data", "data/report", "adapter"]
     entry = json_of("runs", "--runs", str(tmp_path / "runs"))["runs"][0]
     assert entry["stages"]["evaluation/base"] == "stale"
 

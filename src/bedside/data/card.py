@@ -105,7 +105,7 @@ def markdown(card: Json) -> str:
     return "\n".join(body) + "\n"
 
 
-def sections(card: Json) -> dict[str, list[str]]:
+def sections(card: Mapping[str, Any]) -> dict[str, list[str]]:
     """Title → Markdown lines, an empty list where there is nothing to say."""
     changed = [f"- {row['change']}: {row['rows']:,}" for row in card["changed"]]
     filters = [
@@ -153,7 +153,7 @@ def _limits(origin: Origin | None, licence: str, contamination: Sequence[Mapping
     return found
 
 
-def _source(card: Json) -> Iterator[str]:
+def _source(card: Mapping[str, Any]) -> Iterator[str]:
     place = f"`{card['home']}`" + "".join(f", {key} `{card[key]}`" for key in ("subset", "revision") if card[key])
     yield f"- Source: {card['title'] + ', ' if card['title'] else ''}{place}, read as `{card['source']}`"
     yield f"- Licence: {' '.join(card['licence'].split())}"

@@ -20,11 +20,15 @@ may hold an item among other text, and may itself be a piece of a passage.
 A text of fewer triples than `SHORT` is about one name ("treatments for glycogen storage disease type IV"), which other
 questions share, and one that weighs less than `LIGHT` is nothing but boilerplate: either counts only where all its
 words are the same, in any order. Several questions about one case share its triples, and are heavy enough all the same.
+
+The index holds no texts, which are gone through once more for the pairs that are shown, but up to 20 bytes a triple and
+some 400 a text, and twice as much while it is made: documents take about three times their size, and six at the peak.
 """
 
 import heapq
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
@@ -48,11 +52,11 @@ EXCERPT = 400
 
 
 class Item(NamedTuple):
-    """A text of an evaluation set; an item of several texts is found by any of them."""
+    """A text of an evaluation set, by its number in the set; an item of several texts is found by any of them."""
 
     set: str
     id: str
-    text: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,38 +102,49 @@ def _asked(example: Example) -> Iterator[str]:
 
 
 class Detector:
-    """The evaluation sets as an inverted index from triples to texts; `sets` gives (item id, text) pairs by name."""
+    """The evaluation sets as an inverted index from triples to texts.
+
+    `sets` gives (item id, text) pairs by name, and gives them again when texts are to be shown.
+    """
 
     def __init__(self, sets: Mapping[str, Iterable[tuple[str, str]]]) -> None:
         self.sizes: dict[str, int] = {}
+        self._sets = sets
         self._at: dict[int, int] = {}  # bag of words → number of the text: the same text in two sets is one
-        self._items: list[list[Item]] = []
-        found: list[Shingles] = []
+        self._items: list[tuple[Item, ...]] = []
+        triples, sizes = array("Q"), array("q")
         for name, pairs in sets.items():
             ids = set()
-            for item_id, text in pairs:
+            for place, (item_id, text) in enumerate(pairs):
                 ids.add(item_id)
                 told = words(text)
                 if len(told) < FEWEST_WORDS:
                     continue
-                number = self._at.setdefault(_bag(told), len(found))
-                if number == len(found):
-                    found.append(shingles(told))
-                    self._items.append([])
-                self._items[number].append(Item(name, item_id, text))
+                number = self._at.setdefault(_bag(told), len(sizes))
+                if number == len(sizes):
+                    own = shingles(told)
+                    triples.frombytes(own.tobytes())
+                    sizes.append(len(own))
+                    self._items.append(())
+                self._items[number] += (Item(name, item_id, place),)
             self.sizes[name] = len(ids)
-        self._index(found)
+        self._index(np.frombuffer(triples, np.uint64), np.frombuffer(sizes, np.int64))
 
-    def _index(self, found: Sequence[Shingles]) -> None:
-        sizes = [len(triples) for triples in found]
-        every = np.concatenate([np.empty(0, dtype=np.uint64), *found])
-        self._triples, which, counts = np.unique(every, return_inverse=True, return_counts=True)
-        self._weights = 1.0 / counts
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
-        texts = np.repeat(np.arange(len(found)), sizes)
-        self._texts = texts[np.argsort(which, kind="stable")]
-        self._own = np.bincount(texts, self._weights[which], minlength=len(found))
-        self._own[np.array(sizes, dtype=np.int64) < SHORT] = 0.0
+    def _index(self, triples: Shingles, sizes: Positions) -> None:
+        """Texts by triple: each distinct triple, where its texts start, and the texts of one after the other."""
+        numbers = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        self._texts = numbers[np.argsort(triples, kind="stable")]
+        triples.sort()  # in place, since that of a corpus is large
+        starts = np.flatnonzero(np.diff(triples, prepend=~triples[:1]))  # the first one is not its complement
+        self._triples = triples[starts]
+        self._starts = np.append(starts, len(triples))
+        counts = np.diff(self._starts)
+        self._own = np.bincount(self._texts, np.repeat(1.0 / counts, counts), minlength=len(sizes))
+        self._own[sizes < SHORT] = 0.0
+
+    def texts(self, name: str, numbers: Collection[int]) -> dict[int, str]:
+        """The texts of a set that have these numbers."""
+        return {number: text for number, (_, text) in enumerate(self._sets[name]) if number in numbers}
 
     def check(self, *texts: str) -> list[Hit]:
         """The items that a row's texts contain, worst first, each once."""
@@ -149,7 +164,7 @@ class Detector:
             yield equal, 1.0
         triples = shingles(told)
         known = self._known(triples)
-        weights = self._weights[known]
+        weights = 1.0 / (self._starts[known + 1] - self._starts[known])
         shared = weights.sum()
         own = shared + len(triples) - len(known)  # a triple of no evaluation text counts fully
         if len(triples) < SHORT or shared < THRESHOLD * LIGHT:  # most rows end here
@@ -205,10 +220,15 @@ class Tally:
                 "items": size,
                 "rows": self._rows[name],
                 "hit_items": len(self._items[name]),
-                "pairs": [_pair(train_id, hit) for _, _, train_id, hit in sorted(self._worst[name], reverse=True)],
+                "pairs": self._pairs(name),
             }
             for name, size in self._detector.sizes.items()
         ]
+
+    def _pairs(self, name: str) -> list[dict[str, Any]]:
+        worst = [(train_id, hit) for _, _, train_id, hit in sorted(self._worst[name], reverse=True)]
+        texts = self._detector.texts(name, {hit.item.number for _, hit in worst}) if worst else {}
+        return [_pair(train_id, hit, texts[hit.item.number]) for train_id, hit in worst]
 
 
 def _bag(told: Sequence[str]) -> int:
@@ -216,16 +236,16 @@ def _bag(told: Sequence[str]) -> int:
     return hash(tuple(sorted(told)))
 
 
-def _pair(train_id: str, hit: Hit) -> dict[str, Any]:
+def _pair(train_id: str, hit: Hit, text: str) -> dict[str, Any]:
     """The two texts of a hit, each cut to the part around their longest common run of words."""
-    ours, theirs = words(hit.text), words(hit.item.text)
+    ours, theirs = words(hit.text), words(text)
     run = SequenceMatcher(None, ours, theirs, autojunk=False).find_longest_match()
     return {
         "score": hit.score,
         "train_id": train_id,
         "train": _excerpt(hit.text, run.a / len(ours)),
         "item_id": hit.item.id,
-        "item": _excerpt(hit.item.text, run.b / len(theirs)),
+        "item": _excerpt(text, run.b / len(theirs)),
     }
 
 

@@ -1,8 +1,8 @@
 """Examples → a data stage: mended, copies out, split by a stable hash, evaluation items out, counted.
 
-Rows stream through: what is kept waits on the disk (`store`), and memory holds a few hundred bytes a row, and some 7 kB
-more where near duplicates are looked for. Every row that is left out is in `dropped.jsonl` with its reason and place:
-read = kept + dropped.
+Rows stream through: what is kept waits on the disk (`store`), and memory holds some 250 bytes a row, 120 more while
+near duplicates are looked for, and an index of the test rows. Every row that is left out is in `dropped.jsonl` with its
+reason and place: read = kept + dropped.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bedside.data.clean import Change, clean, fault
-from bedside.data.contamination import Detector, Tally, item_texts, trained
+from bedside.data.contamination import Detector, Tally, evaluated, trained
 from bedside.data.near import near_duplicates
 from bedside.data.split import SPLITS, TEST, TRAIN, Assignment, Split, place
 from bedside.data.stats import CONTAINS, EXACT, NEAR, OVER_LIMIT, Statistics
-from bedside.data.store import Store, line_of
+from bedside.data.store import Again, Store, line_of
 from bedside.errors import CheckFailed, DataError
 from bedside.files import read_jsonl
 from bedside.progress import counted
@@ -31,11 +32,12 @@ from bedside.recipe import DataSection
 from bedside.records import Example
 
 CHANGES: tuple[Change, ...] = get_args(Change)
+EMPTY = {"empty question": "question", "empty answer": "answer"}
 OWN = "the test split"
 WORK = ".work"
 CHUNK = 256
-Texts = Sequence[tuple[str, str]]
-"""(item id, text) of an evaluation set, or of a corpus; an item may have several texts."""
+Texts = Iterable[tuple[str, str]]
+"""(item id, text) of an evaluation set, or of a corpus, gone through twice; an item may have several texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class _Preparation:
     def __init__(self, files: ExitStack, work: Path, section: DataSection, seed: int) -> None:
         self._section = section
         self._seed = seed
+        self._work = work
         self._rows = files.enter_context(Store(work / "rows"))
         self._dropped = files.enter_context((work / "dropped.jsonl").open("wb"))
         self._outputs = [files.enter_context((work / f"{split}.jsonl").open("wb")) for split in SPLITS]
@@ -107,6 +110,7 @@ class _Preparation:
             for (example, changes), reason, identity in zip(mended, faults, identities, strict=True):
                 reason = reason or (EXACT if identity in seen else "")
                 if reason:
+                    self._refuse_empty(example, reason)
                     self._drop(example, reason)
                     continue
                 seen.add(identity)
@@ -128,14 +132,14 @@ class _Preparation:
         if self._section.near_duplicates < 1:
             numbers = np.flatnonzero(self._chosen).tolist()
             rows = (_parts(self._rows[i]) for i in counted(numbers, "data", "rows compared with each other"))
-            found = near_duplicates(rows, self._section.near_duplicates, common=1)
+            found = near_duplicates(rows, self._section.near_duplicates, 1, self._work)
             self._leave_out([numbers[near.later] for near in found], NEAR)
 
     def write(self, sets: Mapping[str, Texts], documents: Mapping[str, Texts]) -> Prepared:
         """Splits what is left, takes out what contains an evaluation item, and writes the rest."""
         splits = np.where(self._chosen, self._assignment.splits(self._chosen), -1)
-        tests = (self._rows[i] for i in np.flatnonzero(splits == TEST).tolist())
-        found = self._decontaminate(splits, {**sets, OWN: item_texts(tests)}, self._section.decontaminate)
+        own = Again(partial(self._texts, np.flatnonzero(splits == TEST)))
+        found = self._decontaminate(splits, {**sets, OWN: own}, self._section.decontaminate)
         found += self._decontaminate(splits, documents, "report")
         self._check_not_empty(splits)
         for number, ((line, example), split) in enumerate(zip(self._rows.lines(), splits.tolist(), strict=True)):
@@ -143,6 +147,11 @@ class _Preparation:
                 self._outputs[split].write(line)
                 self._statistics.add(example, SPLITS[split], self._changes_of(number))
         return Prepared(self._statistics, found)
+
+    def _texts(self, numbers: NDArray[np.intp]) -> Iterator[tuple[str, str]]:
+        for number in numbers.tolist():
+            example = self._rows[number]
+            yield from ((example.id, text) for text in evaluated(example))
 
     def _decontaminate(
         self, splits: NDArray[np.int8], sets: Mapping[str, Texts], action: Literal["report", "drop", "fail"]
@@ -178,6 +187,14 @@ class _Preparation:
 
     def _changes_of(self, number: int) -> frozenset[Change]:
         return frozenset(change for bit, change in enumerate(CHANGES) if self._changes[number] >> bit & 1)
+
+    def _refuse_empty(self, example: Example, reason: str) -> None:
+        """Of mended rows, since "&nbsp;" is no answer either."""
+        if reason in EMPTY and self._section.on_empty == "fail":
+            raise DataError(
+                f"{example.where}: the {EMPTY[reason]} is empty; mend it, or leave such rows out with"
+                " data.on_empty = 'drop'"
+            )
 
     def _check_id(self, example: Example, numbers: dict[str, int]) -> None:
         """Scores are paired by id, so two rows with one id must not get as far as that."""

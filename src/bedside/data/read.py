@@ -19,8 +19,9 @@ from bedside.errors import DataError, MissingExtra, OfflineError, first_line
 from bedside.files import not_utf8, read_jsonl
 from bedside.models.hub import reach
 
-csv.field_size_limit(16 * 2**20)  # a field that is far too long is for the cleaning to leave out, with its line
 Row = dict[str, Any]
+LONGEST_CSV = 16 * 2**20
+"""Characters of a CSV field: one that is far too long is for the cleaning to leave out, with its line."""
 WANTED_JSON = "wanted a list of objects, or objects keyed by id; a file with one object a line is named .jsonl"
 Located = tuple[str, Row]
 
@@ -144,6 +145,7 @@ def _not_json(path: Path, line: int, reason: str) -> DataError:
 
 
 def _csv(path: Path) -> Iterator[Located]:
+    csv.field_size_limit(max(LONGEST_CSV, csv.field_size_limit()))  # the process has but one, so it only ever grows
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

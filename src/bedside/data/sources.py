@@ -1,14 +1,16 @@
 """Which data sets are known, where they live, and how their rows are read into `Example`s.
 
-`data.columns` maps a person's own columns onto any of the shapes in `shapes`.
+A row without question or answer passes: whether it has one is known once it is mended. `data.columns` maps a person's
+own columns onto any of the shapes in `shapes`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bedside.data import choices, shapes
-from bedside.data.read import files_of, read_path
+from bedside.data.contamination import evaluated
+from bedside.data.read import Row, as_list, files_of, read_path
 from bedside.data.shapes import Columns
 from bedside.errors import DataError
 from bedside.files import sha256
@@ -17,8 +19,8 @@ from bedside.records import Example
 
 STARTER = Path(__file__).parent / "starter"
 HELD_OUT = STARTER / "mcq.jsonl"
-TEXTS = ("question", "input", "text", "prompt")
-"""Columns of an evaluation set or of a corpus that are compared with the training rows; the first that is there."""
+TEXTS = ("question", "input", "text", "prompt", "instruction")
+"""Columns with the question of an evaluation item, or with a document's text; the first that holds something."""
 MAPPABLE = ("id", "question", "answer", "reasoning", "context", "label", "subject", "group")
 
 
@@ -42,13 +44,7 @@ def read(section: DataSection) -> Iterator[Example]:
     rows = read_path(path, section.subset or (source.subset if path == source.path else None))
     columns = {**source.columns, **section.columns}
     for where, row in rows:
-        example = source.parse(Columns(where, row, columns, section.first_option))
-        for field in ("question", "answer"):
-            if section.on_empty == "fail" and not getattr(example, field).strip():
-                raise DataError(
-                    f"{where}: the {field} is empty; mend it, or leave such rows out with data.on_empty = 'drop'"
-                )
-        yield example
+        yield source.parse(Columns(where, row, columns, section.first_option))
 
 
 def read_choices(name: str) -> list[Example]:
@@ -58,14 +54,30 @@ def read_choices(name: str) -> list[Example]:
 
 
 def read_texts(path: str) -> Iterator[tuple[str, str]]:
-    """(id, text) of each row of an evaluation set or a corpus, whatever its shape: the question, or else the text."""
+    """(id, text) of each text of each row of an evaluation set or a corpus, whatever its shape: those by which a test
+    row of that shape would give itself away. Raises DataError where there is none."""
     for where, row in read_path(path, None):
-        folded = {str(name).lower(): value for name, value in row.items()}
-        text = next((str(folded[name]) for name in TEXTS if folded.get(name)), "")
-        if not text:
-            found = ", ".join(map(str, row))
-            raise DataError(f"{where}: no column {', '.join(TEXTS)} to compare with; found: {found}")
-        yield str(row.get("id", where)), text
+        item = _item(where, {str(name).lower(): value for name, value in row.items()})
+        yield from ((item.id, text) for text in evaluated(item))
+
+
+def _item(where: str, row: Row) -> Example:
+    """A row as far as it is compared: no answer is asked of it, since published test sets may have none."""
+    own_id = str(row.get("id", where))
+    if row.get("messages"):
+        return replace(shapes.chat(Columns(where, row, {})), id=own_id)
+    question = next((text for name in TEXTS if (text := str(row.get(name) or "").strip())), "")
+    if not question:
+        raise DataError(f"{where}: nothing to compare in {', '.join(TEXTS)}; found: {', '.join(row)}")
+    context = row.get("contexts", row.get("context"))
+    if isinstance(context, dict):  # PubMedQA's own, as the hub has it
+        context = context.get("contexts")
+    return Example(own_id, question, "", context="\n".join(as_list(context)), options=tuple(_options(row)))
+
+
+def _options(row: Row) -> Iterator[str]:
+    for value in filter(None, map(row.get, ("options", "choices", *choices.MEDMCQA))):
+        yield from as_list([value[letter] for letter in sorted(value)] if isinstance(value, dict) else value)
 
 
 def fingerprint(path: str | None, source: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ with them a few rows, may move when rows are added.
 import hashlib
 import json
 import re
+import unicodedata
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from bedside.records import Example
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
-NOT_WORD = re.compile(r"\W+")
+NOT_WORD = re.compile(r"[\W_]+")
 
 
 def place(text: str, seed: int) -> float:
@@ -36,8 +37,12 @@ def place(text: str, seed: int) -> float:
 
 
 def normalised(text: str) -> str:
-    """Text in which case, punctuation and spacing no longer differ."""
-    return " ".join(NOT_WORD.split(text.casefold())).strip()
+    """Text in which case, punctuation, spacing and Unicode's compatibility forms no longer differ.
+
+    Every sign is punctuation here, unlike in `shingles.words`: what only a sign tells apart had better stand in one
+    split than in two.
+    """
+    return " ".join(NOT_WORD.split(unicodedata.normalize("NFKC", text).casefold())).strip()
 
 
 class Assignment:

@@ -1,8 +1,9 @@
 """One row at a time → the counts and lengths by which a person judges a data set.
 
 In: every kept row with its split and what cleaning changed in it, and the reason of every row that was left out. Out:
-one JSON object, which is `stats.json`, what `bedside data --json` prints, and what report and cards are made of. No
-row is held: a length takes four bytes, and the points of the scatter are a sample that is drawn by hash.
+one JSON object: with the token lengths it is `stats.json`, what `bedside data --json` prints, and what report and cards
+are made of. No row is held: a length takes four bytes, the points of the scatter are a sample that is drawn by hash,
+and of labels and subjects, which may be free text, so many names are counted and the rest together.
 """
 
 import hashlib
@@ -31,7 +32,37 @@ OVER_LIMIT, CONTAINS = "over data.limit", "contains an item of "
 """The reason of rows that were not drawn; how that of a contaminated row begins, before the name of the set."""
 POINTS = 500
 BINS = 20
+COUNTED_NAMES, LISTED_NAMES, NAME_LENGTH = 10_000, 50, 100
+"""Labels, or subjects, that are counted one by one; those that are listed, the commonest; their characters."""
 CJK = re.compile(f"[{shingles.CJK}]")
+
+
+class Names:
+    """How many rows of each split have which label, or subject; past a limit new names are counted together."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, Counter[Split]] = {}
+        self.rows: Counter[Split] = Counter()
+
+    def add(self, name: str, split: Split) -> None:
+        """Counts a row; the beginning of a long name stands for it."""
+        if len(name) > NAME_LENGTH:
+            name = name[: NAME_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        self.rows[split] += 1
+        if name in self._named or len(self._named) < COUNTED_NAMES:
+            self._named.setdefault(name, Counter())[split] += 1
+
+    def listed(self) -> dict[str, Counter[Split]]:
+        """The commonest names, the commonest first, with their rows in each split."""
+        ranked = sorted(self._named.items(), key=lambda one: (-one[1].total(), one[0]))
+        return dict(ranked[:LISTED_NAMES])
+
+    def others(self) -> Json:
+        """How many names are not listed, and their rows; where not all are counted, there are so many at least."""
+        listed = sum(counts.total() for counts in self.listed().values())
+        counted = sum(counts.total() for counts in self._named.values())
+        names = len(self._named) - len(self.listed())
+        return {"names": names, "rows": self.rows.total() - listed, "all_counted": counted == self.rows.total()}
 
 
 class Statistics:
@@ -41,8 +72,7 @@ class Statistics:
         self._dropped: Counter[str] = Counter()
         self._changed: Counter[str] = Counter()
         self._splits: Counter[Split] = Counter()
-        self._labels: Counter[tuple[Split, str]] = Counter()
-        self._subjects: Counter[str] = Counter()
+        self._labels, self._subjects = Names(), Names()
         self._words = {field: array("I") for field in FIELDS}
         self._answers_to_reasoning = array("I")
         self._points: list[tuple[int, int, int]] = []
@@ -55,9 +85,9 @@ class Statistics:
         self._splits[split] += 1
         self._changed.update(changes)
         if example.label:
-            self._labels[split, example.label] += 1
+            self._labels.add(example.label, split)
         if example.subject:
-            self._subjects[example.subject] += 1
+            self._subjects.add(example.subject, split)
         if example.reasoning:
             self._pair(example.id, counts["reasoning"], counts.get("answer", 0))
 
@@ -65,8 +95,9 @@ class Statistics:
         """Counts a row that was left out."""
         self._dropped[reason] += 1
 
-    def to_json(self, contamination: Sequence[Mapping[str, Any]] = (), tokens: Json | None = None) -> Json:
-        """All figures; `tokens` is what `token_lengths` made, `contamination` what each evaluation set shares."""
+    def to_json(self, contamination: Sequence[Mapping[str, Any]] = ()) -> Json:
+        """All figures that need no model; `contamination` is what each evaluation set shares."""
+        labels, subjects = dict(sorted(self._labels.listed().items())), self._subjects.listed()
         kept = self._splits.total()
         read = kept + self._dropped.total()
         return {
@@ -75,14 +106,16 @@ class Statistics:
             "dropped": dict(self._dropped.most_common()),
             "splits": {split: self._splits[split] for split in SPLITS},
             "with_reasoning": len(self._words["reasoning"]),
-            "labels": dict(sorted(self._label_counts().items())),
-            "subjects": dict(self._subjects.most_common()),
+            "labels": {label: counts.total() for label, counts in labels.items()},
+            "other_labels": self._labels.others(),
+            "subjects": {subject: counts.total() for subject, counts in subjects.items()},
+            "other_subjects": self._subjects.others(),
             "words": {field: lengths(counts) for field, counts in self._words.items()},
             "changed": dict(self._changed.most_common()),
             "duplicates": self._duplicates(read),
-            "labels_by_split": self._labels_by_split(),
+            "labelled": {split: self._labels.rows[split] for split in SPLITS},
+            "labels_by_split": {split: {name: labels[name][split] for name in labels} for split in SPLITS if labels},
             "reasoning_against_answer": self._reasoning_against_answer(),
-            "tokens": tokens,
             "contamination": [dict(found) for found in contamination],
         }
 
@@ -92,16 +125,6 @@ class Statistics:
         place = int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest())
         add = heapq.heappush if len(self._points) < POINTS else heapq.heappushpop
         add(self._points, (-place, reasoning, answer))
-
-    def _label_counts(self) -> Counter[str]:
-        whole: Counter[str] = Counter()
-        for (_, label), count in self._labels.items():
-            whole[label] += count
-        return whole
-
-    def _labels_by_split(self) -> dict[str, dict[str, int]]:
-        labels = sorted(self._label_counts())
-        return {split: {label: self._labels[split, label] for label in labels} for split in SPLITS} if labels else {}
 
     def _duplicates(self, read: int) -> dict[str, float]:
         exact, near = self._dropped[EXACT], self._dropped[NEAR]

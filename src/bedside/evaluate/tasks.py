@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bedside.data.questions import Questions
 from bedside.data.sources import read_choices
-from bedside.data.split import normalised, place
+from bedside.data.split import place
 from bedside.errors import DataError
 from bedside.metrics.overlap import require_rouge
 from bedside.recipe import Recipe, TaskName
@@ -84,9 +85,9 @@ def baseline(task: TaskName, items: Sequence[Example]) -> float | None:
 
 def _candidates(task: TaskName, recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
     if task == "choice":
-        trained = {normalised(example.question) for example in train}
+        asked = Questions(train)
         items = read_choices(recipe.evaluate.choice_from)
-        return [item for item in items if normalised(item.question) not in trained]
+        return [item for item in items if not any(asked.like(item))]
     if task == "decision":
         return [item for item in test if item.label in DECISIONS]
     if task == "rouge":

@@ -6,7 +6,7 @@
     file = metadata(folder / "demo-q8_0.gguf")
     renderer = Renderer(file.template, file.bos, file.eos)
     text = modelfile("demo-q8_0.gguf", recipe.prompt, renderer, file.adds_bos, [file.eos], context=4096)
-    readme = card(recipe, Evidence("SmolLM2-135M-Instruct", stats=stats, train=train, parity=parity.to_json()))
+    readme = card(recipe, Evidence("SmolLM2-135M-Instruct", data=data_card, train=train, parity=parity.to_json()))
 
 `merge`, `convert`, `parity`, `ollama` and `card` hold these; `tensors`, `adapter`, `architecture`, `vocabulary`,
 `quantise` and `probe` are what they are made of.

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bedside.data import card as data_card
 from bedside.models.locate import EMBEDDED_ID, EMBEDDED_NAME
 from bedside.recipe import Recipe
 from bedside.text.markdown import table
@@ -46,11 +47,14 @@ LIMITS = (
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the stages wrote: `stats` (data), `train` (adapter), `scores` (`tasks` of each evaluation, by the model's
-    role), `comparison`, `files` and `parity` (export). What is not there stays empty."""
+    """What the stages wrote: `data` (the data card), `train` (adapter), `scores` (`tasks` of each evaluation, by the
+    model's role), `comparison`, `files` and `parity` (export); and of the base its name, `revision` (the hub's commit)
+    and `licence`. What is not there stays empty."""
 
     base: str
-    stats: Json = field(default_factory=dict)
+    revision: str | None = None
+    licence: str = ""
+    data: Json = field(default_factory=dict)
     train: Json = field(default_factory=dict)
     scores: Mapping[str, Sequence[Json]] = field(default_factory=dict)
     comparison: Json = field(default_factory=dict)
@@ -61,7 +65,8 @@ class Evidence:
 def card(recipe: Recipe, evidence: Evidence) -> str:
     """The model card of a run."""
     sections = {
-        "Data": _data(recipe, evidence.stats),
+        "Base model": _base(evidence),
+        "Data": _data(evidence.data),
         "Training": _training(recipe, evidence.train),
         "Evaluation": _evaluation(evidence),
         "Files": _files(evidence.files, evidence.parity),
@@ -70,15 +75,18 @@ def card(recipe: Recipe, evidence: Evidence) -> str:
     body = [f"# {recipe.name}", "", f"> {NOTICE}", "", *_summary(recipe, evidence)]
     for title, lines in sections.items():
         body += ["", f"## {title}", "", *lines] if lines else []
-    return "\n".join([*_front_matter(evidence.base), *body]) + "\n"
+    return "\n".join([*_front_matter(evidence), *body]) + "\n"
 
 
-def _front_matter(base: str) -> list[str]:
-    """Metadata that the hub reads. `base` is named there if it came from there, not from a folder."""
+def _front_matter(evidence: Evidence) -> list[str]:
+    """Metadata that the hub reads: base and data are named there if they came from there, not from a folder."""
     lines = ["---", "pipeline_tag: text-generation", "tags:", "- medical", "- lora", "- bedside"]
-    known = EMBEDDED_ID if base == EMBEDDED_NAME else base
+    known = EMBEDDED_ID if evidence.base == EMBEDDED_NAME else evidence.base
     if HUB_ID.fullmatch(known):
         lines += [f"base_model: {known}", "base_model_relation: finetune"]
+    home = evidence.data.get("home") or ""
+    if HUB_ID.fullmatch(home) and not evidence.data["files"]:
+        lines += ["datasets:", f"- {home}"]
     return [*lines, "---", ""]
 
 
@@ -90,16 +98,19 @@ def _summary(recipe: Recipe, evidence: Evidence) -> list[str]:
     return [*lines, f"Prompt style `{recipe.prompt.style}`; the template is in the tokenizer and in every GGUF file."]
 
 
-def _data(recipe: Recipe, stats: Json) -> list[str]:
-    lines = [f"Source `{recipe.data.source}`" + (f", `{recipe.data.path}`" if recipe.data.path else "") + "."]
-    if "kept" in stats:
-        lines.append(f"{stats['kept']:,} of {stats['read']:,} rows were kept.")
-    if stats.get("splits"):
-        lines.append("Splits: " + ", ".join(f"{name} {count:,}" for name, count in stats["splits"].items()) + ".")
-    if stats.get("dropped"):
-        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in stats["dropped"].items())
-        lines.append(f"Left out: {reasons}.")
-    return lines
+def _base(evidence: Evidence) -> list[str]:
+    lines = [f"- Name: `{evidence.base}`"]
+    if evidence.revision:
+        lines.append(f"- Revision: `{evidence.revision}`")
+    return [*lines, f"- Licence: {evidence.licence or 'not stated in its files'}"]
+
+
+def _data(card: Json) -> list[str]:
+    """The data card, each of its sections one level down."""
+    lines: list[str] = []
+    for title, told in data_card.sections(card).items() if card else ():
+        lines += ["", f"### {title}", "", *told] if told else []
+    return lines[1:]
 
 
 def _training(recipe: Recipe, train: Json) -> list[str]:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from bedside.errors import DataError, ModelError
 from bedside.recipe import PromptSection
 from bedside.records import Example, Message
-from bedside.runtime.tokenizer import encode, renderer_of
+from bedside.runtime.tokenizer import encode, part_lengths, renderer_of
 from bedside.text import think
 from bedside.text.chat import conversation, user_text
 from bedside.train import batch
@@ -149,11 +149,10 @@ def _labelled(row: batch.Row, pad: int) -> tuple[tuple[int, ...], tuple[int, ...
 
 
 def _cut(case: Case, encoder: Encoder) -> Part:
-    prompt = len(case.served_ids)
-    if encoder.max_length <= prompt:
-        return "prompt"
-    kept = encoder.decode(case.ids[prompt : encoder.max_length])
-    return "reasoning" if think.CLOSE_TAG in case.said and think.CLOSE_TAG not in kept else "answer"
+    """Where the first token beyond the limit stands, as the data report counts it."""
+    prompt, reasoning, _ = part_lengths(encoder.tokenizer, case.example, encoder.section)
+    limit = encoder.max_length
+    return "prompt" if prompt > limit else "reasoning" if prompt + reasoning > limit else "answer"
 
 
 def _refused(example: Example, encoder: Encoder, message: str) -> Refused:

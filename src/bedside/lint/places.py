@@ -16,9 +16,8 @@ from bedside.errors import ModelError
 from bedside.export.probe import Probe
 from bedside.files import read_json
 from bedside.lint.serving import Place, Split
-from bedside.models import locate
 from bedside.models.gguf import GgufMetadata, metadata
-from bedside.recipe import ModelSection, PromptSection
+from bedside.recipe import PromptSection
 from bedside.records import Message
 from bedside.runtime.tokenizer import encode, renderer_of
 from bedside.text.chat import Renderer, conversation
@@ -28,14 +27,6 @@ SPACE = " "
 HARD_TO_SPLIT = "\n\nNa 140 mmol/L, 2.5 µg/kg·min; T₃ ≤ 0.8; β-blocker  (twice   daily)\t½ tablet — 高血压 🙂\r\n\nI'LL"
 """What tokenizers are known to disagree about: digits, signs, runs of spaces, scripts, line ends, contractions."""
 Render = Callable[[Sequence[Message], bool], str]
-
-
-def base_gguf(section: ModelSection) -> Path | None:
-    """The GGUF file that the base was converted from, if it was."""
-    if section.base == "embedded":
-        return locate.embedded_gguf()
-    path = Path(section.base).expanduser()
-    return path if path.suffix == ".gguf" else None
 
 
 def trained(tokenizer: PreTrainedTokenizerBase, section: PromptSection) -> Place:

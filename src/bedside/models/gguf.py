@@ -22,7 +22,7 @@ PROMPT_KEY = "bedside.prompt"
 
 @dataclass(frozen=True, slots=True)
 class GgufMetadata:
-    """The fields that asking needs. `prompt` is None in files that Bedside did not write."""
+    """The fields that asking and the model card need. `prompt` is None in files that Bedside did not write."""
 
     name: str
     template: str
@@ -32,6 +32,7 @@ class GgufMetadata:
     pre_tokenizer: str
     context_length: int
     prompt: PromptSection | None
+    licence: str
 
 
 def metadata(path: Path) -> GgufMetadata:
@@ -83,6 +84,7 @@ def _read(path: Path) -> GgufMetadata:
         pre_tokenizer=str(get("tokenizer.ggml.pre", "default")),
         context_length=int(get(f"{get('general.architecture', 'llama')}.context_length", 2048)),
         prompt=_prompt(path, prompt) if prompt else None,
+        licence=str(get("general.license", "")),
     )
 
 

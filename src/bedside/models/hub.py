@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from bedside.errors import ModelError, OfflineError, first_line
+from bedside.errors import BedsideError, ModelError, OfflineError, first_line
 
 CONNECT_TIMEOUT_S = 3.0
 PORTS = {"http": 80, "https": 443}
@@ -60,6 +60,17 @@ def reach(kind: str, name: str, instead: str) -> Iterator[None]:
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+def dataset_revision(name: str, subset: str | None) -> str | None:
+    """The commit of a data set that was read a moment ago; None if it can no longer be told."""
+    from datasets import load_dataset_builder
+
+    try:
+        with reach("data set", name, ""):
+            return str(load_dataset_builder(name, subset).hash)
+    except (BedsideError, ValueError):
+        return None
 
 
 def _is_transport(error: Exception) -> bool:

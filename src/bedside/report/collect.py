@@ -8,7 +8,7 @@ from bedside.files import read_json, read_jsonl
 from bedside.report.material import Json, Material
 from bedside.runs import MANIFEST, Run
 
-STAGES = ("data", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "export")
+STAGES = ("data/report", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "export")
 
 
 def collect(run_folder: Path) -> Material:
@@ -22,7 +22,7 @@ def collect(run_folder: Path) -> Material:
     return Material(
         recipe=run.recipe.model_dump(mode="json"),
         base_name=base["model"],
-        stats=_json(run, "data", "stats.json"),
+        stats=_json(run, "data/report", "stats.json"),
         train=_json(run, "adapter", "train.json"),
         metrics=[row for _, row in read_jsonl(_file(run, "adapter", "metrics.jsonl"))],
         base_scores=base["tasks"],

@@ -18,7 +18,7 @@ from bedside.report.overlap import side_by_side
 from bedside.report.template import template
 from bedside.text.prompts import NOTICE
 
-SHOWN_LABELS, SHOWN_SUBJECTS, LISTED_SUBJECTS, SHOWN_PAIRS = 8, 12, 100, 3
+SHOWN_LABELS, SHOWN_SUBJECTS, SHOWN_PAIRS = 8, 12, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ def render(stats: Json, card: Json) -> str:
         findings=findings(stats, card),
         flow=list(_flow(stats["read"], card["filters"])),
         idle=[row for row in card["filters"] if not row["rows"]],
-        balance=_balance(stats["labels_by_split"], stats["labels"]),
+        balance=_balance(stats),
         label_rows=_label_rows(stats["labels_by_split"], stats["labels"]),
         shown_labels=SHOWN_LABELS,
+        labelled=sum(stats["labelled"].values()),
         subjects=list(stats["subjects"].items()),
         shown_subjects=SHOWN_SUBJECTS,
-        listed_subjects=LISTED_SUBJECTS,
         words=histograms(stats["words"], WORDS, "words"),
         scatter=_scatter(stats["reasoning_against_answer"]),
         tokens=histograms(tokens, TOKENS, "tokens") if tokens else [],
@@ -73,10 +73,11 @@ def _label_rows(by_split: dict[str, dict[str, int]], labels: dict[str, int]) -> 
     return [(label, [counts[label] for counts in by_split.values()], labels[label]) for label in order]
 
 
-def _balance(by_split: dict[str, dict[str, int]], labels: dict[str, int]) -> Markup | None:
+def _balance(stats: Json) -> Markup | None:
     """Each label's share of the labelled rows of each split that has any; None without labels."""
-    shown = [label for label, _, _ in _label_rows(by_split, labels)[:SHOWN_LABELS]]
-    totals = {split: sum(counts.values()) for split, counts in by_split.items()}
+    by_split = stats["labels_by_split"]
+    shown = [label for label, _, _ in _label_rows(by_split, stats["labels"])[:SHOWN_LABELS]]
+    totals = stats["labelled"]
     shares = {
         split: [100 * by_split[split][label] / total for label in shown] for split, total in totals.items() if total
     }

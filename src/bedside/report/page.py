@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from bedside import plots
 from bedside.metrics import paired
-from bedside.recipe import parse, to_toml
+from bedside.recipe_file import parse, to_toml
 from bedside.report import numbers, parity, settings, tasks, verdict
 from bedside.report.lengths import WORDS, histograms
 from bedside.report.material import Json, Material

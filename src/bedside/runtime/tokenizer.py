@@ -6,7 +6,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from bedside.errors import ModelError, first_line
 from bedside.recipe import PromptSection
-from bedside.text.chat import Renderer, template_for
+from bedside.records import Example
+from bedside.text import think
+from bedside.text.chat import Renderer, render_example, template_for
 
 ENDS = {
     "<|endoftext|>",
@@ -71,3 +73,12 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, prompt: str, completio
     if whole[: len(prompt_ids)] == prompt_ids:
         return prompt_ids, whole[len(prompt_ids) :]
     return prompt_ids, encode(tokenizer, completion)
+
+
+def part_lengths(tokenizer: PreTrainedTokenizerBase, example: Example, section: PromptSection) -> tuple[int, int, int]:
+    """Tokens of prompt, reasoning with its tags, and answer with its end, of a row as it is trained."""
+    text = render_example(example, section, renderer_of(tokenizer))
+    prompt, completion = encode_completion(tokenizer, text.prompt, text.completion)
+    before, closed, _ = text.completion.partition(think.CLOSE_TAG)
+    reasoning = len(encode(tokenizer, before + closed)) if closed else 0
+    return len(prompt), reasoning, len(completion) - reasoning

@@ -23,13 +23,19 @@ ROOMS = (
 
 def stage(recipe: Recipe, which: Literal["base", "tuned"]) -> Stage:
     """The base model's scores do not depend on the training, so they survive a change of it."""
-    from bedside.data.sources import fingerprint
-
-    outside = {"base": locate.identify(recipe.model)}
-    if "choice" in recipe.evaluate.tasks and recipe.evaluate.choice_from != "starter":
-        outside |= fingerprint(recipe.evaluate.choice_from, "mcq")
+    outside = {"base": locate.identify(recipe.model), **choices(recipe)}
     reads = ("data", "adapter") if which == "tuned" else ("data",)
     return Stage(f"evaluation/{which}", ("model", "prompt", "evaluate", "seed"), reads, ROOMS, outside)
+
+
+def choices(recipe: Recipe) -> dict[str, str]:
+    """{name: SHA-256} of the multiple-choice items that the models are judged on; the embedded ones are code."""
+    from bedside.data.sources import fingerprint
+
+    chosen = recipe.evaluate.choice_from
+    if "choice" not in recipe.evaluate.tasks:
+        return {}
+    return {chosen: "embedded"} if chosen == "starter" else fingerprint(chosen, "mcq")
 
 
 def make_base(run: Run, folder: Path) -> None:

@@ -32,8 +32,9 @@ def merged(recipe: Recipe) -> Stage:
 
 def exported(recipe: Recipe) -> Stage:
     """Depends on the merged weights, and on everything that the model card tells."""
-    reads = ("merged", "data", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
-    rooms = ("export", "verbs/export", "text", "runtime/llamacpp", "runtime/hf", "runtime/tokenizer", "models/gguf")
+    reads = ("merged", "data", "data/report", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
+    runtime = ("runtime/llamacpp", "runtime/hf", "runtime/tokenizer")
+    rooms = ("export", "verbs/export", "data/card", "text", *runtime, "models/gguf", "models/licence")
     return Stage("export", ("name", "export", "prompt", "serve.context", "seed"), reads, rooms)
 
 
@@ -110,6 +111,7 @@ def _describe(run: Run, folder: Path, files: list[dict[str, Any]], parity: dict[
     from bedside.export.card import Evidence, card
     from bedside.export.ollama import modelfile
     from bedside.models.gguf import metadata
+    from bedside.models.licence import licence
     from bedside.text.chat import Renderer
 
     about = metadata(folder / files[0]["path"])
@@ -117,10 +119,13 @@ def _describe(run: Run, folder: Path, files: list[dict[str, Any]], parity: dict[
     context = min(run.recipe.serve.context, about.context_length)
     text = modelfile(files[0]["path"], run.recipe.prompt, renderer, about.adds_bos, [about.eos], context)
     write_text(folder / "Modelfile", text)
+    base = locate.resolve(run.recipe.model)
     scores = {which: read_json(run.folder(f"evaluation/{which}") / "scores.json") for which in ("base", "tuned")}
     evidence = Evidence(
-        base=scores["base"]["model"],
-        stats=read_json(run.folder("data") / "stats.json"),
+        base=base.name,
+        revision=base.revision,
+        licence=licence(run.recipe.model, base),
+        data=read_json(run.folder("data/report") / "card.json"),
         train=read_json(run.folder("adapter") / "train.json"),
         scores={which: found["tasks"] for which, found in scores.items()},
         comparison=read_json(run.folder("comparison") / "comparison.json"),

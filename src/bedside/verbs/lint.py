@@ -58,22 +58,20 @@ def subject_of(
     """The run's rows and the sets that it is judged on, its base, and what it serves."""
     from bedside.data.sources import read_choices
     from bedside.lint.check import Subject
-    from bedside.lint.places import base_gguf
 
     recipe = run.recipe
     held = {"the test split": test}
     if "choice" in recipe.evaluate.tasks:
         held[f"evaluate.choice_from '{recipe.evaluate.choice_from}'"] = read_choices(recipe.evaluate.choice_from)
-    return Subject(recipe, base, train, held, base_gguf(recipe.model), served)
+    return Subject(recipe, base, train, held, locate.gguf_of(recipe.model), served)
 
 
 def served(run: Run) -> tuple[Path, ...]:
     """The merged model and the exported files, if nothing that they were made from has changed since."""
     from bedside.files import read_json
-    from bedside.verbs.pipeline import VERBS, steps
+    from bedside.verbs.pipeline import steps
 
-    stages = [step.stage for step in steps(run.recipe) if VERBS.index(step.verb) <= VERBS.index("export")]
-    if any(run.state(stage) != "done" for stage in stages):
+    if any(run.state(step.stage) != "done" for step in steps(run.recipe, "export")):
         return ()
     folder = run.folder("export")
     files = read_json(folder / "export.json")["files"]

@@ -1,10 +1,11 @@
 """The stages of a recipe in their order, each made only if it is not done.
 
-data → adapter → evaluation/base, evaluation/tuned → comparison → merged → export → report
+data (and data/report) → adapter → evaluation/base, evaluation/tuned → comparison → merged → export → report
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bedside.errors import RunError
@@ -22,32 +23,37 @@ class Step:
     make: Callable[[Run, Path], None]
 
 
-def steps(recipe: Recipe) -> list[Step]:
-    """All steps of a recipe. Neither torch nor transformers is loaded: each `make` imports what it needs."""
+VERBS = ("data", "train", "evaluate", "compare", "export", "report")
+
+
+def steps(recipe: Recipe, until: str = "report") -> list[Step]:
+    """The steps of a recipe up to the last one of a verb.
+
+    Neither torch nor transformers is loaded: each `make` imports what it needs. Nor is anything asked of a stage beyond
+    `until`, for what it depends on may not be here: rows are prepared without a base.
+    """
     from bedside.verbs import compare, data, evaluate, export, report, train
 
-    return [
-        Step("data", data.stage(recipe), data.make),
-        Step("train", train.stage(recipe), train.make),
-        Step("evaluate", evaluate.stage(recipe, "base"), evaluate.make_base),
-        Step("evaluate", evaluate.stage(recipe, "tuned"), evaluate.make_tuned),
-        Step("compare", compare.stage(recipe), compare.make),
-        Step("export", export.merged(recipe), export.make_merged),
-        Step("export", export.exported(recipe), export.make_exported),
-        Step("report", report.stage(recipe), report.make),
+    every: list[tuple[str, Callable[[Recipe], Stage], Callable[[Run, Path], None]]] = [
+        ("data", data.stage, data.make),
+        ("data", data.report_stage, data.make_report),
+        ("train", train.stage, train.make),
+        ("evaluate", partial(evaluate.stage, which="base"), evaluate.make_base),
+        ("evaluate", partial(evaluate.stage, which="tuned"), evaluate.make_tuned),
+        ("compare", compare.stage, compare.make),
+        ("export", export.merged, export.make_merged),
+        ("export", export.exported, export.make_exported),
+        ("report", report.stage, report.make),
     ]
-
-
-VERBS = ("data", "train", "evaluate", "compare", "export", "report")
+    upto = VERBS.index(until)
+    return [Step(verb, stage(recipe), make) for verb, stage, make in every if VERBS.index(verb) <= upto]
 
 
 def run_until(run: Run, verb: str) -> Sequence[str]:
     """Makes what is missing or stale up to the last stage of `verb`; returns the names of the stages made."""
     made = []
     with run.lock():
-        for step in steps(run.recipe):
-            if VERBS.index(step.verb) > VERBS.index(verb):
-                break
+        for step in steps(run.recipe, verb):
             if _build(run, step):
                 made.append(step.stage.name)
                 say(f"{step.stage.name}: done in {run.manifest(step.stage.name)['seconds']:.0f} s")
@@ -59,9 +65,7 @@ def run_until(run: Run, verb: str) -> Sequence[str]:
 
 def warn_if_stale(run: Run, verb: str) -> str | None:
     """Says on stderr, and returns, that what is about to be used was made from something else than there is now."""
-    upto = VERBS.index(verb)
-    passed = (step.stage for step in steps(run.recipe) if VERBS.index(step.verb) <= upto)
-    stale = next((stage for stage in passed if run.state(stage) == "stale"), None)
+    stale = next((stage for stage in _needed(steps(run.recipe, verb), verb) if run.state(stage) == "stale"), None)
     if stale is None:
         return None
     changed = ", ".join(run.changed(stale)) or "a stage before it"
@@ -69,6 +73,14 @@ def warn_if_stale(run: Run, verb: str) -> str | None:
     told = f"{run.path}: stage '{stale.name}' is stale, changed since: {changed}; {renew}"
     say(told)
     return told
+
+
+def _needed(passed: Sequence[Step], verb: str) -> list[Stage]:
+    """The stages of a verb and those that they are made from, in their order."""
+    names = {step.stage.name for step in passed if step.verb == verb}
+    for step in reversed(passed):
+        names.update(step.stage.reads if step.stage.name in names else ())
+    return [step.stage for step in passed if step.stage.name in names]
 
 
 def _build(run: Run, step: Step) -> bool:

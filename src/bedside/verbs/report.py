@@ -9,7 +9,7 @@ from bedside.runs import Run, Stage
 
 def stage(recipe: Recipe) -> Stage:
     """Depends on every stage that it shows."""
-    reads = ("data", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "export")
+    reads = ("data/report", "adapter", "evaluation/base", "evaluation/tuned", "comparison", "export")
     return Stage("report", tuple(type(recipe).model_fields), reads, rooms=("report", "plots"))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bedside.errors import UsageError
-from bedside.recipe import load
+from bedside.recipe_file import load
 from bedside.runs import Run
 from bedside.runtime.choose import find_run
 from bedside.verbs import compare, pipeline, report
