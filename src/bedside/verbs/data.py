@@ -1,7 +1,8 @@
 """`bedside data`: rows → train, validation and test; and, as a part that needs no source, what is told about them."""
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def _plots_are_here() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def _evaluation_sets(recipe: Recipe) -> dict[str, list[tuple[str, str]]]:
+def _evaluation_sets(recipe: Recipe) -> dict[str, Iterable[tuple[str, str]]]:
     """{name: (id, text) of each item} of what no training row may contain, beside the test rows."""
     from bedside.data.contamination import item_texts
     from bedside.data.sources import read_choices
@@ -102,10 +103,11 @@ def _evaluation_sets(recipe: Recipe) -> dict[str, list[tuple[str, str]]]:
     return sets
 
 
-def _texts(paths: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+def _texts(paths: Sequence[str]) -> dict[str, Iterable[tuple[str, str]]]:
     from bedside.data.sources import read_texts
+    from bedside.data.store import Again
 
-    return {path: list(read_texts(path)) for path in paths}
+    return {path: Again(partial(read_texts, path)) for path in paths}
 
 
 def _revision(section: DataSection) -> str | None:
