@@ -1,13 +1,14 @@
 # make demo   set up if needed, then the whole pipeline on the embedded model
 # make test   set up if needed, then all tests (make test-fast leaves the slow ones out)
 # make check  format, lint, types, layers          make docs   write the generated reference pages
+# make bench-train  the training step beside TRL's; bench-growth  how its time grows; bench-kill  50 kills, 50 resumes
 # make setup  only the environment in .venv        make clean  remove the environment
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: setup demo test test-fast check docs clean
+.PHONY: setup demo test test-fast check docs bench-train bench-growth bench-kill clean
 
 setup: $(STAMP)
 
@@ -36,6 +37,16 @@ check: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+
+bench-train: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt trl
+	$(BIN)/python benchmarks/train.py
+
+bench-growth: $(STAMP)
+	$(BIN)/python benchmarks/train.py --growth
+
+bench-kill: $(STAMP)
+	$(BIN)/python benchmarks/kill.py
 
 clean:
 	rm -rf .venv

@@ -1,5 +1,6 @@
 import errno
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,3 +176,47 @@ def test_a_hash_is_that_of_the_file_as_it_is_now(tmp_path: Path) -> None:
     assert files.sha256(path) == first
     files.write_text(path, "two")
     assert files.sha256(path) != first
+
+
+def test_a_folder_appears_whole_and_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    final = tmp_path / "new" / "folder"
+    for text in ("old", "new"):
+        with files.whole_folder(final) as partial:
+            assert not list(partial.iterdir())
+            files.write_text(partial / "a.txt", text)
+            assert not final.exists() or (final / "a.txt").read_text(encoding="utf-8") == "old"
+    assert (final / "a.txt").read_text(encoding="utf-8") == "new"
+    assert [path.name for path in final.parent.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_failed_leaves_the_old_one_and_no_litter(tmp_path: Path) -> None:
+    with files.whole_folder(tmp_path / "a") as partial:
+        files.write_text(partial / "a.txt", "old")
+
+    def fail() -> None:
+        with files.whole_folder(tmp_path / "a") as partial:
+            files.write_text(partial / "a.txt", "new")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(RunError, match="the disk is full"):
+        fail()
+    assert (tmp_path / "a" / "a.txt").read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what was synced")
+def test_names_of_files_and_folders_reach_the_disk_before_and_after_they_are_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr("os.fsync", lambda handle: synced.append(str(Path(f"/proc/self/fd/{handle}").readlink())))
+    with files.whole_folder(tmp_path / "a") as partial:
+        (partial / "b").write_text("x", encoding="utf-8")
+    assert synced == [f"{tmp_path}/.a.partial/b", f"{tmp_path}/.a.partial", str(tmp_path)]
+
+
+def test_sweeping_removes_what_was_being_written_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".a.json.x7.partial", "b/.c.partial/.state.json.x7.partial", "b/.c.partial/d", ".hidden", "a.partial"):
+        files.write_text(tmp_path / name, "x")
+    files.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".hidden", "a.partial", "b"]

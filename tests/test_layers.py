@@ -14,7 +14,7 @@ LAYERS = (  # top to bottom; rooms on one line are strangers
     "cli",
     "verbs",
     "serve",
-    "answer lint report",
+    "answer lint report plan",
     "rag guard voice image plots evaluate train export",
     "runtime data metrics",
     "text",

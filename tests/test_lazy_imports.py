@@ -6,7 +6,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "numpy", "transformers", "pyarrow")
-LIGHT_MODULES = ("recipe", "runs", "records", "files", "text.chat", "models.locate")
+LIGHT_MODULES = ("recipe", "runs", "records", "files", "text.chat", "models.locate", "models.known", "runtime.hardware")
 
 
 def loaded_by(code: str, watched: tuple[str, ...]) -> list[str]:
@@ -31,6 +31,12 @@ def test_help_loads_nothing_heavy() -> None:
         "except SystemExit as error:\n    assert not error.code, error.code\n"
     )
     assert loaded_by(code, ("torch", "numpy", "transformers")) == []
+
+
+@pytest.mark.parametrize("recipe", ["starter", "deepseek-r1-8b-medical-o1", "tinyllama-flashcards"])
+def test_planning_loads_neither_torch_nor_transformers(recipe: str) -> None:
+    code = f"from bedside import cli\nassert cli.run(['plan', '{recipe}']) == 0"
+    assert loaded_by(code, ("torch", "transformers", "peft", "bitsandbytes")) == []
 
 
 def test_the_watch_itself_sees_what_is_loaded() -> None:

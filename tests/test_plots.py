@@ -21,6 +21,7 @@ DRAWINGS = {
     "unknown power": lambda: plots.difference("d", "one", 0.1, (0.1, 0.1), None, "nats per token"),
     "training": lambda: loss_plot(60),
     "one step": lambda: loss_plot(1),
+    "validation": lambda: plots.training("t", "loss", [1, 2], [3.0, 2.0], [1e-4, 1e-4], [(2, 2.5)]),
     "learning rate of zero": lambda: plots.training("t", "loss", [1, 2], [3.0, 2.0], [0.0, 0.0]),
     "histogram": lambda: plots.histogram("h", "words", lengths([1, 2, 2, 9]), "words"),
     "open histogram": lambda: plots.histogram("h", "words", lengths([1, 2] * 99 + [5000]), "words"),
@@ -97,6 +98,14 @@ def test_a_moving_mean_is_drawn_from_31_steps_on():
 
     assert curves(loss_plot(30)) == 0
     assert curves(loss_plot(31)) == 1
+
+
+def test_a_diamond_is_drawn_for_each_validation():
+    def diamonds(*held_out: tuple[int, float]) -> int:
+        svg = plots.training("t", "loss", [1, 2, 3], [3.0, 2.0, 1.0], [1e-4] * 3, held_out)
+        return len(re.findall(r"<use [^>]*style=\"fill: var\(--ink", svg))
+
+    assert diamonds((1, 3.1), (3, 2.9)) == diamonds() + 2
 
 
 def test_smoothing_keeps_a_straight_line_and_its_length():

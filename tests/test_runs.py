@@ -346,6 +346,17 @@ def test_a_lock_is_free_again_after_a_failure(run: Run) -> None:
         pass
 
 
+def test_what_was_being_written_when_a_stage_was_killed_is_not_sealed_into_it(run: Run) -> None:
+    def killed(folder: Path) -> None:
+        (folder / ".out.txt.x7f3.partial").write_text("hal", encoding="utf-8")
+        raise Killed
+
+    with pytest.raises(Killed):
+        run.build(DATA, killed)
+    run.build(DATA, saying("1"))
+    assert list(run.manifest("data")["files"]) == ["out.txt"]
+
+
 def test_a_file_in_the_place_of_the_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("x", encoding="utf-8")
     for path in (tmp_path / "runs", tmp_path / "runs" / "a"):

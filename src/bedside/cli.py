@@ -15,6 +15,7 @@ import typer
 from bedside.errors import BedsideError, MissingExtra
 from bedside.extras import extra_of
 from bedside.progress import say
+from bedside.train import launch
 
 app = typer.Typer(
     name="bedside",
@@ -50,7 +51,7 @@ UsageMistake: type[Exception] = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Runs the command line and exits."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(launch.together(lambda: run(sys.argv[1:])))
 
 
 def run(arguments: list[str]) -> int:
@@ -136,6 +137,20 @@ def lint(
     _print(result, verb.in_words, json_)
     if result["errors"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure the real step for 10 seconds.")] = False,
+    runs: RunsOption = RUNS,
+    json_: JsonOption = False,
+) -> None:
+    """Show parameters, memory, disk and time of a run before anything is spent. What to change if it does not fit."""
+    from bedside.verbs import plan as verb
+
+    _print(verb.plan(recipe, overrides or [], calibrate, runs), verb.in_words, json_)
 
 
 @app.command()

@@ -1,13 +1,15 @@
 """Reading and writing files so that nothing is ever half there.
 
-Writes go to a temporary sibling and are renamed into place. JSON Lines are read by iterating over the file, since
-rows hold U+2028 and `str.splitlines` breaks there. A full disk is told in one line, with the path.
+Files and folders are written to a temporary sibling, synced to the disk and renamed into place. JSON Lines are read by
+iterating over the file, since rows hold U+2028 and `str.splitlines` breaks there. A full disk is told in one line, with
+the path.
 """
 
 import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from bedside.errors import DataError, RunError, first_line
+
+PARTIAL = ".partial"
+"""Ends the hidden names of files and folders that are being written."""
 
 
 @contextmanager
@@ -49,10 +54,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes bytes atomically: after a crash the file is the old or the new one, never a mixture."""
+    """Writes bytes atomically and durably: after a crash the file is the old or the new one, never a mixture."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -63,6 +68,41 @@ def write_bytes(path: Path, content: bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+        _sync(path.parent)
+
+
+@contextmanager
+def whole_folder(final: Path) -> Iterator[Path]:
+    """Yields an empty hidden sibling to fill, which takes the place of `final` once all of it is on the disk."""
+    partial = final.parent / f".{final.name}{PARTIAL}"
+    with disk_errors(final):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            for path in (*partial.rglob("*"), partial):
+                _sync(path)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _sync(final.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed process had not yet renamed into place; nobody may be writing there now."""
+    for left in list(folder.rglob(f".*{PARTIAL}")):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)  # it may lie in a folder that went
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, would outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

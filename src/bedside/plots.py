@@ -63,8 +63,18 @@ def difference(name: str, about: str, value: float, ci: Sequence[float], detecta
     return _svg(figure, name, about)
 
 
-def training(name: str, about: str, steps: Sequence[int], loss: Sequence[float], lr: Sequence[float]) -> str:
-    """Loss at every logged step with the learning rate beneath; a moving average is added from 31 steps on."""
+def training(
+    name: str,
+    about: str,
+    steps: Sequence[int],
+    loss: Sequence[float],
+    lr: Sequence[float],
+    held_out: Sequence[tuple[int, float]] = (),
+) -> str:
+    """Loss at every logged step with the learning rate beneath; a moving average is added from 31 steps on.
+
+    `held_out` are (step, loss on the validation rows), drawn as diamonds.
+    """
     figure = Figure(figsize=(4.5, 3.5))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     figure.subplots_adjust(left=0.16, right=0.97, top=0.97, bottom=0.14, hspace=0.16)
@@ -75,6 +85,8 @@ def training(name: str, about: str, steps: Sequence[int], loss: Sequence[float],
     )  # fmt: skip
     if many:
         upper.plot(steps, smoothed(loss), color=MARK, linewidth=2)
+    if held_out:
+        upper.plot(*zip(*held_out, strict=True), color=INK, linestyle="none", marker="D", markersize=4.5)
     lower.plot(steps, lr, color=MUTED, linewidth=1.6, marker="o" if len(steps) == 1 else None, markersize=4)
     lower.set_ylim(0, 1.15 * max(lr) or 1)
     lower.set_yticks(sorted({0.0, max(lr)}))

@@ -13,6 +13,7 @@ Positive = Annotated[int, Field(strict=True, ge=1)]
 SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "meadow", "mcq", "chat", "starter"]
 TaskName = Literal["choice", "decision", "likelihood", "rouge"]
 Quantisation = Literal["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"]
+TrackerName = Literal["wandb", "trackio", "tensorboard"]
 RuleName = Literal[
     "template-fails",
     "prompt-differs",
@@ -148,10 +149,10 @@ class TrainSection(Section):
     """How the learning rate falls after the warm-up."""
     warmup: Annotated[int, Field(strict=True, ge=0)] = 5
     """Steps of linear warm-up."""
-    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
-    """"adamw_8bit" keeps the moments in 8 bits (bitsandbytes)."""
+    optimizer: Literal["adamw", "adamw_8bit", "adamw_8bit_paged"] = "adamw"
+    """"adamw_8bit" keeps the moments in 8 bits (bitsandbytes); paged, a card's driver may move them to main memory."""
     batch_size: Positive = 1
-    """Rows computed at once; on a CPU 1 wastes nothing on padding."""
+    """Rows computed at once; the fused step packs as many rows as fit into the tokens of so many of `max_length`."""
     accumulation: Positive = 8
     """Batches a step; the loss is the mean over all trained tokens of the step."""
     epochs: Annotated[float, Field(strict=True, gt=0)] = 1.0
@@ -162,10 +163,30 @@ class TrainSection(Section):
     """Decoupled weight decay of AdamW."""
     clip: Annotated[float, Field(strict=True, gt=0)] = 1.0
     """Largest norm of the gradient."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Type of the frozen base; "auto" takes bf16 where the hardware computes in it. The update stays fp32."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Type of the frozen base; "auto" takes bf16 where the hardware computes in it, fp16 with a loss scaler on a card
+    without. The update stays fp32."""
+    step: Literal["auto", "fused", "peft"] = "auto"
+    """"fused" is Bedside's own step for the Llama family, "peft" any model's; "auto" takes the first that holds."""
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Computes activations again in the backward pass rather than keep them; "auto": where memory asks for it."""
+    adapter: str | None = None
+    """Folder of a PEFT adapter to go on from, in place of a fresh one; it brings its rank, alpha and targets."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """What several processes share: "ddp" the rows, each with a whole model; "fsdp" the model's weights as well."""
     checkpoint_every: Positive = 10
     """Steps between checkpoints."""
+    validate_every: Annotated[int, Field(strict=True, ge=0)] = 20
+    """Steps between losses on the validation split, the last step included; 0 computes none."""
+    validate_rows: Positive = 32
+    """Validation rows at most: the first ones of the split."""
+    keep: Literal["best", "last"] = "best"
+    """Which update becomes the adapter: that of the smallest validation loss, where there is one, or the last."""
+    patience: Annotated[int, Field(strict=True, ge=0)] = 0
+    """Stop after so many validations in a row without a smaller loss; 0 goes on to the end."""
+    track: tuple[TrackerName, ...] = ()
+    """Where else the figures of `metrics.jsonl` go: "wandb" (offline unless WANDB_MODE says so), "trackio",
+    "tensorboard"."""
 
 
 class EvaluateSection(Section):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bedside.errors import BedsideError, RunError
-from bedside.files import digest, disk_errors, read_json, tree_digests, write_json, write_text
+from bedside.files import digest, disk_errors, read_json, sweep, tree_digests, write_json, write_text
 from bedside.recipe import Recipe
 from bedside.recipe_file import load, to_toml
 
@@ -172,6 +172,7 @@ class Run:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
                 write_text(partial / KEY, key)
+            sweep(partial)
         return partial
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Every rule against a bug that breaks it and nothing else: caught by name, and by that name alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -12,6 +12,8 @@ from bedside.recipe import RuleName
 from bedside.records import Example
 from bedside.text import chat
 from bedside.train import batch, loop, lora
+from bedside.train.batch import Packed
+from bedside.train.learner import Learner
 
 from ..conftest import CHATML
 from .conftest import CASES, HELD, World, example, examples, lint
@@ -222,7 +224,11 @@ def weights_out_of_order(world: World, patch: Patch) -> Subject:
 def loss_summed_over_batches(world: World, patch: Patch) -> Subject:
     """The published first loss of 14.796 in a model of 32,000 tokens came about like this."""
     accumulate = loop.accumulate
-    patch.setattr(loop, "accumulate", lambda model, chosen: sum(accumulate(model, [one]) for one in chosen))
+
+    def summed(learner: Learner, batches: Iterable[Packed], trained: int, world: object) -> float:
+        return sum(accumulate(learner, [one], one.trained, world) for one in batches)
+
+    patch.setattr(loop, "accumulate", summed)
     return world.subject()
 
 
@@ -248,12 +254,30 @@ def relabel(patch: Patch, labels: Callable[[list[batch.Row], batch.Batch], torch
     patch.setattr(batch, "collate", changed)
 
 
+def repack(patch: Patch, trained: Callable[[batch.Row], batch.Row]) -> None:
+    """Packing that trains other tokens than Bedside's."""
+    pack = batch.pack
+    patch.setattr(batch, "pack", lambda rows, share: pack([trained(row) for row in rows], share=share))
+
+
+def packed_prompt_with_labels(world: World, patch: Patch) -> Subject:
+    repack(patch, lambda row: replace(row, prompt=2))
+    return world.subject()
+
+
+def packed_mask_that_begins_at_the_answer(world: World, patch: Patch) -> Subject:
+    repack(patch, lambda row: replace(row, prompt=row.prompt + 5))
+    return world.subject()
+
+
 PLANTED: list[tuple[RuleName, Plant]] = [
     ("template-fails", template_that_fails),
     ("prompt-differs", another_prompt_before_an_answer),
     ("prompt-differs", prompt_stripped_before_tokenising),
     ("prompt-trained", prompt_with_labels),
+    ("prompt-trained", packed_prompt_with_labels),
     ("completion-masked", mask_that_begins_at_the_answer),
+    ("completion-masked", packed_mask_that_begins_at_the_answer),
     ("padding-trained", padding_with_labels),
     ("end-missing", template_without_end_token),
     ("end-missing", rows_that_are_cut),

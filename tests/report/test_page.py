@@ -139,6 +139,19 @@ def test_training_tells_how_often_the_rows_were_seen():
     assert "48 steps, 0.59 passes over 324 rows" in words(render(material()))
 
 
+def test_the_smallest_validation_loss_is_told_with_its_step_and_whether_it_became_the_adapter():
+    told = "Diamonds are the loss on the validation rows, which are not trained on: 2.360 after step 24 is the smallest"
+    assert f"{told}, and the update of that step is the adapter." in words(render(material()))
+    recipe = RECIPE.model_dump(mode="json")
+    recipe["train"]["keep"] = "last"
+    assert f"{told}." in words(render(material(recipe=recipe)))
+
+
+def test_a_training_without_validation_speaks_of_none():
+    bare = [{**row, "validation_loss": None} for row in metrics(48)]
+    assert "Diamonds" not in render(material(metrics=bare))
+
+
 def test_rows_that_were_too_long_are_told():
     assert "7 rows were longer than 512 tokens and left out of training" in words(render(material()))
 

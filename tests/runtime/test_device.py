@@ -11,11 +11,25 @@ def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_the_recipes_precision_is_taken_at_its_word(precision: device.Precision, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("precision", "able", "dtype", "slow"),
+    [
+        ("bf16", {"avx512_bf16": True}, torch.bfloat16, False),
+        ("bf16", {}, torch.bfloat16, True),
+        ("fp16", {"avx512_fp16": True}, torch.float16, False),
+        ("fp16", {"avx512_bf16": True}, torch.float16, True),
+        ("fp32", {}, torch.float32, False),
+    ],
+)
+@pytest.mark.usefixtures("no_cuda")
+def test_the_recipes_precision_is_taken_at_its_word_and_told_if_it_is_slow(
+    monkeypatch: pytest.MonkeyPatch, precision: device.Precision, able: dict[str, bool], dtype: torch.dtype, slow: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     found = device.choose(precision)
-    assert found.dtype == dtype
-    assert found.reason == "as the recipe says"
+    assert (found.dtype, found.precision) == (dtype, precision)
+    assert found.reason.startswith("as the recipe says")
+    assert ("slow" in found.reason) is slow
 
 
 @pytest.mark.parametrize(
@@ -37,14 +51,25 @@ def test_bf16_is_chosen_where_the_processor_computes_in_it(
     assert "bf16" in found.reason
 
 
-@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
-def test_a_gpu_comes_before_the_processor(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+@pytest.mark.parametrize(
+    ("capability", "dtype", "reason"),
+    [
+        ((7, 0), torch.float16, "the card has no bf16; training scales its loss"),
+        ((7, 5), torch.float16, "the card has no bf16; training scales its loss"),
+        ((8, 0), torch.bfloat16, "the hardware computes in bf16"),
+        ((12, 0), torch.bfloat16, "the hardware computes in bf16"),
+    ],
+)
+def test_a_card_comes_before_the_processor_and_takes_fp16_where_it_has_no_bf16(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype, reason: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    assert device.choose().name == "cuda"
-    assert device.choose().dtype == dtype
+    found = device.choose()
+    assert (found.name, found.dtype) == ("cuda", dtype)
+    assert reason in found.in_words
+    asked = device.choose("fp16")
+    assert (asked.dtype, asked.reason) == (torch.float16, "as the recipe says")
 
 
 def test_every_core_that_the_process_may_use_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

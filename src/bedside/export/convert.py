@@ -22,7 +22,7 @@ from bedside.errors import ModelError
 from bedside.export import architecture, vocabulary
 from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
 from bedside.export.tensors import Tensors
-from bedside.files import disk_errors, read_json
+from bedside.files import PARTIAL, disk_errors, read_json
 from bedside.models.gguf import PROMPT_KEY
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message
@@ -146,7 +146,7 @@ def _replacing(target: Path) -> Iterator[Path]:
     if target.is_dir():
         raise ModelError(f"{target}: a folder, wanted the path of a GGUF file")
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
     os.close(handle)
     partial = Path(name)
     try:

@@ -140,12 +140,28 @@ def _row(example: Example, encoder: Encoder) -> tuple[batch.Row, bool]:
 
 
 def _labelled(row: batch.Row, pad: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Ids, labels, and labels of the padding of a row that stands in a batch with one that is a token longer."""
+    """Ids, labels, and labels of the padding of a row that stands in a batch with one that is a token longer.
+
+    Labels are those of the padded batch, unless the packed one trains something else than the row says.
+    """
     longer = batch.Row(row.id, (*row.ids, pad), row.prompt)
     made = batch.collate([row, longer], pad)
     labels = made.labels_BT[0].tolist()
     n = len(row.ids)
-    return tuple(made.ids_BT[0, :n].tolist()), tuple(labels[:n]), tuple(labels[n:])
+    packed = _packed_labels(longer, row)
+    meant = (*([batch.IGNORED] * row.prompt), *row.ids[row.prompt :])
+    return tuple(made.ids_BT[0, :n].tolist()), tuple(labels[:n]) if packed == meant else packed, tuple(labels[n:])
+
+
+def _packed_labels(first: batch.Row, row: batch.Row) -> tuple[int, ...]:
+    """Labels of a row that is packed behind another one that begins alike."""
+    made = batch.pack([first, row], share=True)
+    labels = [batch.IGNORED] * len(row.ids)
+    own = made.shared + made.lengths[0]
+    for before, token in zip(made.before_N.tolist(), made.trained_N.tolist(), strict=True):
+        if before < made.shared or before >= own:
+            labels[int(made.positions_T[before]) + 1] = token
+    return tuple(labels)
 
 
 def _cut(case: Case, encoder: Encoder) -> Part:

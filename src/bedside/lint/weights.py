@@ -17,10 +17,11 @@ from bedside.lint.findings import Finding
 from bedside.models.locate import Base
 from bedside.recipe import Recipe, TrainSection
 from bedside.runtime import device, hf
-from bedside.train import batch, loop, lora
+from bedside.train import adapter, batch, loop, lora
+from bedside.train.divergence import implausible, loss_limit, vocabulary
+from bedside.train.learner import Learner
+from bedside.train.world import World
 
-SLACK = 1.05
-"""Times ln(vocabulary) that a first loss may have: guessing evenly is at 1, and a few rows scatter about that."""
 ALIKE = 0.05
 """Relative difference of two computations of one loss that rounding to bf16 explains."""
 
@@ -70,17 +71,6 @@ def first_loss(loss: FirstLoss, base: str) -> Iterator[Finding]:
         yield Finding("first-loss", "error", base, implausible(loss.reported, loss.vocabulary))
 
 
-def loss_limit(vocabulary: int) -> float:
-    """The largest first loss, in nats a token, that a sound model can have."""
-    return SLACK * math.log(vocabulary)
-
-
-def implausible(loss: float, vocabulary: int) -> str:
-    """Why a loss above the limit is one."""
-    even = f"ln({vocabulary:,}) = {math.log(vocabulary):.2f}"
-    return f"the first loss is {loss:.2f} nats a token, guessing evenly among all tokens gives {even}"
-
-
 def parameters(base: Base) -> int:
     """All parameters of a base, by the headers of its files."""
     return sum(math.prod(entry.shape) for entry in Tensors.of_model(base.folder).entries.values())
@@ -88,7 +78,7 @@ def parameters(base: Base) -> int:
 
 def count(base: Base, recipe: Recipe) -> Counted:
     """Trainable parameters, claimed and attached. Raises ValueError for an architecture that transformers lacks."""
-    train = recipe.train
+    train = adapter.brought(recipe.train)  # its layers and rank, on which `attach` puts a fresh update here
     entries = Tensors.of_model(base.folder).entries.items()
     shapes = [entry.shape for name, entry in entries if _layer(name) in train.targets and len(entry.shape) == 2]
     claimed = sum(train.rank * (rows + columns) for rows, columns in shapes)
@@ -107,16 +97,13 @@ def measure(base: Base, recipe: Recipe, rows: Sequence[batch.Row], pad: int) -> 
     model = lora.attach(hf.load_model(base.folder, where, recipe.model.quantise), recipe.train, recipe.seed)
     for parameter in [p for p in model.parameters() if p.requires_grad][:-1]:
         parameter.requires_grad_(False)  # one of the last layer is enough to go through the loop, and costs no backward
-    chosen = list(batch.batches(rows, recipe.train.batch_size, pad))
-    reported = loop.accumulate(model, chosen)
+    short = recipe.train.model_copy(update={"batch_size": 1})  # several batches, whose losses could be mistaken for one
+    learner = Learner(model, pad, short, max_length=max(len(row.ids) for row in rows))
+    reported = loop.accumulate(learner, learner.batches(rows), sum(row.trained for row in rows), World())
+    chosen = list(batch.batches(rows, 1, pad))
     with torch.no_grad():
         summed = sum(float(_transformers_loss(model, one)) * one.trained for one in chosen)
     return FirstLoss(reported, summed / sum(one.trained for one in chosen), vocabulary(model), len(rows))
-
-
-def vocabulary(model: torch.nn.Module) -> int:
-    """Number of tokens that a model chooses among."""
-    return int(model.config.get_text_config().vocab_size)  # type: ignore[union-attr, operator]
 
 
 def _transformers_loss(model: torch.nn.Module, one: batch.Batch) -> torch.Tensor:

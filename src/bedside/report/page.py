@@ -4,6 +4,8 @@ Everything that comes from data is escaped by the template's autoescape; the onl
 own plots. The same material gives the same bytes.
 """
 
+from operator import itemgetter
+
 from markupsafe import Markup
 
 from bedside import plots
@@ -33,6 +35,7 @@ def render(material: Material) -> str:
         reservations=verdict.reservations(word, rows),
         forest=[(row, _difference(row)) for row in rows],
         curve=_curve(material.metrics),
+        best=min(_held_out(material.metrics), key=itemgetter(1), default=None),
         histograms=histograms(material.stats["words"], WORDS, "words"),
         settings=settings.lines(material.recipe, material.train),
         passes=settings.passes(material.recipe, material.train),
@@ -79,7 +82,16 @@ def _curve(metrics: list[Json]) -> Markup | None:
         f"Training loss over {len(steps)} logged steps, from {numbers.decimal(loss[0])} to"
         f" {numbers.decimal(loss[-1])}, with the learning rate beneath"
     )
-    return Markup(plots.training("training", about, steps, loss, lr))
+    held_out = _held_out(metrics)
+    if held_out:
+        first, last = (numbers.decimal(held_out[at][1]) for at in (0, -1))
+        about += f"; loss on the validation rows from {first} to {last}"
+    return Markup(plots.training("training", about, steps, loss, lr, held_out))
+
+
+def _held_out(metrics: list[Json]) -> list[tuple[int, float]]:
+    """(step, loss on the validation rows) wherever it was computed."""
+    return [(row["step"], row["validation_loss"]) for row in metrics if row.get("validation_loss") is not None]
 
 
 def _cut(examples: list[Json], side: str) -> int:

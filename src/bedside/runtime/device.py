@@ -1,15 +1,23 @@
 """Where a model is computed and in which type, chosen by what the hardware really does."""
 
-import os
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 
-Precision = Literal["auto", "bf16", "fp32"]
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+from bedside.runtime import hardware
+
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+DTYPES: dict[Literal["bf16", "fp16", "fp32"], torch.dtype] = {
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp32": torch.float32,
+}
+CPU_FEATURES = {
+    "bf16": ("amx_bf16", "avx512_bf16", "bf16", "arm_bf16"),
+    "fp16": ("amx_fp16", "avx512_fp16", "fp16_arith"),
+}
+"""torch's names for the instructions with which a processor multiplies in a type of 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,33 +28,47 @@ class Device:
     dtype: torch.dtype
     reason: str
 
+    @property
+    def precision(self) -> Literal["bf16", "fp16", "fp32"]:
+        """The recipe's word for the type."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+
+    @property
+    def in_words(self) -> str:
+        """Such as "float32 on cpu, the hardware has no fast bf16"."""
+        return f"{str(self.dtype).removeprefix('torch.')} on {self.name}, {self.reason}"
+
 
 def choose(precision: Precision = "auto") -> Device:
-    """CUDA before CPU. "auto" is bf16 where the hardware multiplies in it; elsewhere bf16 is emulated and slower."""
+    """CUDA before CPU. "auto" is bf16 where the hardware multiplies in it.
+
+    Elsewhere bf16 is emulated: a card without it (compute capability below 8.0) takes fp16, a CPU fp32. Training scales
+    its loss wherever the type is fp16.
+    """
     name = "cuda" if torch.cuda.is_available() else "cpu"
     if precision != "auto":
-        return Device(name, DTYPES[precision], "as the recipe says")
+        emulated = precision != "fp32" and not _multiplies_in(precision, name)
+        reason = "as the recipe says" + ("; slow, since the hardware emulates it" if emulated else "")
+        return Device(name, DTYPES[precision], reason)
+    if _multiplies_in("bf16", name):
+        return Device(name, torch.bfloat16, "the hardware computes in bf16")
     if name == "cuda":
-        native = torch.cuda.get_device_capability() >= (8, 0)
-    else:
-        able = torch.cpu.get_capabilities()
-        native = any(able.get(feature) for feature in ("amx_bf16", "avx512_bf16", "bf16", "arm_bf16"))
-    reason = "the hardware computes in bf16" if native else "the hardware has no fast bf16"
-    return Device(name, torch.bfloat16 if native else torch.float32, reason)
+        return Device(name, torch.float16, "the card has no bf16; training scales its loss")
+    return Device(name, torch.float32, "the hardware has no fast bf16")
+
+
+def _multiplies_in(precision: Literal["bf16", "fp16"], name: str) -> bool:
+    if name == "cuda":
+        return precision == "fp16" or torch.cuda.get_device_capability() >= (8, 0)
+    able = torch.cpu.get_capabilities()
+    return any(able.get(feature) for feature in CPU_FEATURES[precision])
 
 
 def free_memory_bytes(device: Device) -> int:
     """What could be allocated on the device now without swapping; a very large number where the system does not say."""
-    if device.name == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.is_file():
-        return sys.maxsize
-    lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
+    return int(torch.cuda.mem_get_info()[0]) if device.name == "cuda" else hardware.free_memory_bytes()
 
 
 def use_all_cores() -> None:
     """Lets torch use every core that this process may run on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(cores)
+    torch.set_num_threads(hardware.cores())

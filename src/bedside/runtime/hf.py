@@ -1,6 +1,7 @@
 """transformers as a backend: likelihoods, batched greedy generation and streaming, of a base, a merged model or a
 base with an adapter."""
 
+import importlib.util
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -24,7 +25,7 @@ from transformers import (
     TextIteratorStreamer,
 )
 
-from bedside.errors import ModelError, first_line
+from bedside.errors import MissingExtra, ModelError, first_line
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Likelihood
@@ -66,6 +67,9 @@ def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = 
 
 
 def _nf4(device: Device) -> BitsAndBytesConfig:
+    """NF4 with double quantisation (arXiv:2305.14314), multiplied in the device's type."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtra.named("model.quantise = 'nf4'", "train")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -1,6 +1,6 @@
-"""Examples → token rows of which the completion is trained → padded batches in a seeded order."""
+"""Examples → token rows of which the completion is trained, in a seeded order → padded or packed batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,6 +51,32 @@ class Batch:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Rows one after another, without padding. The logits at `before_N` are those of the trained tokens `trained_N`.
+
+    What all rows begin with may stand there once, as the first `shared` tokens, and each row without it: its tokens
+    would be computed alike for every row. `lengths` are those of the rows' own parts, which follow.
+    """
+
+    ids_T: Tensor
+    positions_T: Tensor
+    shared: int
+    lengths: tuple[int, ...]
+    before_N: Tensor
+    trained_N: Tensor
+
+    @property
+    def trained(self) -> int:
+        """Number of trained tokens."""
+        return len(self.trained_N)
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same on a device."""
+        ids, positions = self.ids_T.to(device), self.positions_T.to(device)
+        return Packed(ids, positions, self.shared, self.lengths, self.before_N.to(device), self.trained_N.to(device))
+
+
 def encode(
     examples: Sequence[Example], section: PromptSection, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Encoded:
@@ -90,6 +116,44 @@ def batches(rows: Sequence[Row], size: int, pad: int) -> Iterator[Batch]:
     alike = sorted(rows, key=lambda row: len(row.ids))
     for start in range(0, len(alike), size):
         yield collate(alike[start : start + size], pad)
+
+
+def packs(rows: Sequence[Row], tokens: int, *, share: bool) -> Iterator[Packed]:
+    """Batches of at most `tokens` tokens, or of a single row that is longer."""
+    waiting: list[Row] = []
+    for row in rows:
+        if waiting and sum(len(other.ids) for other in waiting) + len(row.ids) > tokens:
+            yield pack(waiting, share=share)
+            waiting = []
+        waiting.append(row)
+    if waiting:
+        yield pack(waiting, share=share)
+
+
+def pack(rows: Sequence[Row], *, share: bool) -> Packed:
+    """Puts rows one after another, each with positions of its own; with `share` their common beginning once."""
+    shared = common_beginning(rows) if share and len(rows) > 1 else 0
+    own = [row.ids[shared:] for row in rows]
+    starts = np.cumsum([shared, *map(len, own)])[:-1] - shared  # of each row, as if its beginning stood before it
+    before = (range(start + row.prompt - 1, start + len(row.ids) - 1) for start, row in zip(starts, rows, strict=True))
+    return Packed(
+        _joined([rows[0].ids[:shared], *own]),
+        _joined([range(shared), *(range(shared, len(row.ids)) for row in rows)]),
+        shared,
+        tuple(map(len, own)),
+        _joined(before),
+        _joined(row.ids[row.prompt :] for row in rows),
+    )
+
+
+def common_beginning(rows: Sequence[Row]) -> int:
+    """Number of tokens that all rows begin with, before the last token of any prompt: that one predicts an answer."""
+    longest = min(row.prompt for row in rows) - 1
+    return next((i for i in range(longest) if len({row.ids[i] for row in rows}) > 1), longest)
+
+
+def _joined(parts: Iterable[Sequence[int]]) -> Tensor:
+    return torch.tensor([value for part in parts for value in part], dtype=torch.long)
 
 
 def collate(rows: Sequence[Row], pad: int) -> Batch:

@@ -1,25 +1,42 @@
-"""A frozen base with a trainable low-rank update on its linear layers (LoRA, arXiv:2106.09685), through peft."""
+"""A frozen base with a trainable low-rank update on its linear layers (LoRA, arXiv:2106.09685), through peft.
+
+The base may be in 4 bits (QLoRA, arXiv:2305.14314); the update is in fp32 whatever the base's type is.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from bedside.errors import ModelError
+from bedside.errors import ModelError, first_line
+from bedside.progress import say
 from bedside.recipe import TrainSection
 from bedside.runtime.hf import quiet_peft
+from bedside.train import adapter
+
+UNMERGEABLE = ("use_dora", "lora_bias", "modules_to_save", "alpha_pattern")
+"""Settings of LoRA that add more than one scale times B · A to the weights."""
 
 
 def attach(model: PreTrainedModel, settings: TrainSection, seed: int) -> PeftModel:
-    """Adds the update: A at random by `seed`, B zero, both fp32. Raises ModelError if a target is not in the model."""
+    """Adds the update of `settings.adapter`, or a fresh one: A at random by `seed`, B zero.
+
+    Raises ModelError if a target is not in the model, or the adapter is not there or made for another model.
+    """
+    _keep_layout(model)
+    if settings.adapter is not None:
+        return _continued(model, adapter.located(settings.adapter))
     linear = _linear_names(model)
     missing = [target for target in settings.targets if target not in linear]
     if missing:
         raise ModelError(f"train.targets: the model has no linear layer '{missing[0]}'; it has: {', '.join(linear)}")
-    if getattr(model, "is_loaded_in_4bit", False):  # who needs 4 bits has no memory for activations either
-        with quiet_peft():
-            model = prepare_model_for_kbit_training(
-                model, use_gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides only, so a fraction is fine
@@ -32,6 +49,13 @@ def attach(model: PreTrainedModel, settings: TrainSection, seed: int) -> PeftMod
         return get_peft_model(model, config)
 
 
+def recompute_activations(model: PeftModel) -> None:
+    """Lets transformers compute each layer again in the backward pass, from its input alone (arXiv:1604.06174)."""
+    frozen: Any = model.get_base_model()
+    with quiet_peft():
+        frozen.gradient_checkpointing_enable({"use_reentrant": False})
+
+
 def trainable(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
     """Names and parameters that are trained, in a fixed order."""
     return sorted((name, p) for name, p in model.named_parameters() if p.requires_grad)
@@ -41,6 +65,57 @@ def count(model: torch.nn.Module) -> tuple[int, int]:
     """(trainable, total) parameters; a 4-bit base counts its real weights, not its packed bytes."""
     both = model.get_nb_trainable_parameters()  # type: ignore[operator]
     return int(both[0]), int(both[1])
+
+
+def _continued(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """The model with an adapter's update, to be trained on; says which settings it brings."""
+    config = _config(folder)
+    try:
+        with quiet_peft():
+            tuned = get_peft_model(model, config)
+        tensors = load_file(folder / adapter.TENSORS)
+    except (ValueError, RuntimeError, TypeError, NotImplementedError, OSError, SafetensorError) as error:
+        raise ModelError(f"train.adapter: {folder} cannot be put on this model ({first_line(error)})") from error
+    _refuse_misfit(get_peft_model_state_dict(tuned, save_embedding_layers=False), tensors, folder)
+    set_peft_model_state_dict(tuned, tensors)
+    targets = config.target_modules
+    where = targets if isinstance(targets, str) else ", ".join(sorted(targets or ()))
+    brought = f"rank {config.r}, alpha {config.lora_alpha:g}, dropout {config.lora_dropout:g} on {where}"
+    say(f"train.adapter: goes on from {folder} with its own {brought}, not the recipe's")
+    if strange := [name for name in UNMERGEABLE if getattr(config, name)]:
+        say(f"train.adapter: with its {strange[0]} it trains, but cannot be merged and exported")
+    return tuned
+
+
+def _config(folder: Path) -> LoraConfig:
+    values = adapter.read_config(folder)
+    with warnings.catch_warnings():  # settings of a later peft that this one lacks; the shapes are compared below
+        warnings.filterwarnings("ignore", message="Unexpected keyword arguments", category=UserWarning)
+        try:
+            config: LoraConfig = LoraConfig.from_peft_type(**values)
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"{folder / adapter.CONFIG}: not a LoRA configuration ({first_line(error)})") from error
+    config.inference_mode = False
+    config.base_model_name_or_path = None  # as it was where the adapter was made
+    return config
+
+
+def _refuse_misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], folder: Path) -> None:
+    """Raises ModelError at the first tensor that one side lacks, or that has another shape."""
+    for name in sorted(wanted.keys() | found.keys()):
+        shapes = [str(list(side[name].shape)) if name in side else "none" for side in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            told = f"its {name} is {shapes[0]}, the base needs {shapes[1]}"
+            raise ModelError(f"train.adapter: {folder} was made for another model: {told}")
+
+
+def _keep_layout(model: PreTrainedModel) -> None:
+    """Keeps bitsandbytes from packing 4-bit weights for inference when they are used without gradient, as a validation
+    does: on CPUs with AVX-512 bf16 (0.50) that is not undone, and its product passes no gradient on afterwards."""
+    modules: Iterable[Any] = model.modules()
+    for module in modules:
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _linear_names(model: PreTrainedModel) -> list[str]:

@@ -89,5 +89,5 @@ def _build(run: Run, step: Step) -> bool:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
             raise
-        hint = "lower model.max_length or train.batch_size, or use model.quantise = 'nf4'"
+        hint = "use train.checkpointing = 'on' or model.quantise = 'nf4', or lower model.max_length or train.batch_size"
         raise RunError(f"{step.stage.name}: out of memory; {hint}") from error

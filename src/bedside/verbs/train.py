@@ -3,20 +3,25 @@
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bedside.errors import CheckFailed
+from bedside.errors import DataError, ModelError
 from bedside.files import read_json, write_json
 from bedside.models import locate
 from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
+from bedside.train import adapter
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from bedside.runtime.device import Device
     from bedside.train.batch import Row
-    from bedside.train.loop import StepMetrics
+    from bedside.train.world import World
 
 
 def stage(recipe: Recipe) -> Stage:
@@ -26,7 +31,7 @@ def stage(recipe: Recipe) -> Stage:
         ("model", "prompt", "train", "seed"),
         reads=("data",),
         rooms=("train", "verbs/train", "text", "models", "runtime/hf", "runtime/tokenizer", "runtime/device"),
-        outside={"base": locate.identify(recipe.model)},
+        outside={"base": locate.identify(recipe.model), **adapter.identify(recipe.train)},
     )
 
 
@@ -37,9 +42,9 @@ def make(run: Run, folder: Path) -> None:
         return
     from bedside.data import prepare
     from bedside.evaluate import tasks
-    from bedside.runtime import device, hf
     from bedside.runtime.tokenizer import load_tokenizer
-    from bedside.train import batch, checkpoint, loop, lora
+    from bedside.train import batch
+    from bedside.train.world import joined
     from bedside.verbs import lint
 
     recipe = run.recipe
@@ -52,54 +57,117 @@ def make(run: Run, folder: Path) -> None:
     encoded = batch.encode(examples, recipe.prompt, tokenizer, recipe.model.max_length)
     if encoded.too_long:
         say(f"{len(encoded.too_long)} of {len(examples)} rows exceed {recipe.model.max_length} tokens: left out")
-    where = device.choose(recipe.train.precision)
-    model = lora.attach(hf.load_model(base.folder, where, recipe.model.quantise), recipe.train, recipe.seed)
-    watch = refuse_implausible(recipe, len(tokenizer))
-    pad = int(tokenizer.pad_token_id)
-    metrics = loop.train(model, encoded.rows, recipe.train, recipe.seed, pad, folder, watch=watch)
-    checkpoint.save_adapter(folder, model, base.name)
-    trainable, total = lora.count(model)
-    seen = rows_seen(encoded.rows, recipe, len(metrics))
-    write_json(
-        folder / "train.json",
-        {
-            "base": base.name,
-            "steps": len(metrics),
-            "first_loss": metrics[0].loss,
-            "final_loss": metrics[-1].loss,
-            "tokens_per_s": round(metrics[-1].tokens / metrics[-1].seconds, 1),
-            "peak_memory_gib": round(peak_memory_gib(), 2),
-            "trainable_parameters": trainable,
-            "total_parameters": total,
-            "rows": len(encoded.rows),
-            "rows_too_long": len(encoded.too_long),
-            "rows_seen": len(seen),
-            "trained_tokens": sum(row.trained for row in seen),
-            "seconds": metrics[-1].seconds,
-            "precision": str(where.dtype).removeprefix("torch."),
-            "device": f"{where.name} ({where.reason})",
-        },
-    )
+    held_out = validation_rows(run, tokenizer)
+    world = joined()
+    world.refuse_unfit(recipe, held_out)
+    work = Work(recipe, tuple(encoded.rows), tuple(held_out), int(tokenizer.pad_token_id), folder, run.path)
+    told = world.together(fit, work)
+    seen = rows_seen(encoded.rows, recipe, told["steps"])
+    counts = {
+        "rows": len(encoded.rows),
+        "rows_too_long": len(encoded.too_long),
+        "rows_seen": len(seen),
+        "trained_tokens": sum(row.trained for row in seen),
+    }
+    write_json(folder / "train.json", {**told, **counts})
     shutil.rmtree(folder / "checkpoints")
 
 
-def refuse_implausible(recipe: Recipe, vocabulary: int) -> "Callable[[StepMetrics], None]":
-    """What looks at each step, and ends the training if its very first loss is worse than guessing."""
-    from bedside.lint.weights import implausible, loss_limit
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What each process of a training gets from the first one, which alone has read the data."""
 
-    def look(step: "StepMetrics") -> None:
-        if step.step == 1 and step.loss > loss_limit(vocabulary) and "first-loss" not in recipe.lint.allow:
-            told = "the base may be damaged; lint.allow = ['first-loss'] trains all the same"
-            raise CheckFailed(f"{implausible(step.loss, vocabulary)}: {told}")
+    recipe: Recipe
+    rows: "Sequence[Row]"
+    held_out: "Sequence[Row]"
+    pad: int
+    folder: Path
+    home: Path
+    """The run's own folder: what trackers write outlives the stage."""
 
-    return look
+
+def fit(world: "World", work: Work) -> dict[str, Any]:
+    """Loads the base, trains with the other processes, writes the adapter; returns what is to be told of it."""
+    from bedside.runtime import allocator, device, hf
+    from bedside.train import checkpoint, loop, lora
+    from bedside.train.learner import Learner
+    from bedside.train.track import trackers
+
+    recipe, settings = work.recipe, work.recipe.train
+    base = locate.resolve(recipe.model)
+    where = device.choose(settings.precision)
+    frozen = hf.load_model(base.folder, world.loads_on(where, settings.strategy), recipe.model.quantise)
+    recompute = world.lead(lambda: recomputes(recipe, frozen.config.to_dict(), where, work.rows))
+    if recompute:  # where memory is short
+        allocator.return_freed_memory()
+    model = lora.attach(frozen, settings, recipe.seed)
+    learner = Learner(model, work.pad, settings, recipe.model.max_length, recompute=recompute)
+    say(f"train: {where.in_words}; {learner.in_words}")
+    strict = "first-loss" not in recipe.lint.allow
+    named = settings.track if world.first else ()
+    with (
+        world.folder(work.folder) as folder,
+        trackers(named, "bedside", recipe.name, work.home, recipe.model_dump(mode="json")) as tracker,
+    ):
+        metrics = loop.train(
+            learner, work.rows, work.held_out, settings, recipe.seed, folder,
+            world=world, refuse_first_loss=strict, watch=lambda step: tracker.log(step.step, step.figures),
+        )  # fmt: skip
+        checkpoint.save_adapter(folder, model, base.name, world)
+    trainable, total = lora.count(model)
+    return {
+        "base": base.name,
+        "steps": len(metrics),
+        "first_loss": metrics[0].loss,
+        "final_loss": metrics[-1].loss,
+        "tokens_per_s": round(metrics[-1].tokens / metrics[-1].seconds, 1),
+        "peak_memory_gib": round(peak_memory_gib(), 2),
+        "trainable_parameters": trainable,
+        "total_parameters": total,
+        "seconds": metrics[-1].seconds,
+        "precision": str(where.dtype).removeprefix("torch."),
+        "device": f"{where.name} ({where.reason})",
+        "processes": world.size,
+        "step": learner.path,
+        "validation_loss": min((m.validation_loss for m in metrics if m.validation_loss is not None), default=None),
+    }
+
+
+def recomputes(recipe: Recipe, config: dict[str, Any], where: "Device", rows: "Sequence[Row]") -> bool:
+    """Whether activations are computed again, as `bedside plan` decides it; if it cannot, "auto" is the frugal way."""
+    from bedside.plan import recompute
+    from bedside.runtime import device
+
+    try:
+        setup = recompute.of_training(recipe, config, where, [(row.prompt, row.trained) for row in rows])
+        return recompute.is_wanted(setup, device.free_memory_bytes(where))
+    except ModelError:  # an architecture whose layers plan does not know
+        return recipe.train.checkpointing != "off"
+
+
+def validation_rows(run: Run, tokenizer: "PreTrainedTokenizerBase") -> "list[Row]":
+    """Rows of the validation split whose loss is told while training, if the recipe wants it and there are any."""
+    from bedside.data import prepare
+    from bedside.train import batch
+
+    recipe = run.recipe
+    examples = prepare.load(run.folder("data"), "validation") if recipe.train.validate_every else []
+    if not examples:
+        return []
+    try:
+        first = examples[: recipe.train.validate_rows]
+        return batch.encode(first, recipe.prompt, tokenizer, recipe.model.max_length).rows
+    except DataError:
+        say(f"no validation loss: the {len(first)} rows are longer than model.max_length = {recipe.model.max_length}")
+        return []
 
 
 def rows_seen(rows: "Sequence[Row]", recipe: Recipe, steps: int) -> "list[Row]":
     """The rows of all steps in their order, a row once for each time that it was seen."""
-    from bedside.train import batch, loop
+    from bedside.train import batch
+    from bedside.train.schedule import rows_per_step
 
-    size = loop.rows_per_step(recipe.train)
+    size = rows_per_step(recipe.train)
     return [row for step in range(steps) for row in batch.step_rows(rows, step, size, recipe.seed)]
 
 

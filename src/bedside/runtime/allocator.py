@@ -1,0 +1,21 @@
+"""How the C library keeps memory that was freed."""
+
+import ctypes
+
+M_MMAP_THRESHOLD = -3
+"""Of `mallopt` (glibc, malloc.h)."""
+LIMIT_BYTES = 2**20
+
+
+def return_freed_memory() -> None:
+    """Makes glibc give blocks of a MiB and more back to the system as soon as they are freed; nothing elsewhere.
+
+    It otherwise raises that limit by itself, up to 32 MiB, and keeps smaller blocks in a heap which layers that are
+    computed again leave full of holes: four of Llama-8B's peaked at 6.5 GiB, and at 5.5 with this
+    (benchmarks/big_model.py --layers 4). Each such block is cleared anew by the system, which costs small models time.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library; Windows has no handle of the whole process
+        return
+    mallopt(M_MMAP_THRESHOLD, LIMIT_BYTES)

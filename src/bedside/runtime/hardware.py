@@ -1,0 +1,82 @@
+"""What this machine would train on, found without loading torch: a card or the CPU, its memory, and its number types.
+
+`runtime.device` decides by torch itself when training starts; the two must agree, which a test keeps.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,memory.free", "--format=csv,noheader,nounits")
+CPUINFO, MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Flags of a CPU that multiplies in bf16, on x86 and on Arm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where training would run; `precision` is what "auto" chooses there."""
+
+    device: Literal["cpu", "cuda"]
+    name: str
+    free_bytes: int
+    precision: Literal["bf16", "fp16", "fp32"]
+
+
+def look() -> Machine:
+    """The first card if torch could use it, else the CPU."""
+    card = _card()
+    if card is None:
+        native = bool(BF16_FLAGS & _cpu_flags())
+        return Machine("cpu", f"CPU, {cores()} cores", free_memory_bytes(), "bf16" if native else "fp32")
+    name, capability, free = card
+    native = tuple(int(part) for part in capability.split(".")) >= (8, 0)
+    return Machine("cuda", name, int(free) * 2**20, "bf16" if native else "fp16")
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory_bytes() -> int:
+    """What could be allocated now without swapping; a very large number where the system does not say."""
+    if not MEMINFO.is_file():
+        return sys.maxsize
+    lines = dict(line.split(":", 1) for line in MEMINFO.read_text(encoding="ascii").splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def _card() -> Sequence[str] | None:
+    """Name, compute capability and free MiB of the first card that this process may see."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible in ("", "-1") or _torch_is_for_cpus() or shutil.which(QUERY[0]) is None:
+        return None
+    which = ("-i", visible.split(",")[0]) if visible else ()
+    try:
+        told = subprocess.run((*QUERY, *which), capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    fields = [field.strip() for field in told.partition("\n")[0].rsplit(",", 2)]
+    return fields if len(fields) == 3 else None
+
+
+def _torch_is_for_cpus() -> bool:
+    try:
+        return version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        return False
+
+
+def _cpu_flags() -> set[str]:
+    if not CPUINFO.is_file():
+        return set()
+    lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    listed = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return set(listed.partition(":")[2].split())

@@ -1,0 +1,101 @@
+"""A model with its update, and one way to compute the summed loss of a batch: the fused step, or transformers and peft.
+
+    learner = Learner(lora.attach(...), pad, settings, max_length)
+    for batch in learner.batches(rows):
+        (learner(batch) / trained).backward()
+
+Both ways give the same loss and gradient; `path` and `reason` say which one it is, and why.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor, nn
+
+from bedside.errors import ModelError
+from bedside.recipe import TrainSection
+from bedside.train.batch import IGNORED, Batch, Packed, Row, batches, packs
+from bedside.train.fused import Fused
+from bedside.train.lora import recompute_activations, trainable
+from bedside.train.stack import why_not
+
+
+class Learner(nn.Module):
+    """Maps a batch to its summed loss in nats. Raises ModelError if the recipe asks for a step that does not hold.
+
+    With `recompute`, activations within a layer are computed again in the backward pass rather than kept.
+    """
+
+    def __init__(
+        self, model: PeftModel, pad: int, settings: TrainSection, max_length: int, *, recompute: bool = False
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.pad = pad
+        self.batch_size = settings.batch_size
+        self.max_length = max_length
+        obstacle = why_not(model)
+        if settings.strategy == "fsdp":
+            obstacle = obstacle or "the weights are shared out among processes"
+        if settings.step == "fused" and obstacle:
+            raise ModelError(f"train.step = 'fused': {obstacle}; use 'auto'")
+        self._fused = None if obstacle or settings.step == "peft" else Fused(model, recompute=recompute)
+        self._shares = self.device.type == "cpu" and not settings.dropout  # each row has a dropout of its own
+        self.path = "fused" if self._fused else "peft"
+        self.reason = "" if self._fused else obstacle or "as the recipe says"
+        self.recompute = recompute
+        if recompute and not self._fused:
+            recompute_activations(model)
+
+    @property
+    def trained(self) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters that are trained, in a fixed order."""
+        return trainable(self.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def in_words(self) -> str:
+        """Which step computes the loss, why it is not the fused one, and whether it saves memory."""
+        step = "fused step" if self.path == "fused" else f"step through transformers and peft: {self.reason}"
+        return f"{step}; activations are computed again to save memory" if self.recompute else step
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the frozen weights; of 4-bit ones, that in which they are multiplied."""
+        frozen: Any = self.model.get_base_model()
+        return cast(torch.dtype, frozen.dtype)
+
+    def batches(self, rows: Sequence[Row]) -> Iterator[Batch | Packed]:
+        """Cuts rows into what is computed at once: `batch_size` rows, or as many tokens as those may have."""
+        if self._fused:
+            return packs(rows, self.batch_size * self.max_length, share=self._shares)
+        return batches(rows, self.batch_size, self.pad)
+
+    def forward(self, batch: Batch | Packed) -> Tensor:
+        """Cross-entropy in nats, summed over the trained tokens of the batch."""
+        if isinstance(batch, Packed):
+            assert self._fused, "packed batches are the fused step's"
+            return self._fused.summed_loss(batch)
+        return summed_loss(self.model, batch)
+
+
+def summed_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Summed cross-entropy in nats over the trained tokens. Logits are made from the first trained token on only."""
+    device = next(model.parameters()).device
+    first = int((batch.labels_BT != IGNORED).any(0).nonzero()[0, 0])
+    keep = batch.ids_BT.shape[1] - first + 1
+    logits_BTV = model(
+        input_ids=batch.ids_BT.to(device),
+        attention_mask=batch.mask_BT.to(device),
+        use_cache=False,
+        logits_to_keep=keep,
+    ).logits[:, :-1]
+    labels_BT = batch.labels_BT[:, first:].to(device)
+    return F.cross_entropy(logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORED, reduction="sum")
