@@ -75,7 +75,7 @@ class DataSection(Section):
     limit: Positive | None = None
     """Use this many rows, drawn by seed."""
     split: tuple[Ratio, Ratio, Ratio] = (0.8, 0.1, 0.1)
-    """Shares of train, validation and test, which sum to 1. No stage reads validation: it is kept aside for you."""
+    """Shares of train, validation and test, which sum to 1. Training is watched on validation, and judged on test."""
     stratify: bool = False
     """Gives every label its exact share of each split; adding rows may then move a few of the old ones."""
     test_ids: str | None = None
