@@ -135,7 +135,7 @@ def tell_plan(config: dict[str, Any], settings: TrainSection, where: Device, len
         recompute=True,
         validates=False,
     )
-    parts = {name: size / memory.GIB for name, size in memory.parts(setup).items() if name != "loading"}
+    parts = {name: size / memory.GIB for name, size in memory.parts(setup).items() if name != "file"}
     told = ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if size >= 0.005)
     print(f"plan           {sum(parts.values()):.2f} GiB while it trains: {told}")
 

@@ -43,32 +43,39 @@ def test_bitsandbytes_keeps_the_moments_of_small_matrices_in_fp32(make_setup: Ma
 
 def test_the_parts_of_a_run_are_named_and_sum_to_its_peak(make_setup: MakeSetup) -> None:
     parts = memory.parts(make_setup())
-    assert set(parts) == {
-        "weights",
-        "adapter",
-        "gradients",
-        "optimizer",
-        "activations",
-        "working",
-        "rows",
-        "framework",
-        "loading",
-    }
+    names = "weights adapter gradients optimizer activations working heap rows framework file"
+    assert list(parts) == names.split()
     assert memory.total(parts) == sum(parts.values())
     assert parts["adapter"] == parts["gradients"] == 4 * 4_884_480
+
+
+def test_the_best_update_is_kept_beside_the_current_one(make_setup: MakeSetup) -> None:
+    assert memory.parts(make_setup(validates=True))["adapter"] == 2 * memory.parts(make_setup())["adapter"]
 
 
 def test_a_file_of_another_type_weighs_on_loading_but_need_not_be_free(make_setup: MakeSetup) -> None:
     setup = make_setup(precision="bf16", lengths=Lengths(64, 10, 50), max_length=64)
     parts = memory.parts(setup)
-    assert parts["loading"] > 0
-    assert memory.needed(setup) == memory.total(parts) - parts["loading"]
+    assert parts["file"] > 0
+    assert memory.needed(setup) == memory.total(parts) - parts["file"]
     assert memory.total(parts) == memory.FRAMEWORK["cpu"] + 134_515_008 * (4 + 2)
+
+
+def test_a_file_of_the_same_type_is_used_where_it_lies_but_for_what_is_stacked(make_setup: MakeSetup) -> None:
+    stacked = 30 * 576 * (576 + 2 * 192 + 2 * 1536)
+    assert memory.parts(make_setup())["file"] == 4 * stacked
+    assert memory.parts(make_setup(train={"step": "peft"}))["file"] == 0
+
+
+def test_what_recomputes_returns_freed_memory(make_setup: MakeSetup) -> None:
+    kept, again = (memory.parts(make_setup(recompute=recompute)) for recompute in (False, True))
+    share = [parts["heap"] / (parts["activations"] + parts["working"]) for parts in (kept, again)]
+    assert share[1] < share[0] / 2
 
 
 def test_a_card_holds_neither_the_rows_nor_the_file(make_setup: MakeSetup) -> None:
     parts = memory.parts(make_setup(device="cuda", precision="fp16"))
-    assert parts["rows"] == parts["loading"] == 0
+    assert parts["rows"] == parts["file"] == parts["heap"] == 0
 
 
 SHAPE = shape_of(facts()["huggingfacetb/smollm2-135m"], "test")
@@ -99,8 +106,12 @@ def test_each_saving_saves(make_setup: MakeSetup, step: str) -> None:
     for saving in (
         replace(setup, precision="bf16"),
         replace(setup, recompute=True),
-        replace(setup, quantise="nf4"),
         replace(setup, train=TrainSection(step=step, optimizer="adamw_8bit")),
         replace(setup, train=TrainSection(step=step, rank=8)),
     ):
         assert memory.needed(saving) < memory.needed(setup)
+
+
+def test_four_bits_save_where_activations_are_computed_again(make_setup: MakeSetup) -> None:
+    setup = make_setup("TinyLlama/TinyLlama-1.1B-Chat-v1.0", recompute=True)
+    assert memory.needed(replace(setup, quantise="nf4")) < memory.needed(setup) / 2

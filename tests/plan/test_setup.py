@@ -102,3 +102,21 @@ def test_what_the_fused_step_cannot_do_goes_through_peft(
     make_setup: MakeSetup, changes: dict[str, str], train: dict[str, str]
 ) -> None:
     assert not make_setup(train=train, **changes).fused
+
+
+@pytest.mark.parametrize(
+    ("changes", "train", "share"),
+    [
+        ({}, {}, 1 - 60 * 0.75 / 240),  # four rows fit into a batch and compute their beginning once
+        ({}, {"dropout": 0.1}, 1.0),  # each row has a dropout of its own
+        ({"device": "cuda"}, {}, 1.0),
+        ({"max_length": 240}, {}, 1.0),
+        ({}, {"step": "peft"}, 1.0),
+    ],
+)
+def test_a_common_beginning_is_computed_once_in_a_batch(
+    make_setup: MakeSetup, changes: dict[str, object], train: dict[str, object], share: float
+) -> None:
+    lengths = Lengths(240, 100, 140, shared=60)
+    setup = make_setup(**{"max_length": 960, "lengths": lengths, "train": train, **changes})
+    assert setup.computed == pytest.approx(share)

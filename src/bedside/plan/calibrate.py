@@ -50,7 +50,8 @@ def seconds_a_token(setup: Setup, budget_s: float = BUDGET_S) -> float:
     while not measured[0] or time.perf_counter() - started < budget_s:
         for trial, seconds in zip(trials, measured, strict=True):
             seconds.append(trial.run())
-    return extrapolated(depths, [median(seconds) for seconds in measured], setup.shape.layers)
+    a_token = extrapolated(depths, [median(seconds) for seconds in measured], setup.shape.layers)
+    return a_token * setup.computed
 
 
 def extrapolated(depths: Sequence[int], seconds: Sequence[float], layers: int) -> float:

@@ -10,7 +10,7 @@ from bedside.models.known import Known
 from bedside.models.shapes import facts, shape_of
 from bedside.plan import advice, disk, memory
 from bedside.plan.recompute import is_wanted
-from bedside.plan.rows import Rows
+from bedside.plan.rows import SHARED_TOKENS, Rows
 from bedside.plan.setup import Setup
 from bedside.recipe import Recipe
 from bedside.runtime.hardware import Machine
@@ -38,7 +38,7 @@ def setup_of(recipe: Recipe, known: Known, machine: Machine, rows: Rows) -> Setu
         device=machine.device,
         precision=machine.precision if chosen == "auto" else chosen,
         max_length=recipe.model.max_length,
-        lengths=rows.lengths,
+        lengths=replace(rows.lengths, shared=SHARED_TOKENS[recipe.prompt.style]),
         stored_bytes=known.stored_bytes,
         rows=rows.count or 0,
         recompute=False,

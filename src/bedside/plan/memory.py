@@ -1,15 +1,18 @@
-"""Memory of a training run by part, in bytes: when it is loaded and when it trains, of which the larger is its peak."""
+"""Memory of a training run by part, in bytes, at its peak."""
 
+import math
 from collections.abc import Mapping
 
 from bedside.plan import activations
-from bedside.plan.setup import WIDTH, Setup
+from bedside.plan.setup import Setup
 
 GIB = 2**30
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 """Bits a weight: 4, a byte of scale for 64 of them, 4 bytes for 256 scales (double quantisation, arXiv:2305.14314)."""
-FRAMEWORK = {"cpu": 0.50 * GIB, "cuda": 0.5 * GIB}
+FRAMEWORK = {"cpu": 0.52 * GIB, "cuda": 0.5 * GIB}
 """Python with torch, transformers, peft and a tokenizer, as measured on a CPU; on a card its context, not measured."""
+HEAP = {"fused": 0.65, "peft": 0.9, "returned": 0.15}
+"""Measured (benchmarks/plan.py): freed blocks below 32 MiB stay in a heap full of holes that later ones rarely fit."""
 TOKEN_OBJECT = 36
 """Bytes of a token of a row that waits to be trained: a Python int and the pointer to it."""
 BLOCK_8_BIT, SMALLEST_8_BIT = 256, 4096
@@ -17,25 +20,26 @@ BLOCK_8_BIT, SMALLEST_8_BIT = 256, 4096
 
 
 def parts(setup: Setup) -> dict[str, float]:
-    """Bytes of each part while it trains; "loading" is what loading needs beyond their sum, mostly nothing."""
-    trainable = setup.trainable
+    """Bytes of each part at the peak; "file" is what the system takes back at need."""
+    kept, working = activations.kept(setup), activations.working(setup)
     training = {
         "weights": weights(setup),
-        "adapter": 4.0 * trainable * (2 if setup.validates else 1),
-        "gradients": 4.0 * trainable,
+        "adapter": 4.0 * setup.trainable * (2 if setup.validates else 1),
+        "gradients": 4.0 * setup.trainable,
         "optimizer": moments(setup),
-        "activations": float(activations.kept(setup)),
-        "working": float(activations.working(setup)),
+        "activations": float(kept),
+        "working": float(working),
+        "heap": _heap_share(setup) * (kept + working),
         "rows": TOKEN_OBJECT * setup.rows * setup.lengths.whole if setup.device == "cpu" else 0.0,
         "framework": FRAMEWORK[setup.device],
     }
-    return {**training, "loading": max(0.0, _while_loading(setup) - sum(training.values()))}
+    return {**training, "file": _file_pages(setup, sum(training.values()))}
 
 
 def needed(setup: Setup) -> float:
     """Bytes that must be free: the peak without the pages of the base's file, which the system takes back at need."""
     found = parts(setup)
-    return total(found) - found["loading"]
+    return total(found) - found["file"]
 
 
 def total(parts: Mapping[str, float]) -> float:
@@ -65,10 +69,25 @@ def _bytes_of_moment(size: int) -> float:
     return 1 + 4 / BLOCK_8_BIT if size >= SMALLEST_8_BIT else 4.0
 
 
-def _while_loading(setup: Setup) -> float:
-    """Peak of loading on a CPU: the file's pages stay in memory until its last tensor is converted."""
+def _heap_share(setup: Setup) -> float:
+    """What glibc keeps of freed memory, as a share of what a step allocates; training returns it when it recomputes."""
     if setup.device != "cpu":
         return 0.0
-    same = setup.quantise == "none" and setup.stored_bytes == WIDTH[setup.precision]
-    file = 0 if same else setup.shape.parameters * setup.stored_bytes
-    return FRAMEWORK["cpu"] + file + weights(setup)
+    return HEAP["returned"] if setup.recompute else HEAP["fused" if setup.fused else "peft"]
+
+
+def _file_pages(setup: Setup, training: float) -> float:
+    """Pages of the base's file that are in memory beside all else at the peak, on a CPU.
+
+    A file of the same type is used where it lies, but for the matrices that the fused step stacks; of another type it
+    is read as a whole before it is converted, which is the peak if training needs less.
+    """
+    shape = setup.shape
+    if setup.device != "cpu":
+        return 0.0
+    if setup.quantise == "none" and setup.stored_bytes == setup.width:
+        stacked = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
+        numbers = shape.layers * sum(math.prod(shape.linear[name]) for name in stacked)
+        return float(numbers * setup.width) if setup.fused else 0.0
+    loading = FRAMEWORK["cpu"] + shape.parameters * setup.stored_bytes + weights(setup)
+    return max(0.0, loading - training)

@@ -17,7 +17,8 @@ SAMPLE = 2000
 CHARACTERS_A_TOKEN = 4.7
 """English medical text in byte-level BPE of 49,152 tokens: 4.5 to 5.2 in six data sets."""
 LAYOUT_TOKENS = {"alpaca-think": 75, "chat": 40}
-"""Tokens of a prompt beside the person's own words."""
+SHARED_TOKENS = {"alpaca-think": 65, "chat": 35}
+"""Tokens of a prompt beside the person's own words; those of them that stand before these words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ WIDTH = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of rows: those of the longest that is trained, and the mean of their prompts and completions."""
+    """Tokens of rows: those of the longest that is trained, and the means of their prompts and completions."""
 
     longest: int
     prompt: float
     completion: float
+    shared: float = 0.0
+    """Tokens that all prompts begin with, such as the instruction."""
 
     @property
     def whole(self) -> float:
@@ -87,6 +89,14 @@ class Setup:
         rows = rows_per_step(self.train)
         together = rows * mean + 2 * math.sqrt(rows) * (longest - mean) / 3
         return min(self.train.batch_size * self.max_length, max(longest, round(together)))
+
+    @property
+    def computed(self) -> float:
+        """Share of the rows' tokens that are computed: on a CPU the fused step computes a common beginning once."""
+        rows = self.tokens / self.lengths.whole
+        if not self.fused or self.device != "cpu" or self.train.dropout or rows < 2:
+            return 1.0
+        return 1 - self.lengths.shared * (1 - 1 / rows) / self.lengths.whole
 
     @property
     def answers(self) -> int:

@@ -29,7 +29,7 @@ def rough_seconds(setup: Setup, tokens: float, gemm_rate: float) -> float:
     """Seconds for so many tokens at a rate of fp32 products in operations a second."""
     gain = BF16_GAIN if setup.precision == "bf16" else 1.0
     share = SHARE["fused" if setup.fused else "peft"]
-    return tokens * flops_a_token(setup) / (gemm_rate * gain * share)
+    return tokens * setup.computed * flops_a_token(setup) / (gemm_rate * gain * share)
 
 
 def gemm_rate() -> float:
