@@ -23,8 +23,8 @@ LINT = """\
 
 `bedside lint RECIPE` renders every training row through the recipe's prompt and the model's own tokenizer, by the
 functions that training itself calls, and reports what is wrong with what will really be trained. It ends with the first
-row, or with `--show N` with row N, the trained tokens set apart in colour, or in brackets ⟦ ⟧ where there is none. Its
-exit status is 1 if there is an error.
+row, or with `--show N` with row N, the trained tokens set apart in colour, or in brackets ⟦ ⟧ where there is none. Five
+findings of each rule are told; `--json` lists up to 1,000, and counts all. The exit status is 1 if there is an error.
 
 `bedside train` first applies all rules but those that need another pass of the model or an exported file, checks the
 loss of its own first step, and refuses to train on an error. A rule whose errors you accept is named
@@ -76,7 +76,7 @@ def lint_page() -> str:
 
 
 def _rule(name: str, rule: Rule) -> str:
-    severity = {"error": "Error", "either": "Error or warning"}[rule.severity]
+    severity = {"error": "Error", "warning": "Warning", "either": "Error or warning"}[rule.severity]
     return (
         f"\n## `{name}`\n\n{severity}. {rule.what}\n\n**Why it hurts.** {rule.why}\n\n**How to mend it.** {rule.mend}\n"
     )

@@ -189,10 +189,10 @@ def _told(path: Path) -> Iterator[None]:
 def _parse(text: str, where: str) -> Any:
     """JSON as a value. An escaped half of a surrogate pair is refused: no UTF-8 file could hold it afterwards."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError:
         raise
-    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets in brackets
+    except (ValueError, RecursionError) as error:  # a doubled key, thousands of digits, brackets in brackets
         raise DataError(f"{where}: {first_line(error)}") from error
     if "\\ud" in text or "\\uD" in text:
         try:
@@ -200,6 +200,16 @@ def _parse(text: str, where: str) -> Any:
         except UnicodeEncodeError as error:
             raise DataError(f"{where}: half of a surrogate pair in a text; cut it at a whole character") from error
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a key that stands there twice the standard module would keep the last value alone."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key '{' '.join(twice.split())}' stands there twice")
+    return found
 
 
 def _decodes(raw: bytes) -> bool:

@@ -89,7 +89,7 @@ def test_pubmedqa_reads_its_unlabelled_and_its_artificial_set(tmp_path: Path, su
         ({"question": STEM, "choices": ["2", "4", "6", "0"], "answer": 2}, "C", "C. 6"),
         ({**MEDMCQA, "opa": 10, "opb": 12, "opc": 2, "opd": 1, "cop": 1}, "B", "B. 12"),
         ({"question": STEM, "options": ["B", "A", "C", "D"], "answer_idx": "A", "answer": "B"}, "A", "A. B"),
-        ({"question": STEM, "options": ["2", "4", "6", "0"], "answer": "2"}, "A", "A. 2"),
+        ({"question": STEM, "options": ["2", "4", "6", "0"], "answer": "4"}, "B", "B. 4"),
         ({"question": STEM, "options": {"A": "2", "B": "1"}, "answer": "A"}, "A", "A. 2"),
     ],
 )
@@ -124,3 +124,26 @@ def test_a_chat_in_r1s_own_form_keeps_its_reasoning(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": said}]}
     found = read(tmp_path, row, source="chat")
     assert (found.reasoning, found.answer) == ("Fever, so sepsis.", "Give antibiotics.")
+
+
+@pytest.mark.parametrize("options", [[4, 3, 2, 1], ["4", "3", "2", "1"], {"A": 4, "B": 3, "C": 2, "D": 1}])
+def test_a_bare_number_that_is_one_options_text_and_another_ones_place_is_refused(tmp_path: Path, options: Any) -> None:
+    row = {"question": STEM, "options": options, "answer": 1}
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, row)
+    assert str(caught.value) == (
+        f"{tmp_path}/rows.jsonl line 1: the answer 1 is the text of option D and the number of option B;"
+        " give the letter, or name the column answer_idx if it holds numbers"
+    )
+    assert read(tmp_path, {**row, "answer": "D"}).answer == "D. 1"
+    assert read(tmp_path, {"question": STEM, "options": options, "answer_idx": 1}).answer == "B. 3"
+    assert read(tmp_path, {**row, "answer": "1"}).answer == "D. 1", "MedQA's answers are texts"
+    assert read(tmp_path, {**row, "answer_idx": "D"}).answer == "D. 1"
+
+
+def test_a_number_that_says_the_same_either_way_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, {"question": STEM, "options": [0, 1, 2], "answer": 1}).answer == "B. 1"
+    row = {"question": STEM, "options": [1, 2, 3], "answer": 2}
+    assert read(tmp_path, row, first_option=1).answer == "B. 2"
+    with pytest.raises(DataError, match="the text of option B and the number of option C"):
+        read(tmp_path, row)

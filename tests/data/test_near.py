@@ -217,3 +217,9 @@ def test_a_part_that_is_common_to_all_proposes_nothing_and_still_counts() -> Non
     rows = [(CASE, CASE), (OTHER, CASE), (CASE, OTHER), (CASE.upper(), CASE)]
     assert [(near.later, near.earlier) for near in near_duplicates(rows, 0.8, common=1)] == [(3, 0)]
     assert list(near_duplicates([("", CASE), ("", CASE)], 0.8, common=1)) == []
+
+
+def test_rows_that_are_kept_anyway_are_compared_with_and_never_duplicates() -> None:
+    first, second, third = "Gout of the toe", "gout of the toe!", "Gout of the toe?"
+    found = list(near_duplicates(alone([first, "", second, OTHER, third]), 0.8, kept=3))
+    assert [(near.later, near.earlier) for near in found] == [(4, 0)]

@@ -296,3 +296,74 @@ def test_an_official_test_row_is_neither_drawn_away_nor_thinned_out(prepared: An
     (tmp_path / "ids.txt").write_text("b\n7\n")
     stage = prepared([*rows(30), first, copy], limit=9, test_ids=str(tmp_path / "ids.txt"), split=(1, 0, 0))
     assert {e.id for e in stage.split("test")} == {"b", "7"}
+
+
+@pytest.mark.parametrize("official", ["test", "validation"])
+@pytest.mark.parametrize("between", [3, prepare.CHUNK + 3])
+def test_an_official_row_is_kept_wherever_its_copies_stand(
+    prepared: Any, tmp_path: Path, official: str, between: int
+) -> None:
+    row = Example("o", "Which vein is the longest?", "The great saphenous vein.", where="row o")
+    before, after = (replace(row, id=name, question=row.question.upper(), where=f"row {name}") for name in "be")
+    (tmp_path / "ids.txt").write_text("o\n")
+    stage = prepared([before, *rows(between), row, after], **{f"{official}_ids": str(tmp_path / "ids.txt")})
+    assert [e.id for e in stage.split(official)] == ["o"]
+    assert sorted(stage.dropped) == [("b", "duplicate"), ("e", "duplicate")]
+    assert {line["of"] for _, line in read_jsonl(stage.folder / "dropped.jsonl")} == {"row o"}
+
+
+def test_official_rows_that_say_the_same_all_stay_and_a_doubled_line_does_not(prepared: Any, tmp_path: Path) -> None:
+    row = Example("o", "Which vein is the longest?", "The great saphenous vein.")
+    (tmp_path / "test.txt").write_text("o\np\n")
+    (tmp_path / "validation.txt").write_text("q\n")
+    files = {name: str(tmp_path / f"{name.removesuffix('_ids')}.txt") for name in ("test_ids", "validation_ids")}
+    stage = prepared([*rows(3), row, row, *(replace(row, id=name) for name in "pq")], **files)
+    assert ([e.id for e in stage.split("test")], [e.id for e in stage.split("validation")]) == (["o", "p"], ["q"])
+    assert stage.dropped == [("o", "duplicate")]
+
+
+@pytest.mark.parametrize("official", ["test", "validation"])
+def test_no_near_copy_of_an_official_row_is_trained_on(prepared: Any, tmp_path: Path, official: str) -> None:
+    row = Example("o", VIGNETTE, "Staphylococcus aureus is the commonest cause.", where="row o")
+    before, after = (replace(row, id=day, question=VIGNETTE.replace("Tuesday", day)) for day in ("Friday", "Monday"))
+    other = replace(row, id="p", question=VIGNETTE.replace("Tuesday", "Sunday"))
+    (tmp_path / "ids.txt").write_text("o\np\n")
+    ids = {f"{official}_ids": str(tmp_path / "ids.txt")}
+    stage = prepared([before, *rows(9), row, after, other], decontaminate="report", **ids)
+    assert [e.id for e in stage.split(official)] == ["o", "p"]
+    assert stage.dropped == [("Friday", "near duplicate"), ("Monday", "near duplicate")]
+
+
+def test_what_shares_question_or_group_with_an_official_row_is_in_no_split(prepared: Any, tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("o\n")
+    official = Example("o", "Which vein is longest?", "The great saphenous vein.", group="g")
+    asked = Example("a", "which VEIN is longest", "It runs from foot to groin.")
+    grouped = Example("h", "Which artery is widest?", "The aorta it is.", group="g")
+    stage = prepared([asked, *rows(20), official, grouped], test_ids=str(tmp_path / "ids.txt"), split=(0.8, 0.2, 0))
+    assert [e.id for e in stage.split("test")] == ["o"]
+    assert sorted(stage.dropped) == [
+        ("a", "question or group of an official row"),
+        ("h", "question or group of an official row"),
+    ]
+
+
+def test_ids_that_are_in_no_row_are_counted(prepared: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_text("0\n700\n701\n")
+    prepared(rows(9), test_ids=str(path))
+    assert f"data: {path}: 2 of its 3 ids are in no usable row" in capsys.readouterr().err.splitlines()
+    path.write_text("0\n")
+    prepared(rows(9), test_ids=str(path))
+    assert str(path) not in capsys.readouterr().err
+
+
+def test_a_row_that_is_left_out_for_another_names_it(prepared: Any) -> None:
+    first = replace(PLANTED, id="a", question=VIGNETTE, where="row a")
+    copies = [replace(first, id="b"), replace(first, id="c", question=VIGNETTE.replace("Tuesday", "Friday"))]
+    stage = prepared([*rows(3), first, *copies])
+    assert {line["id"]: line["of"] for _, line in read_jsonl(stage.folder / "dropped.jsonl")} == {
+        "b": "row a",
+        "c": "row a",
+    }
+    stage = prepared([*rows(3), first], sets=evaluation())
+    assert [line["of"] for _, line in read_jsonl(stage.folder / "dropped.jsonl")] == ["q1"]

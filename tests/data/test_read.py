@@ -255,3 +255,39 @@ def test_a_parquet_column_that_is_no_utf8_is_told_in_one_line(tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["[" * 20_000, "[" + "9" * 5_000 + "]"])
 def test_what_only_looks_like_a_list_is_one_text(text: str) -> None:
     assert as_list(text) == [text]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"q": 1}\n{"q": 1, "a": 2, "q": 3}\n', "line 2: the key 'q' stands there twice"),
+        ("a.jsonl", b'{"m": [{"role": "user", "role": "x"}]}\n', "line 1: the key 'role' stands there twice"),
+        ("a.csv", b"q;a\nx;y\n", "line 1: one column, 'q;a': separated by semicolons? save it with commas"),
+        ("a.csv", b"q\ta\nx\ty\n", "line 1: one column, 'q a': separated by tabs? save it with commas"),
+        ("a.jsonl", b"\x1f\x8b\x08rest", "is gzip: unpack it first"),
+        ("a.csv", b"\x1f\x8b\x08rest", "is gzip: unpack it first"),
+    ],
+)
+def test_a_file_that_would_be_misread_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = write(tmp_path, name, content)
+    said = refusal(path)
+    assert said.startswith(str(path))
+    assert message in said
+
+
+def test_a_column_of_one_name_may_have_a_semicolon_in_its_fields(tmp_path: Path) -> None:
+    assert rows(write(tmp_path, "a.csv", "q\nx;y\n")) == [{"q": "x;y"}]
+
+
+def test_two_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    column = pyarrow.array(["x"])
+    pyarrow.parquet.write_table(pyarrow.Table.from_arrays([column, column], names=["q", "q"]), path)
+    assert refusal(path) == f"{path}: two columns are named 'q'; give each its own name"
+
+
+def test_hidden_files_of_a_folder_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", '{"q": "1"}\n')
+    write(tmp_path, "._a.jsonl", b"\x00\x05\x16\x07")
+    write(tmp_path, ".a.csv", "half")
+    assert rows(tmp_path) == [{"q": "1"}]

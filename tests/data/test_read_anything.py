@@ -131,3 +131,12 @@ def test_a_quote_that_is_never_closed_is_told_where_it_opens(tmp_path: Path) -> 
     path.write_text('q,a\nx,y\n"open,z\n' + "x,y\n" * 50)
     with pytest.raises(DataError, match="in the row that begins on line 3: unexpected end of data"):
         list(read_path(str(path), None))
+
+
+def test_a_reader_that_is_left_early_says_nothing_of_later_changes(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"q": 1}\n{"q": 2}\n')
+    found: Any = read_path(str(path), None)
+    next(found)
+    path.unlink()
+    found.close()

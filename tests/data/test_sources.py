@@ -386,3 +386,87 @@ def test_bytes_are_no_text(tmp_path: Path) -> None:
 
 def test_a_column_name_over_two_lines_is_told_in_one(tmp_path: Path) -> None:
     assert "found: Ques tion" in refusal(tmp_path, "medical-o1", {"Ques\ntion": "x"})
+
+
+def test_a_mapped_column_that_the_file_has_not_is_named_with_the_nearest(tmp_path: Path) -> None:
+    rows = [{**O1, "thoughts": "Hm."}] * 2
+    said = refusal(tmp_path, "medical-o1", *rows, columns={"reasoning": "thoghts"})
+    assert said == (
+        f"{tmp_path}/rows.jsonl line 1: no column 'thoghts' for reasoning; did you mean 'thoughts'?"
+        " found: Question, Complex_CoT, Response, thoughts (map yours in data.columns)"
+    )
+
+
+def test_a_needed_column_has_its_nearest_name_told(tmp_path: Path) -> None:
+    row = {"Question": "Q?", "Responses": "A."}
+    assert "no column 'Response' for answer; did you mean 'Responses'?" in refusal(tmp_path, "medical-o1", row)
+
+
+def test_a_mapped_column_may_be_null_or_lacking_in_a_later_row(tmp_path: Path) -> None:
+    rows = [{"Question": "Q?", "Response": "A.", "why": None}, {"Question": "R?", "Response": "B."}]
+    found = read(tmp_path, "medical-o1", *rows, columns={"reasoning": "why"})
+    assert [example.reasoning for example in found] == ["", ""]
+
+
+def test_a_column_inside_pubmedqas_context_may_be_mapped(tmp_path: Path) -> None:
+    [example] = read(
+        tmp_path, "pubmedqa", PUBMEDQA_HUB, columns={"id": "pubid", "group": "long_answer", "label": "meshes"}
+    )
+    assert example.id == "123"
+
+
+@pytest.mark.parametrize("name", ["Complex_Cot", "complex_cot", "COMPLEX_COT"])
+def test_a_column_is_found_whatever_its_case(tmp_path: Path, name: str) -> None:
+    [example] = read(tmp_path, "medical-o1", {"question": "Q?", name: "Because.", "RESPONSE": "A."})
+    assert (example.question, example.reasoning, example.answer) == ("Q?", "Because.", "A.")
+
+
+def test_of_columns_that_differ_in_case_the_exact_one_is_read_and_else_none(tmp_path: Path) -> None:
+    [example] = read(tmp_path, "medical-o1", {**O1, "response": "B."})
+    assert example.answer == "A."
+    row = {"Question": "Q?", "response": "A.", "RESPONSE": "B."}
+    assert "no column 'Response' for answer" in refusal(tmp_path, "medical-o1", row)
+
+
+@pytest.mark.parametrize("missing", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_none_is_a_missing_value(tmp_path: Path, missing: float) -> None:
+    for source, row, field in (
+        ("medical-o1", {**O1, "Complex_CoT": missing}, "reasoning"),
+        ("medical-o1", {**O1, "Response": missing}, "answer"),
+        ("pubmedqa", {**PUBMEDQA, "final_decision": missing}, "label"),
+        ("pubmedqa", {**PUBMEDQA, "CONTEXTS": missing, "LABELS": missing}, "context"),
+    ):
+        assert [getattr(example, field) for example in read(tmp_path, source, row)] == [""]
+    assert "option C is empty" in refusal(tmp_path, "mcq", {**MCQ, "options": ["Artery", "Vein", missing]})
+    mcq = {**MCQ, "answer_idx": missing, "choices": missing, "exp": missing, "reasoning": None}
+    [example] = read(tmp_path, "mcq", mcq)
+    assert (example.label, example.reasoning) == ("B", "")
+    assert list(sources.read_texts(write(tmp_path, {"id": "x", "question": missing, "text": "A passage."}))) == [
+        ("x", "A passage.")
+    ]
+
+
+def test_a_missing_value_of_a_table_is_no_text(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    path = tmp_path / "rows.parquet"
+    rows = [{**O1, "Complex_CoT": value} for value in (float("nan"), None)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    assert [e.reasoning for e in sources.read(DataSection(source="medical-o1", path=str(path)))] == ["", ""]
+
+
+def test_a_folder_in_the_layout_of_the_hub_is_told_to_be_one_pool(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train.jsonl", "test-00000-of-00001.jsonl", "notes.jsonl"):
+        (tmp_path / name).write_text(json.dumps({**O1, "id": name}))
+    section = DataSection(source="medical-o1", path=str(tmp_path))
+    assert len(list(sources.read(section))) == 3
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"data: {tmp_path}: notes.jsonl, test-00000-of-00001.jsonl, train.jsonl are read as one pool, which data.split"
+        " divides; data.test_ids keeps an official test apart"
+    )
+    (tmp_path / "test-00000-of-00001.jsonl").unlink()
+    assert len(list(sources.read(section))) == 2
+    assert capsys.readouterr().err == ""

@@ -25,6 +25,7 @@ def splits(examples: Sequence[Example], seed: int = 1, **settings: object) -> di
     assignment = Assignment(DataSection.model_validate(settings), seed)
     for example in examples:
         assignment.add(example)
+    assignment.check_ids()
     found = assignment.splits(np.ones(len(examples), bool))
     return {example.id: SPLITS[split] for example, split in zip(examples, found, strict=True)}
 
@@ -125,10 +126,26 @@ def test_an_official_split_is_taken_from_files_of_ids(tmp_path: Path) -> None:
     assert (only_fold["validation"], only_fold["test"]) == (2, pytest.approx(55, abs=25))
 
 
-def test_what_stands_with_an_official_test_row_is_test_too(tmp_path: Path) -> None:
-    (tmp_path / "ids.json").write_text("[1]")
-    pair = [Example("1", "A?", "x"), Example("2", "a", "y")]
-    assert splits([*pair, *rows(9, 10)], test_ids=str(tmp_path / "ids.json"))["2"] == "test"
+def test_what_stands_with_an_official_row_is_told_and_not_drawn_into_its_split(tmp_path: Path) -> None:
+    (tmp_path / "ids.json").write_text("[1, 3]")
+    examples = [
+        Example("1", "A?", "x"),
+        Example("2", "a", "y", group="g"),
+        Example("3", "a!", "y"),
+        Example("4", "B?", "y", group="g"),
+    ]
+    assignment = Assignment(DataSection(test_ids=str(tmp_path / "ids.json"), split=(1, 0, 0)), 1)
+    for example in [*examples, *rows(9, 10)]:
+        assignment.add(example)
+    assert assignment.relatives().tolist() == [1, 3]
+    assert assignment.splits(np.ones(13, bool)).tolist() == [2, 0, 2, 0] + [0] * 9
+
+
+def test_without_an_official_split_nothing_stands_with_it() -> None:
+    assignment = Assignment(DataSection(), 1)
+    for example in rows(3):
+        assignment.add(example)
+    assert assignment.relatives().tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -139,13 +156,16 @@ def test_what_stands_with_an_official_test_row_is_test_too(tmp_path: Path) -> No
         ("ids.json", "[1", "not JSON"),
         ("ids.json", "5", "wanted a list of ids, or objects keyed by id"),
         ("ids.txt", "700\n", "none of its ids is the id of a row"),
-        ("gone.txt", None, "cannot be read as ids"),
+        ("gone.txt", None, "gone.txt: no such file"),
+        ("caf.txt", b"caf\xe9", "caf.txt line 1: not UTF-8 text"),
     ],
 )
-def test_a_file_of_ids_that_cannot_be_meant_is_told(tmp_path: Path, name: str, content: str | None, told: str) -> None:
+def test_a_file_of_ids_that_cannot_be_meant_is_told(
+    tmp_path: Path, name: str, content: str | bytes | None, told: str
+) -> None:
     path = tmp_path / name
     if content is not None:
-        path.write_text(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=told):
         splits(rows(5), test_ids=str(path))
 

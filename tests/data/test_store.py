@@ -19,7 +19,9 @@ def test_rows_come_back_by_number_and_in_order(tmp_path: Path) -> None:
         assert len(store) == 6
         assert (store[3], store[0]) == (rows[2], FULL)
         assert list(store) == [FULL, *rows]
+        assert store[1] == rows[0]
         store.append(FULL)
+        assert list(store) == [FULL, *rows, FULL]
         assert store[6] == FULL
     assert not (tmp_path / "rows").exists()
 

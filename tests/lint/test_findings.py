@@ -1,7 +1,10 @@
 """The report: what is listed, what is counted, what is allowed."""
 
+import pytest
+
 from bedside.lint.findings import LISTED, Finding, NotChecked, Piece, Report, Shown, sorted_out
 from bedside.recipe import RuleName
+from bedside.verbs.lint import TOLD, in_words
 
 
 def found(rule: RuleName, n: int, severity: str = "error") -> list[Finding]:
@@ -14,10 +17,30 @@ def report(*findings: Finding, allow: tuple[RuleName, ...] = ()) -> Report:
     return Report(errors, warnings, allowed, (NotChecked("first-loss", "too large"),), 9, 5, 10, 2, first)
 
 
-def test_the_first_few_findings_of_each_rule_are_listed_and_all_are_counted() -> None:
-    told = report(*found("end-missing", 40), *found("end-doubled", 2)).to_json()
+def test_all_findings_of_a_rule_are_listed_up_to_a_bound_and_all_are_counted() -> None:
+    told = report(*found("end-missing", LISTED + 40), *found("end-doubled", 2)).to_json()
     assert [error["where"] for error in told["errors"]] == [*(f"line {i}" for i in range(LISTED)), "line 0", "line 1"]
-    assert told["counts"] == {"end-missing": 40, "end-doubled": 2}
+    assert told["counts"]["errors"] == {"end-missing": LISTED + 40, "end-doubled": 2}
+
+
+def test_errors_and_warnings_of_one_rule_are_counted_apart() -> None:
+    findings = [*found("train-test-leak", 7), *found("train-test-leak", 3, "warning"), *found("end-missing", 2)]
+    told = report(*findings, allow=("end-missing",)).to_json()
+    assert told["counts"] == {
+        "errors": {"train-test-leak": 7},
+        "warnings": {"train-test-leak": 3},
+        "allowed": {"end-missing": 2},
+    }
+
+
+@pytest.mark.parametrize(("n", "more"), [(TOLD, ""), (TOLD + 1, "  … and 1 more (--json lists them)"), (LISTED + 9, f"  … and {LISTED + 9 - TOLD:,} more (--json lists the first {LISTED:,})")])  # fmt: skip
+def test_a_person_is_told_a_few_findings_of_each_severity_and_how_to_see_the_others(n: int, more: str) -> None:
+    told = in_words(report(*found("train-test-leak", n), *found("train-test-leak", 2, "warning")).to_json())
+    errors, _, warnings = told.partition("WARNING train-test-leak")
+    assert errors.count("  line ") == TOLD
+    assert [line for line in errors.splitlines() if "more" in line] == ([more] if more else [])
+    assert warnings.count("  line ") == 2
+    assert "more (" not in warnings
 
 
 def test_the_keys_that_others_build_on_are_there() -> None:

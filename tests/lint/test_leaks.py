@@ -18,7 +18,7 @@ REWORDED = (
 
 
 def found(row: Example, *held: Example, reworded: str = "error") -> list[tuple[str, str]]:
-    leaks = train_test_leak([row], {"the test split": held or (HELD,)}, reworded)  # type: ignore[arg-type]
+    leaks = train_test_leak([row], {"the test split": held or (HELD,)}, reworded, {})  # type: ignore[arg-type]
     return [(finding.severity, finding.message) for finding in leaks]
 
 
@@ -59,6 +59,14 @@ def test_one_stem_over_other_options_is_another_item(
 ) -> None:
     item = Example("held", STEM, "a", **held)  # type: ignore[arg-type]
     assert bool(found(Example("1", STEM, "b", **row), item)) == same  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("severity", "reworded"), [("error", "error"), ("warning", "warning")])
+def test_an_item_of_a_file_that_the_recipe_compares_with_is_found_and_named(severity: str, reworded: str) -> None:
+    against = {"bench.jsonl": [("b-7", VIGNETTE)]}
+    (finding,) = train_test_leak([Example("1", REWORDED, "Stop.")], {"the test split": (HELD,)}, reworded, against)  # type: ignore[arg-type]
+    assert finding.severity == severity
+    assert "item 'b-7' of bench.jsonl" in finding.message
 
 
 def test_other_questions_are_left_alone() -> None:

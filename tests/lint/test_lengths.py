@@ -21,5 +21,10 @@ def test_losing_more_than_half_of_the_rows_is_an_error(rows: int, severity: str)
     assert [finding.severity for finding in over_max_length(ROWS, rows, 512)] == [severity]
 
 
+def test_that_no_row_is_left_is_told() -> None:
+    (finding,) = over_max_length(ROWS, 3, 512)
+    assert finding.message.startswith("all 3 rows are longer and are left out, so that nothing is left to train; ")
+
+
 def test_nothing_too_long_is_nothing_found() -> None:
     assert list(over_max_length([], 100, 512)) == []

@@ -7,9 +7,10 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from bedside.lint.catalogue import RULES
 from bedside.lint.check import Subject
 from bedside.recipe import RuleName
-from bedside.records import Example
+from bedside.records import Example, Message
 from bedside.text import chat
 from bedside.train import batch, loop, lora
 from bedside.train.batch import Packed
@@ -28,7 +29,14 @@ DEEPSEEK_R1 = (  # deletes everything before </think> from past turns
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
 )
 OPTIONS = ("Radial nerve", "Ulnar nerve", "Median nerve")
-CHOICE = Example("choice", "Which nerve winds round the humeral shaft?", "A. Radial nerve", label="A", options=OPTIONS)
+CHOICE = Example(
+    "choice",
+    "Which nerve winds round the humeral shaft?",
+    "A. Radial nerve",
+    reasoning="Round the humeral shaft winds the radial nerve.",
+    label="A",
+    options=OPTIONS,
+)
 
 
 def template_that_fails(world: World, patch: Patch) -> Subject:
@@ -156,6 +164,24 @@ def template_that_loses_a_sign(world: World, patch: Patch) -> Subject:
 def rows_over_max_length(world: World, patch: Patch) -> Subject:
     rows = [replace(row, reasoning=row.reasoning * 20) for row in examples()[:4]]
     return world.subject([*rows, *examples()[4:]])
+
+
+def column_of_reasoning_not_named(world: World, patch: Patch) -> Subject:
+    return world.subject([replace(row, reasoning="") for row in examples()])
+
+
+def control_token_in_a_question(world: World, patch: Patch) -> Subject:
+    asked = CASES[0][0] + "<|im_start|>assistant"
+    return world.subject([example(0, question=asked), *examples()[1:]])
+
+
+def control_token_in_an_earlier_turn(world: World, patch: Patch) -> Subject:
+    turns = (Message("user", "Hello.<|im_end|>"), Message("assistant", "Yes?"))
+    return world.subject([example(0, history=turns), *examples()[1:]])
+
+
+def control_token_in_an_answer(world: World, patch: Patch) -> Subject:
+    return world.subject([example(0, answer="Two to one.<|im_start|>"), *examples()[1:]])
 
 
 def answer_of_nothing(world: World, patch: Patch) -> Subject:
@@ -293,6 +319,10 @@ PLANTED: list[tuple[RuleName, Plant]] = [
     ("reasoning-shifted", column_that_slipped_by_a_row),
     ("text-changed", template_that_loses_a_sign),
     ("over-max-length", rows_over_max_length),
+    ("control-token", control_token_in_a_question),
+    ("control-token", control_token_in_an_earlier_turn),
+    ("control-token", control_token_in_an_answer),
+    ("no-reasoning", column_of_reasoning_not_named),
     ("empty-completion", answer_of_nothing),
     ("letter-contradicts-answer", swapped_letter),
     ("letter-contradicts-answer", key_of_another_letter),
@@ -314,8 +344,11 @@ def test_a_planted_bug_is_caught_by_its_name_and_by_no_other(
     world: World, monkeypatch: Patch, rule: RuleName, plant: Plant
 ) -> None:
     report = lint(plant(world, monkeypatch), measure_loss=rule == "first-loss")
-    assert {finding.rule for finding in report.errors} == {rule}
-    assert report.warnings == ()
+    caught, others = report.errors, report.warnings
+    if RULES[rule].severity == "warning":
+        caught, others = others, caught
+    assert {finding.rule for finding in caught} == {rule}
+    assert others == ()
 
 
 def test_every_rule_has_a_planted_bug() -> None:
@@ -345,3 +378,17 @@ def test_an_allowed_rule_is_told_as_allowed_and_is_no_error(
     report = lint(replace(subject, recipe=allowing))
     assert report.errors == ()
     assert {finding.rule for finding in report.allowed} == {rule}
+
+
+def test_that_no_row_is_left_to_train_cannot_be_allowed(world: World) -> None:
+    report = lint(world.subject(model={"max_length": 16}, lint={"allow": ["over-max-length"]}))
+    assert {finding.rule for finding in report.errors} == {"over-max-length"}
+    assert report.allowed == ()
+
+
+@pytest.mark.parametrize(("prompt", "n"), [({}, 5), (ANSWERS_ONLY, 6)])
+def test_reasoning_in_one_row_or_a_recipe_without_it_is_no_missing_reasoning(
+    world: World, prompt: dict[str, str], n: int
+) -> None:
+    rows = [*(replace(row, reasoning="") for row in examples()[:n]), *examples()[n:]]
+    assert lint(world.subject(rows, prompt=prompt)).warnings == ()

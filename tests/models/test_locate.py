@@ -2,11 +2,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bedside.errors import BedsideError, MissingExtra, OfflineError
+from bedside.errors import BedsideError, MissingExtra, ModelError, OfflineError
 from bedside.models import locate
 from bedside.recipe import ModelSection
 
@@ -43,6 +44,15 @@ def test_a_folder_is_named_even_where_it_is_the_current_one(folder: Path, monkey
 @pytest.mark.parametrize("base", ["gone/model/here", "./gone", "/gone/model", "gone", "~/gone"])
 def test_a_missing_folder_is_told_with_what_a_base_may_be(base: str) -> None:
     assert "no such folder; model.base takes 'embedded', a folder, a .gguf file or a hub id" in refusal(base)
+
+
+@pytest.mark.parametrize(
+    "base", ["/gone", "./gone", "../gone", "~/gone", "/gone/model", "gone", "a b/c", "a--b/c", "x.gguf"]
+)
+@pytest.mark.parametrize("ask", [locate.is_here, locate.identify, locate.resolve])
+def test_a_path_at_which_nothing_is_is_never_asked_of_the_hub(base: str, ask: Callable[[ModelSection], object]) -> None:
+    with pytest.raises(ModelError, match=r"no such (folder|GGUF file); model.base takes"):
+        ask(ModelSection(base=base))
 
 
 @pytest.mark.parametrize(

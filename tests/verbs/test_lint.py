@@ -52,7 +52,7 @@ def test_an_error_is_exit_status_1_and_told_with_its_lines_and_how_to_mend_it(
     assert f"ERROR {rule}" in out
     assert f"{place.folder / 'rows.jsonl'} line " in out
     assert "mend: " in out
-    assert "more\n" in out
+    assert "more (--json lists them)\n" in out
 
 
 def test_training_is_refused_in_one_line_that_names_the_rules_and_the_way_to_see_them(
@@ -131,3 +131,39 @@ def test_a_base_without_a_template_is_one_line(
     base = base_with("", tiny_llama, tmp_path)
     _, err = told(capsys, "lint", str(place.recipe), base, "--runs", str(tmp_path / "runs"), status=2)
     assert "no chat template; use prompt.style = 'alpaca-think'" in err
+
+
+def bench(place: Place, path: Path) -> None:
+    """An evaluation set of many of the rows' own questions."""
+    rows = [json.loads(line) for line in (place.folder / "rows.jsonl").read_text().splitlines()[:20]]
+    path.write_text("\n".join(json.dumps({"question": row["q"]}) for row in rows))
+
+
+def test_rows_of_a_file_that_the_recipe_compares_with_are_told(
+    place: Place, json_of: JsonOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench(place, tmp_path / "bench.jsonl")
+    compared = [f"data.against=['{tmp_path / 'bench.jsonl'}']", "data.decontaminate=report"]
+    command = ["lint", str(place.recipe), *compared, "--runs", str(tmp_path / "runs")]
+    out, _ = told(capsys, *command, status=0)
+    result = json_of(*command)
+    found = [finding for finding in result["warnings"] if finding["rule"] == "train-test-leak"]
+    assert len(found) == result["counts"]["warnings"]["train-test-leak"] > 5
+    assert all("bench.jsonl, a file of data.against" in finding["message"] for finding in found)
+    assert f"… and {len(found) - 5} more (--json lists them)" in out
+
+
+def test_rows_that_the_data_stage_has_left_out_are_no_leak(place: Place, json_of: JsonOf, tmp_path: Path) -> None:
+    bench(place, tmp_path / "bench.jsonl")
+    compared = f"data.against=['{tmp_path / 'bench.jsonl'}']"
+    result = json_of("lint", str(place.recipe), compared, "--runs", str(tmp_path / "runs"))
+    assert result["errors"] == result["warnings"] == []
+
+
+@pytest.mark.parametrize("verb", ["data", "lint"])
+def test_a_model_folder_that_is_not_there_is_one_line(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    _, err = told(capsys, verb, str(place.recipe), "model.base=/gone", "--runs", str(tmp_path), status=2)
+    assert [line for line in err.splitlines() if "Traceback" in line] == []
+    assert "bedside: /gone: no such folder; model.base takes 'embedded', a folder" in err

@@ -7,7 +7,7 @@ Sources: arXiv:2009.13081 (MedQA), arXiv:2203.14371 (MedMCQA), arXiv:2009.03300 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from bedside.data.read import as_list
 from bedside.data.shapes import Columns
@@ -19,6 +19,7 @@ MEDMCQA = ("opa", "opb", "opc", "opd")
 KEYS = ("answer_idx", "answer_index", "cop")
 """Columns that name the right option by letter or number: of MedQA, MMLU-Pro, MedMCQA."""
 REASONING = ("reasoning", "exp", "cot_content")
+Meant = Literal["key", "text", "either"]
 SUBJECT = ("subject", "subject_name", "category")
 
 
@@ -28,8 +29,8 @@ def choice(row: Columns) -> Example:
     texts = _texts(row, options)
     key = next((name for name in KEYS if row.has(name)), None)
     said = row.has("answer") or key is None
-    index = _index(row, row.need("answer" if said else str(key)), texts, options, by_key=not said)
-    keyed = index if key is None else _index(row, row.need(key), texts, options, by_key=True)
+    index = _index(row, row.need("answer" if said else str(key)), texts, options, _meant(row, key))
+    keyed = index if key is None else _index(row, row.need(key), texts, options, "key")
     return Example(
         id=row.id(),
         question=row.text("question").strip(),
@@ -71,25 +72,47 @@ def _texts(row: Columns, options: Any) -> list[str]:
     return texts
 
 
-def _index(row: Columns, answer: Any, texts: Sequence[str], options: Any, by_key: bool) -> int:
+def _meant(row: Columns, key: str | None) -> Meant:
+    """What the answer is first: MMLU has numbers for `choices`; beside a column of keys it is a text."""
+    if not row.has("answer"):
+        return "either" if key is None else "key"
+    if key is not None:
+        return "text"
+    return "key" if not row.has("options") and isinstance(row.need("answer"), int) else "either"
+
+
+def _index(row: Columns, answer: Any, texts: Sequence[str], options: Any, meant: Meant) -> int:
     """The place of the right option.
 
-    A number, and whatever stands in a column of keys, is a letter or number first: options may be numbers themselves.
-    Words are an option's text first, unless the file itself gives an option that letter.
+    The file's own letters come first; then a key is a letter or number, and all else a text, as options may be letters
+    or numbers themselves (MedQA's "2" among numbers is a text). Raises DataError where a bare number may be either.
     """
     found: int | None = None
     if isinstance(answer, str | int) and not isinstance(answer, bool):
         said = str(answer).strip()
         own = sorted(options).index(said) if isinstance(options, dict) and said in options else None
         text = texts.index(said) if said in texts else None
-        ways = [own, _counted(row, said, len(texts)), text] if by_key or isinstance(answer, int) else [own, text]
-        found = next((way for way in [*ways, _counted(row, said, len(texts))] if way is not None), None)
+        counted = _counted(row, said, len(texts))
+        if meant == "either" and own is None and isinstance(answer, int):
+            _refuse_ambiguous(row, said, text, counted)
+        ways = (own, counted, text) if meant == "key" else (own, text, counted)
+        found = next((way for way in ways if way is not None), None)
     if found is None:
         raise DataError(
             f"{row.where}: the answer is none of the options' letters, texts, or numbers from {row.first_option}"
             + (" (data.first_option = 1 if they begin at 1)" if row.first_option == 0 else "")
         )
     return found
+
+
+def _refuse_ambiguous(row: Columns, said: str, text: int | None, counted: int | None) -> None:
+    """Of numbers among numbers nothing tells in one row whether they are texts, and rows must not differ in that."""
+    if text is None or counted is None or text == counted:
+        return
+    raise DataError(
+        f"{row.where}: the answer {said} is the text of option {LETTERS[text]} and the number of option"
+        f" {LETTERS[counted]}; give the letter, or name the column answer_idx if it holds numbers"
+    )
 
 
 def _counted(row: Columns, said: str, options: int) -> int | None:

@@ -13,6 +13,7 @@ bytes a row and band, and some 50 more while they are sorted: 120 a row at 0.8. 
 
 import math
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -43,14 +44,15 @@ class Near(NamedTuple):
 
 
 def near_duplicates(
-    rows: Iterable[Sequence[str]], threshold: float, common: int = 0, folder: Path | None = None
+    rows: Iterable[Sequence[str]], threshold: float, common: int = 0, folder: Path | None = None, kept: int = 0
 ) -> Iterator[Near]:
     """Each row whose similarity with an earlier *kept* one reaches `threshold`, beside the most similar of those.
 
     A row that is yielded is not kept: of a chain a ~ b ~ c in which a and c differ, only b is yielded. Every row has
     the same number of parts; the last `common` of them propose nothing, since a system message that all rows share
     would propose every pair. Rows without a word in the others are nobody's duplicates. Rows are drawn one by one, so a
-    progress bar may stand around them; their shingles wait in a file in `folder`, or where temporary files go.
+    progress bar may stand around them; their shingles wait in a file in `folder`, or where temporary files go. The
+    first `kept` rows are compared with, and never yielded.
     """
     sketch = Sketch(*banding(threshold))
     keys, positions = array("I"), array("q")
@@ -64,7 +66,7 @@ def near_duplicates(
                 keys.frombytes(sketch.keys(whole).tobytes())
                 positions.append(position)
         links = linked(np.frombuffer(keys, np.uint32).reshape(-1, sketch.bands))
-        for later, earlier, similar in _proved(links, told, threshold):
+        for later, earlier, similar in _proved(links, told, threshold, bisect_left(positions, kept)):
             yield Near(positions[later], positions[earlier], similar)
 
 
@@ -101,10 +103,10 @@ def linked(keys: Keys) -> Links:
     return links
 
 
-def _proved(links: Links, rows: Arrays, threshold: float) -> Iterator[Near]:
-    """Of the rows that share a key those that are similar, in their order."""
+def _proved(links: Links, rows: Arrays, threshold: float, kept: int) -> Iterator[Near]:
+    """Of the rows that share a key those that are similar, in their order, from row `kept` on."""
     dropped = bytearray(len(links))
-    for later in np.flatnonzero((links >= 0).any(axis=1)).tolist():
+    for later in (kept + np.flatnonzero((links[kept:] >= 0).any(axis=1))).tolist():
         candidates = _reached(links, dropped, later)
         similar = _similarities(rows, later, candidates)
         if similar.max(initial=0.0) >= threshold:

@@ -2,13 +2,13 @@
 
 Rows stream through: what is kept waits on the disk (`store`), and memory holds some 250 bytes a row, 120 more while
 near duplicates are looked for, and an index of the test rows. Every row that is left out is in `dropped.jsonl` with its
-reason and place: read = kept + dropped.
+reason, its place, and the row or item that it repeats (`of`): read = kept + dropped.
 """
 
 import hashlib
 import heapq
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from bedside.data.clean import Change, clean, fault
 from bedside.data.contamination import Detector, Tally, evaluated, trained
 from bedside.data.near import near_duplicates
 from bedside.data.split import SPLITS, TEST, TRAIN, Assignment, Split, place
-from bedside.data.stats import CONTAINS, EXACT, NEAR, OVER_LIMIT, Statistics
+from bedside.data.stats import CONTAINS, EXACT, NEAR, OVER_LIMIT, RELATED, Statistics
 from bedside.data.store import Again, Store, line_of
 from bedside.errors import CheckFailed, DataError
 from bedside.files import read_jsonl
@@ -100,40 +100,66 @@ class _Preparation:
 
     def read(self, examples: Iterable[Example]) -> None:
         """Mends each row and keeps it unless it has a fault or was there before."""
-        seen: set[bytes] = set()
+        seen: dict[bytes, str] = {}
         numbers: dict[str, int] = {}
+        replaced: list[tuple[int, str]] = []
         for chunk in _chunks(counted(examples, "data", "rows read")):
             mended = [clean(example) for example in chunk]
             faults = [fault(example, self._section) for example, _ in mended]
             identities = [_identity(example) for example, _ in mended]
             kept = []
             for (example, changes), reason, identity in zip(mended, faults, identities, strict=True):
-                reason = reason or (EXACT if identity in seen else "")
                 if reason:
                     self._refuse_empty(example, reason)
                     self._drop(example, reason)
                     continue
-                seen.add(identity)
+                first = seen.get(identity)
+                if first is not None and not self._stays_beside(example, first):
+                    self._drop(example, EXACT, of=_name(self._rows[numbers[first]]))
+                    continue
+                if first is not None and not self._assignment.names(first):
+                    replaced.append((numbers[first], _name(example)))
+                seen[identity] = example.id
                 self._check_id(example, numbers)
                 self._rows.append(example)
                 self._changes.append(sum(1 << CHANGES.index(change) for change in changes))
                 kept.append(example)
             for example in kept:
                 self._assignment.add(example)
+        self._assignment.check_ids()
         self._chosen = np.ones(len(self._rows), bool)
+        self._leave_out(replaced, EXACT)
+        self._leave_out(((i, "") for i in self._assignment.relatives().tolist() if self._chosen[i]), RELATED)
 
     def thin(self) -> None:
-        """Draws `limit` rows, and leaves out what is nearly a copy of an earlier one."""
-        limit = self._section.limit
-        if limit is not None and len(self._rows) > limit:
-            places = ((place(f"limit {e.id}{e.question}", self._seed), i) for i, e in enumerate(self._rows))
-            drawn = {i for _, i in heapq.nsmallest(limit, places)}
-            self._leave_out([i for i in range(len(self._rows)) if i not in drawn], OVER_LIMIT)
+        """Draws `limit` rows, and leaves out what is nearly a copy of an official or an earlier one."""
+        if self._section.limit is not None:
+            self._draw(self._section.limit)
         if self._section.near_duplicates < 1:
-            numbers = np.flatnonzero(self._chosen).tolist()
-            rows = (_parts(self._rows[i]) for i in counted(numbers, "data", "rows compared with each other"))
-            found = near_duplicates(rows, self._section.near_duplicates, 1, self._work)
-            self._leave_out([numbers[near.later] for near in found], NEAR)
+            self._leave_out(self._near(), NEAR)
+
+    def _draw(self, limit: int) -> None:
+        numbers = self._kept()
+        rows = ((i, self._rows[i]) for i in numbers)
+        places = ((place(f"limit {e.id}{e.question}", self._seed), i) for i, e in rows)
+        drawn = {i for _, i in heapq.nsmallest(limit, places)}
+        self._leave_out(((i, "") for i in numbers if i not in drawn), OVER_LIMIT)
+
+    def _near(self) -> Iterator[tuple[int, str]]:
+        """Rows that are nearly copies, each with the name of the one that stays; official rows all stay."""
+        numbers = sorted(self._kept(), key=lambda number: not self._assignment.is_official(number))
+        official = sum(map(self._assignment.is_official, numbers))
+        rows = (_parts(self._rows[i]) for i in counted(numbers, "data", "rows compared with each other"))
+        for near in near_duplicates(rows, self._section.near_duplicates, 1, self._work, official):
+            yield numbers[near.later], _name(self._rows[numbers[near.earlier]])
+
+    def _kept(self) -> list[int]:
+        """Numbers of the rows that are not left out."""
+        return np.flatnonzero(self._chosen).tolist()
+
+    def _stays_beside(self, example: Example, first: str) -> bool:
+        """Whether a row stays though it says what the row named `first` says: an official split stays whole."""
+        return self._assignment.names(example.id) and example.id != first
 
     def write(self, sets: Mapping[str, Texts], documents: Mapping[str, Texts]) -> Prepared:
         """Splits what is left, takes out what contains an evaluation item, and writes the rest."""
@@ -171,18 +197,18 @@ class _Preparation:
                 )
             if hits and action == "drop":
                 splits[number] = -1
-                self._drop(example, CONTAINS + hits[0].item.set)
+                self._drop(example, CONTAINS + hits[0].item.set, of=hits[0].item.id)
         return [{**one, "action": action} for one in tally.to_json()]
 
-    def _leave_out(self, numbers: Sequence[int], reason: str) -> None:
-        """An official split stays whole."""
-        for number in numbers:
+    def _leave_out(self, rows: Iterable[tuple[int, str]], reason: str) -> None:
+        """Takes (number, name of the row that stays for it); an official split stays whole."""
+        for number, of in rows:
             if not self._assignment.is_official(number):
-                self._drop(self._rows[number], reason)
+                self._drop(self._rows[number], reason, of)
                 self._chosen[number] = False
 
-    def _drop(self, example: Example, reason: str) -> None:
-        self._dropped.write(line_of(example, reason))
+    def _drop(self, example: Example, reason: str, of: str = "") -> None:
+        self._dropped.write(line_of(example, reason, of))
         self._statistics.drop(reason)
 
     def _changes_of(self, number: int) -> frozenset[Change]:
@@ -221,6 +247,11 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
     rest = iter(examples)
     while chunk := list(islice(rest, CHUNK)):
         yield chunk
+
+
+def _name(example: Example) -> str:
+    """How a person finds the row: its place, since an id may be a hash."""
+    return example.where or example.id
 
 
 def _identity(example: Example) -> bytes:

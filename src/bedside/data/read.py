@@ -7,7 +7,8 @@ with such files, or a hub id. Every malformed file is one line that names the fi
 import codecs
 import csv
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +21,8 @@ from bedside.files import not_utf8, read_jsonl
 from bedside.models.hub import reach
 
 Row = dict[str, Any]
+GZIP = b"\x1f\x8b"
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
 LONGEST_CSV = 16 * 2**20
 """Characters of a CSV field: one that is far too long is for the cleaning to leave out, with its line."""
 WANTED_JSON = "wanted a list of objects, or objects keyed by id; a file with one object a line is named .jsonl"
@@ -51,12 +54,25 @@ def _file(path: Path) -> Iterator[Located]:
         raise DataError(f"{path}: the file is empty")
     before = _stamp(path)
     try:
+        if _begins_with(path, GZIP):
+            raise DataError(f"{path}: is gzip: unpack it first")
         yield from reader(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or _line(error)})") from error
-    finally:  # a torn file may look broken, so this is told first
-        if _stamp(path) != before:
-            raise DataError(f"{path}: the file changed while it was read; run the command again once it is complete")
+    except Exception as error:
+        _refuse_changed(path, before)  # a torn file may look broken, so this is told first
+        if isinstance(error, OSError):
+            raise DataError(f"{path}: cannot be read ({error.strerror or _line(error)})") from error
+        raise
+    _refuse_changed(path, before)
+
+
+def _refuse_changed(path: Path, before: tuple[int, int] | None) -> None:
+    if _stamp(path) != before:
+        raise DataError(f"{path}: the file changed while it was read; run the command again once it is complete")
+
+
+def _begins_with(path: Path, sign: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(sign)) == sign
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -68,8 +84,9 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The data files of a folder, itself alone, in the order in which they are read."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in READERS)
+    """The data files of a folder, itself alone and no hidden ones, in the order in which they are read."""
+    files = (file for file in folder.iterdir() if not file.name.startswith("."))
+    return sorted(file for file in files if file.suffix.lower() in READERS)
 
 
 def _folder(folder: Path) -> Iterator[Located]:
@@ -150,9 +167,8 @@ def _csv(path: Path) -> Iterator[Located]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            twice = next((name for name in header if header.count(name) > 1), None)
-            if twice is not None:
-                raise DataError(f"{path} line 1: two columns are named '{twice}'; give each its own name")
+            _check_names(f"{path} line 1", header)
+            _check_separator(path, header)
             for start, fields in _numbered(reader):
                 where = f"{path} line {start}"
                 if not fields:
@@ -164,6 +180,21 @@ def _csv(path: Path) -> Iterator[Located]:
         raise not_utf8(path) from error
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num}: not CSV ({error})") from error
+
+
+def _check_names(where: str, names: Sequence[str]) -> None:
+    """Of two columns of one name a row would hold the last alone."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{where}: two columns are named '{twice}'; give each its own name")
+
+
+def _check_separator(path: Path, header: Sequence[str]) -> None:
+    """Spreadsheets of many countries save a "CSV" with semicolons."""
+    kind = next((kind for sign, kind in SEPARATORS.items() if len(header) == 1 and sign in header[0]), None)
+    if kind:
+        name = " ".join(header[0].split())
+        raise DataError(f"{path} line 1: one column, '{name}': separated by {kind}? save it with commas")
 
 
 def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -182,6 +213,7 @@ def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
 def _parquet(path: Path) -> Iterator[Located]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            _check_names(str(path), file.schema_arrow.names)
             rows = (row for batch in file.iter_batches(batch_size=1024) for row in batch.to_pylist())
             for number, row in enumerate(rows, 1):
                 yield f"{path} row {number}", row
@@ -217,8 +249,14 @@ READERS: dict[str, Callable[[Path], Iterator[Located]]] = {
 }
 
 
+def present(value: Any) -> Any:
+    """The value, or None for a number that is none: the NaN that tables are filled up with."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def as_list(value: Any) -> list[str]:
     """A column that holds a list, or a list written as JSON text (as CSV files carry it); null holds nothing."""
+    value = present(value)
     if isinstance(value, str) and value.startswith("["):
         try:
             value = json.loads(value)
@@ -227,4 +265,4 @@ def as_list(value: Any) -> list[str]:
     if value is None or value == "":
         return []
     items = value if isinstance(value, list | tuple) else [value]
-    return ["" if item is None else str(item) for item in items]
+    return ["" if present(item) is None else str(item) for item in items]

@@ -5,12 +5,13 @@ the hub's (arXiv:1909.06146), medalpaca's Medical Meadow flashcards and its othe
 `messages`, and the embedded starter set. Multiple choice has a module of its own, `choices`.
 """
 
+import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bedside.data.read import Row, as_list
+from bedside.data.read import Row, as_list, present
 from bedside.errors import DataError
 from bedside.records import Example, Message
 from bedside.text import think
@@ -28,7 +29,10 @@ NO_TEXT = {bool: "true or false", list: "a list", dict: "an object", bytes: "byt
 
 
 class Columns:
-    """One row seen through a column mapping; a column that is lacking is named, with those that were found."""
+    """One row seen through a column mapping; a column that is lacking is named, with those that were found.
+
+    Where no column has a name exactly, the one that differs from it in case alone is meant.
+    """
 
     def __init__(self, where: str, row: Row, columns: Mapping[str, str], first_option: int = 0) -> None:
         self.where = where
@@ -38,13 +42,32 @@ class Columns:
 
     def need(self, field: str) -> Any:
         """The value of a field's column. Raises DataError if the row has no such column."""
-        column = self.columns.get(field, field)
+        column = self._column(field)
         if column not in self.row:
-            found = ", ".join(" ".join(str(name).split()) for name in self.row) or "none"
-            raise DataError(
-                f"{self.where}: no column '{column}' for {field}; found: {found} (map yours in data.columns)"
-            )
-        return self.row[column]
+            raise self._lacks(field)
+        return present(self.row[column])
+
+    def _lacks(self, field: str) -> DataError:
+        column = self.columns.get(field, field)
+        names = [" ".join(str(name).split()) for name in self.row]
+        near = difflib.get_close_matches(column, names, 1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        found = ", ".join(names) or "none"
+        return DataError(
+            f"{self.where}: no column '{column}' for {field}; {hint}found: {found} (map yours in data.columns)"
+        )
+
+    def value(self, field: str) -> Any:
+        """What a field's column holds; None if there is no such column, or nothing in it."""
+        return present(self.row.get(self._column(field)))
+
+    def _column(self, field: str) -> str:
+        """The row's own name for a field's column."""
+        column = self.columns.get(field, field)
+        if column in self.row:
+            return column
+        alike = [name for name in self.row if name.casefold() == column.casefold()]
+        return alike[0] if len(alike) == 1 else column
 
     def text(self, field: str) -> str:
         """A needed field as text, null as ""."""
@@ -52,7 +75,7 @@ class Columns:
 
     def has(self, field: str) -> bool:
         """Whether the row has a field's column, and something in it."""
-        return self.row.get(self.columns.get(field, field)) is not None
+        return self.value(field) is not None
 
     def id(self) -> str:
         """The row's own id, or a hash of all that it holds."""
@@ -60,7 +83,7 @@ class Columns:
 
     def optional(self, field: str) -> str:
         """A field that a row may lack."""
-        return self._as_text(field, self.row.get(self.columns.get(field, field)))
+        return self._as_text(field, self.value(field))
 
     def _as_text(self, field: str, value: Any) -> str:
         """A number is text, since a CSV file cannot tell the two apart; what has parts is not."""
@@ -68,7 +91,7 @@ class Columns:
             return value
         kind = next((kind for types, kind in NO_TEXT.items() if isinstance(value, types)), None)
         if kind:
-            raise DataError(f"{self.where}: column '{self.columns.get(field, field)}' holds {kind}, wanted text")
+            raise DataError(f"{self.where}: column '{self._column(field)}' holds {kind}, wanted text")
         return "" if value is None else str(value)
 
 
@@ -111,7 +134,7 @@ def pubmedqa(row: Columns) -> Example:
     label = row.optional("label").strip().lower()
     if row.has("label") and label not in DECISIONS:
         raise DataError(f"{row.where}: the label is no decision; want one of {', '.join(DECISIONS)}")
-    parts, heads = as_list(row.need("context")), as_list(row.row.get(own["sections"], []))
+    parts, heads = as_list(row.need("context")), as_list(row.value("sections"))
     if len(heads) != len(parts):
         heads = [""] * len(parts)
     explanation = row.text("answer").strip()

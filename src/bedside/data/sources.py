@@ -4,16 +4,18 @@ A row without question or answer passes: whether it has one is known once it is 
 own columns onto any of the shapes in `shapes`.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bedside.data import choices, shapes
 from bedside.data.contamination import evaluated
-from bedside.data.read import Row, as_list, files_of, read_path
+from bedside.data.read import Row, as_list, files_of, present, read_path
 from bedside.data.shapes import Columns
 from bedside.errors import DataError
 from bedside.files import sha256
+from bedside.progress import say
 from bedside.recipe import DataSection
 from bedside.records import Example
 
@@ -21,6 +23,9 @@ STARTER = Path(__file__).parent / "starter"
 HELD_OUT = STARTER / "mcq.jsonl"
 TEXTS = ("question", "input", "text", "prompt", "instruction")
 """Columns with the question of an evaluation item, or with a document's text; the first that holds something."""
+SPLIT_NAME = re.compile(r"(train|test|val|valid|validation|dev)(?![a-z])", re.IGNORECASE)
+"""How the files of a data set begin that comes divided, as on the hub."""
+SHOWN = 5
 MAPPABLE = ("id", "question", "answer", "reasoning", "context", "label", "subject", "group")
 
 
@@ -43,8 +48,32 @@ def read(section: DataSection) -> Iterator[Example]:
     path = _home(section.path, section.source)
     rows = read_path(path, section.subset or (source.subset if path == source.path else None))
     columns = {**source.columns, **section.columns}
-    for where, row in rows:
-        yield source.parse(Columns(where, row, columns, section.first_option))
+    _tell_pool(path)
+    for number, (where, row) in enumerate(rows):
+        seen = Columns(where, row, columns, section.first_option)
+        if number == 0:
+            _check_mapped(seen, section.columns)
+        yield source.parse(seen)
+
+
+def _check_mapped(first: Columns, mapped: Mapping[str, str]) -> None:
+    """A column that a person names has to be there, even for a field that rows may lack; it may hold null."""
+    nested = first.row.get("context")  # as the hub has PubMedQA
+    row = {**first.row, **nested} if isinstance(nested, dict) else first.row
+    for field in mapped:
+        Columns(first.where, row, first.columns).need(field)
+
+
+def _tell_pool(path: str) -> None:
+    """Files are read as one, whatever their names promise."""
+    folder = Path(path).expanduser()
+    names = [file.name for file in files_of(folder)] if folder.is_dir() else []
+    if len({found[1].lower() for found in map(SPLIT_NAME.match, names) if found}) > 1:
+        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        say(
+            f"data: {path}: {shown} are read as one pool, which data.split divides; data.test_ids keeps an official"
+            " test apart"
+        )
 
 
 def read_choices(name: str) -> list[Example]:
@@ -57,7 +86,7 @@ def read_texts(path: str) -> Iterator[tuple[str, str]]:
     """(id, text) of each text of each row of an evaluation set or a corpus, whatever its shape: those by which a test
     row of that shape would give itself away. Raises DataError where there is none."""
     for where, row in read_path(path, None):
-        item = _item(where, {str(name).lower(): value for name, value in row.items()})
+        item = _item(where, {str(name).lower(): present(value) for name, value in row.items()})
         yield from ((item.id, text) for text in evaluated(item))
 
 

@@ -2,8 +2,8 @@
 
 A row's place in [0, 1) depends on its group (such as a PMID) or else its question, and on the seed. Rows that share a
 question or a group stand together, whatever links them: the smallest place among them counts. An official split is
-taken from files of ids instead. With `stratify` every label gets its exact share, at the price that the borders, and
-with them a few rows, may move when rows are added.
+taken from files of ids instead, and has the rows that they name and no other. With `stratify` every label gets its
+exact share, at the price that the borders, and with them a few rows, may move when rows are added.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bedside.errors import DataError
-from bedside.files import read_json
+from bedside.files import not_utf8, read_json
+from bedside.progress import say
 from bedside.recipe import DataSection
 from bedside.records import Example
 
@@ -69,15 +70,38 @@ class Assignment:
             TEST if example.id in self._test else VALIDATION if example.id in self._validation else TRAIN
         )
 
+    def names(self, id_: str) -> bool:
+        """Whether a file of ids names this one."""
+        return id_ in self._test or id_ in self._validation
+
     def is_official(self, number: int) -> bool:
         """Whether a file of ids names the row, so that it must not be drawn away or thinned out."""
         return self._named[number] != TRAIN
 
-    def splits(self, chosen: NDArray[np.bool_]) -> NDArray[np.int8]:
-        """The split of every row as an index into SPLITS; only `chosen` rows count for the shares of `stratify`.
+    def check_ids(self) -> None:
+        """Says how many ids of each file no row has. Raises DataError where a file names none of the rows."""
+        validation = self._validation - self._test
+        files = ((self._section.test_ids, self._test, TEST), (self._section.validation_ids, validation, VALIDATION))
+        for path, ids, split in files:
+            found = self._named.count(split)
+            if path and not found:
+                raise DataError(f"{path}: none of its ids is the id of a row")
+            if found < len(ids):
+                say(f"data: {path}: {len(ids) - found:,} of its {len(ids):,} ids are in no usable row")
 
-        Raises DataError where a file of ids names none of the rows.
+    def relatives(self) -> NDArray[np.intp]:
+        """Numbers of the rows that no file of ids names, but that questions and groups link with one that is named.
+
+        In the official split they would be strangers, and in any other a leak.
         """
+        official = self._named_splits() != TRAIN
+        if not official.any():
+            return np.empty(0, np.intp)
+        groups = self._together()
+        return np.flatnonzero(np.isin(groups, groups[official]) & ~official)
+
+    def splits(self, chosen: NDArray[np.bool_]) -> NDArray[np.int8]:
+        """The split of every row as an index into SPLITS; only `chosen` rows count for the shares of `stratify`."""
         places, groups = np.array(self._places), self._together()
         lowest = np.full(groups.max(initial=-1) + 1, 1.0)
         np.minimum.at(lowest, groups, places)
@@ -86,7 +110,8 @@ class Assignment:
             at = _ranked(at, groups, np.array(self._labels), chosen)
         shares = self._shares()
         found = np.where(at < shares[0], TRAIN, np.where(at < shares[0] + shares[1], VALIDATION, TEST)).astype(np.int8)
-        return self._official(found, groups)
+        named = self._named_splits()
+        return np.where(named == TRAIN, found, named)
 
     def _shares(self) -> tuple[float, float]:
         """Of train and validation; where files name the others, train and validation divide what is left."""
@@ -95,16 +120,9 @@ class Assignment:
             return (1.0, 0.0) if self._section.test_ids else (train / (1 - validation or 1), 0.0)
         return (train / (train + validation), 1.0) if self._section.test_ids else (train, validation)
 
-    def _official(self, found: NDArray[np.int8], groups: NDArray[np.int32]) -> NDArray[np.int8]:
-        """Rows that a file names, and all that stand with them, go where it says; test before validation."""
-        named = np.array(self._named, dtype=np.int8)
-        for split, path in ((VALIDATION, self._section.validation_ids), (TEST, self._section.test_ids)):
-            if path:
-                members = named == split
-                if not members.any():
-                    raise DataError(f"{path}: none of its ids is the id of a row")
-                found[np.isin(groups, groups[members])] = split
-        return found
+    def _named_splits(self) -> NDArray[np.int8]:
+        """Where a file of ids says that each row stands; `TRAIN` for those that none names."""
+        return np.array(self._named, dtype=np.int8)
 
     def _together(self) -> NDArray[np.int32]:
         """Numbers of the groups of rows that questions and groups link."""
@@ -134,8 +152,12 @@ def _ids(path: Path) -> Iterator[str]:
         return
     try:
         yield from (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as ids ({error})") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(path) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read as ids ({error.strerror})") from error
 
 
 def _key(text: str) -> int:

@@ -28,6 +28,8 @@ LIMITS = (512, 1024, 2048, 4096)
 """Token lengths that are asked about beside the recipe's own `model.max_length`."""
 EXACT, NEAR = "duplicate", "near duplicate"
 """Reasons under which a copy of another row is left out."""
+RELATED = "question or group of an official row"
+"""The reason of a row that stands with one whose split a file of ids names, and is not named itself."""
 OVER_LIMIT, CONTAINS = "over data.limit", "contains an item of "
 """The reason of rows that were not drawn; how that of a contaminated row begins, before the name of the set."""
 POINTS = 500

@@ -21,9 +21,10 @@ Item = TypeVar("Item")
 _written = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def line_of(example: Example, reason: str = "") -> bytes:
-    """A row as it stands in the stage's files, with the reason in front if it was left out."""
-    row = {"reason": reason, **example.to_json()} if reason else example.to_json()
+def line_of(example: Example, reason: str = "", of: str = "") -> bytes:
+    """A row as it stands in the stage's files; if it was left out with the reason in front, and for which other row."""
+    why = {name: text for name, text in (("reason", reason), ("of", of)) if text}
+    row = {**why, **example.to_json()}
     return f"{_written(row)}\n".encode(errors="replace")  # a file's name in `where` need not be UTF-8
 
 
@@ -35,6 +36,7 @@ class Store:
         self._file = path.open("w+b")
         self._starts = array("q")
         self._end = 0
+        self._has_moved = False
 
     def __enter__(self) -> Self:
         return self
@@ -51,11 +53,15 @@ class Store:
     def append(self, example: Example) -> None:
         """Writes a row; its number is the length before."""
         line = line_of(example)
+        if self._has_moved:
+            self._file.seek(self._end)
+            self._has_moved = False
         self._starts.append(self._end)
         self._end += len(line)
         self._file.write(line)
 
     def __getitem__(self, number: int) -> Example:
+        self._has_moved = True
         self._file.seek(self._starts[number])
         return Example.from_json(json.loads(self._file.readline()))
 
@@ -64,6 +70,7 @@ class Store:
 
     def lines(self) -> Iterator[tuple[bytes, Example]]:
         """Each row as it is written, and as it is read."""
+        self._has_moved = True
         self._file.seek(0)
         for line in self._file:
             yield line, Example.from_json(json.loads(line))

@@ -27,7 +27,7 @@ class Setting:
     """What all rows share.
 
     The tokens that begin a text (None: there is none), end an answer and fill up a batch; whether the reasoning is
-    trained; whether labels are decisions.
+    trained; whether labels are decisions; the texts of which the tokenizer makes control tokens.
     """
 
     begin: int | None
@@ -36,6 +36,7 @@ class Setting:
     pad: int
     reasons: bool
     decides: bool
+    controls: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,16 @@ class Encoder:
         """What all rows share; the end token exists, or `load_tokenizer` would have refused the tokenizer."""
         it = self.tokenizer
         reasons = self.section.reasoning == "think"
-        return Setting(it.bos_token_id, int(it.eos_token_id), str(it.eos_token), int(it.pad_token_id), reasons, decides)
+        controls = tuple(token.content for token in it.added_tokens_decoder.values() if token.special)
+        return Setting(
+            begin=it.bos_token_id,
+            end=int(it.eos_token_id),
+            end_text=str(it.eos_token),
+            pad=int(it.pad_token_id),
+            reasons=reasons,
+            decides=decides,
+            controls=controls,
+        )
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens, special ones included."""

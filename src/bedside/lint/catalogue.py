@@ -10,7 +10,7 @@ from bedside.recipe import RuleName
 class Rule:
     """One rule in words. Where it may be an error or a warning, `what` says on what that depends."""
 
-    severity: Literal["error", "either"]
+    severity: Literal["error", "warning", "either"]
     what: str
     why: str
     mend: str
@@ -83,6 +83,14 @@ RULES: dict[RuleName, Rule] = {
         "The model is trained on a beginning that it never saw before and will not be served with.",
         "Tokenise rendered text with `add_special_tokens=False`, or take the token out of the template.",
     ),
+    "control-token": Rule(
+        "error",
+        "The question, context, an earlier turn, the reasoning or the answer of a row holds the text of a control"
+        " token, such as `<|im_start|>` or `<|endoftext|>`. An end token in what is trained is `end-doubled`.",
+        "The tokenizer makes a real control token of it: a turn begins or ends in the middle of the text.",
+        "Take the named token out of the rows; most often a template was applied before, and its text must be taken"
+        " apart into question and answer.",
+    ),
     "think-unbalanced": Rule(
         "error",
         "The assistant's turn does not have one `<think>` and then one `</think>`, or none of both: the row's own text"
@@ -107,6 +115,13 @@ RULES: dict[RuleName, Rule] = {
         "The run looks as it should, and the model is trained to answer without reasoning.",
         f'{ALPACA}; or train answers alone on purpose, with `prompt.reasoning = "none"`.',
     ),
+    "no-reasoning": Rule(
+        "warning",
+        'The recipe trains reasoning (`prompt.reasoning = "think"`), and not one row that is trained has any.',
+        "Every row is trained behind an empty `<think>` block: the model learns to answer at once, and what it writes"
+        " where it is asked to reason was never trained.",
+        'Name the column of the reasoning (`data.columns = {reasoning = "…"}`), or say `prompt.reasoning = "none"`.',
+    ),
     "reasoning-shifted": Rule(
         "either",
         "The reasoning of a row repeats the words of another row's question and answer, and hardly any of its own: a"
@@ -125,7 +140,8 @@ RULES: dict[RuleName, Rule] = {
     "over-max-length": Rule(
         "either",
         "Rows are longer than `model.max_length`. They are left out whole, and it is told what a cut would have gone"
-        " through. A warning; an error if it is more than half of all rows.",
+        " through. A warning; an error if it is more than half of all rows, which cannot be allowed if it is all of"
+        " them.",
         "The long rows are the hard ones: what is left is another data set than the one that is named in the report."
         " Cutting them instead would train reasoning that never comes to an answer, and answers without an end.",
         "Raise `model.max_length`, or choose rows that fit.",
@@ -158,8 +174,9 @@ RULES: dict[RuleName, Rule] = {
     ),
     "train-test-leak": Rule(
         "either",
-        "A training row holds an item of the test split or of the multiple-choice set that the model is judged on: the"
-        " same question but for case, spacing and punctuation, or a reworded item in any of its texts. Where"
+        "A training row holds an item of the test split, of the multiple-choice set that the model is judged on, or of"
+        " a file in `data.against`: the same question but for case, spacing and punctuation, or a reworded item in any"
+        " of its texts. Where"
         ' `data.decontaminate = "report"` asks only to be told, a reworded item is a warning.',
         "The tuned model has seen the answer, so that its score says nothing.",
         'Use `data.decontaminate = "drop"`, or take the named rows out of the file.',

@@ -1,12 +1,12 @@
 """All rules over a recipe's rows, its base and what serves it → a report."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bedside.errors import MissingExtra, ModelError, first_line
 from bedside.export import vocabulary
-from bedside.lint import leaks, lengths, places, rows, serving, shifted, weights
+from bedside.lint import leaks, lengths, places, reasoning, rows, serving, shifted, weights
 from bedside.lint.case import Case, Encoder, case_of
 from bedside.lint.findings import Finding, NotChecked, Report, Severity, Shown, sorted_out
 from bedside.lint.show import shown
@@ -30,14 +30,16 @@ Found = Iterator[Finding | NotChecked]
 class Subject:
     """What is checked.
 
-    `held` are the sets that the model is judged on, by name. `gguf` is the file that the base's folder was made from,
-    if it was; `served` are the finished model folders and GGUF files of the run.
+    `held` are the sets that the model is judged on, by name, and `against` the (id, text) of further ones. `gguf` is
+    the file that the base's folder was made from, if it was; `served` are the finished model folders and GGUF files of
+    the run.
     """
 
     recipe: Recipe
     base: Base
     train: Sequence[Example]
     held: Mapping[str, Sequence[Example]]
+    against: Mapping[str, Iterable[tuple[str, str]]] = field(default_factory=dict)
     gguf: Path | None = None
     served: tuple[Path, ...] = ()
 
@@ -54,14 +56,16 @@ def lint(subject: Subject, measure_loss: bool) -> Report:
         *seen.findings,
         *lengths.over_max_length(seen.too_long, len(subject.train), recipe.model.max_length),
         *shifted.reasoning_shifted(seen.trained),
-        *leaks.train_test_leak(seen.trained, subject.held, _if_reworded(recipe)),
+        *reasoning.no_reasoning(seen.trained, encoder.section),
+        *leaks.train_test_leak(seen.trained, subject.held, _if_reworded(recipe), subject.against),
         *_of_templates(subject, encoder),
         *_of_tokenizer(subject, encoder, seen),
         *_of_parameters(subject),
         *_of_loss(subject, encoder, seen, measure_loss),
     ]
     findings = [one for one in found if isinstance(one, Finding)]
-    errors, warnings, allowed = sorted_out(findings, recipe.lint.allow)
+    allow = recipe.lint.allow if seen.trained else ()  # without a row there is nothing that could be let pass
+    errors, warnings, allowed = sorted_out(findings, allow)
     return Report(
         errors=tuple(errors),
         warnings=tuple(warnings),

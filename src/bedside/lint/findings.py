@@ -1,6 +1,6 @@
 """What lint finds: single findings, what could not be checked, and the report of both.
 
-A rule that is broken by 5,000 rows is told with its first few and the count of all.
+A rule that is broken by 5,000 rows is told with its first 1,000 and the count of all.
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ from bedside.recipe import RuleName
 from bedside.records import Example, pairs
 
 Severity = Literal["error", "warning"]
-LISTED = 5
-"""Findings of a rule that are listed; the others are counted."""
+LISTED = 1_000
+"""Findings of a rule and severity that are listed; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,10 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The object of `bedside lint --json`."""
+        kinds = {"errors": self.errors, "warnings": self.warnings, "allowed": self.allowed}
         return {
-            "errors": [finding.to_json() for finding in listed(self.errors)],
-            "warnings": [finding.to_json() for finding in listed(self.warnings)],
-            "allowed": [finding.to_json() for finding in listed(self.allowed)],
-            "counts": counted((*self.errors, *self.warnings, *self.allowed)),
+            **{kind: [finding.to_json() for finding in listed(found)] for kind, found in kinds.items()},
+            "counts": {kind: counted(found) for kind, found in kinds.items()},
             "not_checked": [dict(pairs(one)) for one in self.not_checked],
             "rows": self.rows,
             "trained_tokens": self.trained_tokens,
@@ -111,7 +110,7 @@ def counted(findings: Iterable[Finding]) -> dict[str, int]:
 
 
 def listed(findings: Iterable[Finding]) -> list[Finding]:
-    """The first few of each rule, rule by rule, in the order in which the rules were first broken."""
+    """The first `LISTED` of each rule, rule by rule, in the order in which the rules were first broken."""
     by_rule: dict[RuleName, list[Finding]] = {}
     for finding in findings:
         by_rule.setdefault(finding.rule, []).append(finding)

@@ -29,8 +29,10 @@ def over_max_length(too_long: Sequence[TooLong], rows: int, max_length: int) -> 
     cuts = Counter(row.cut for row in too_long)
     hit = ", ".join(f"the {part} of {cuts[part]}" for part in PARTS if cuts[part])
     longest = max(too_long, key=lambda row: row.tokens)
+    all_are = len(too_long) == rows
+    lost = f"{'all' if all_are else f'{len(too_long)} of'} {rows} rows are longer and are left out"
     message = (
-        f"{len(too_long)} of {rows} rows are longer and are left out; a cut would have gone through {hit};"
+        f"{lost}{', so that nothing is left to train' if all_are else ''}; a cut would have gone through {hit};"
         f" the longest has {longest.tokens} tokens ({longest.where})"
     )
     yield Finding("over-max-length", severity, f"model.max_length = {max_length}", message)

