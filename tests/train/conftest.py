@@ -1,6 +1,7 @@
 """A training of the tiny model that takes a second: its rows, its settings, and how it is started."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,3 +94,12 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
         pytest.skip("this machine lets nobody mount")
     yield SmallDisk(folder)
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(autouse=True)
+def heard_signals() -> Iterator[None]:
+    """Ctrl-C arrives, even where the tests were started in the background by a shell that has it ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
