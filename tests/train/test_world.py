@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from bedside import recipe
+from bedside import recipe_file
 from bedside.train.batch import Row
 from bedside.train.loop import dropout_seed
 from bedside.train.shares import deal, why_not
@@ -185,7 +185,7 @@ def test_torchrun_trains_through_the_command_line(tiny_llama: Path, tmp_path: Pa
 def test_the_configuration_for_two_machines_is_one_that_accelerate_and_bedside_read():
     machines = load_config_from_file(str(ROOT / "docs" / "two-machines.yaml"))
     assert (machines.num_machines, machines.num_processes, machines.mixed_precision) == (2, 16, "no")
-    found = recipe.load(str(ROOT / "docs" / "two-machines.toml"))
+    found = recipe_file.load(str(ROOT / "docs" / "two-machines.toml"))
     assert found.train.strategy == "fsdp"
     assert why_not(found, machines.num_processes, found.train.validate_rows) is None
 
@@ -219,7 +219,7 @@ def test_what_cannot_be_shared_out_is_refused_with_what_to_change(
     overrides: list[str], size: int, validation_rows: int, reason: str | None
 ):
     settings = ["train.batch_size=2", "train.accumulation=4", *overrides]
-    found = why_not(recipe.load("starter", settings), size, validation_rows)
+    found = why_not(recipe_file.load("starter", settings), size, validation_rows)
     assert found is None if reason is None else reason in str(found)
 
 
