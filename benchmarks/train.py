@@ -24,12 +24,14 @@ from typing import Any
 
 ROWS_PER_STEP = 8
 SEED = 42
-OURS = "Bedside, packs of 2048"
+OURS = "Bedside, 2048 tokens at once"
 EMULATED = 0.5
 """Where bf16 products reach less than this share of fp32's rate, the variants in bf16 are left out, and said to be."""
 VARIANTS: dict[str, dict[str, Any]] = {
-    "Bedside, packs of 2048": {"batch_size": 4},
-    "Bedside, packs of 512": {"batch_size": 1},
+    "Bedside, 2048 tokens at once": {"tokens": 2048},
+    "Bedside, 1024 tokens at once": {"tokens": 1024},
+    "Bedside, 1280 tokens at once": {"tokens": 1280},
+    "Bedside, 1536 tokens at once": {"tokens": 1536},
     "TRL fp32, 2 × 4": {"dtype": "float32"},
     "TRL fp32, packing 2048": {"dtype": "float32", "packing": True},
     "TRL bf16 autocast, 2 × 4": {"dtype": "float32", "autocast": True},
@@ -50,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--length", type=int, default=0, help="tokens of every row; 0 takes the rows as they are")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -58,10 +61,10 @@ def main() -> None:
     elif arguments.growth:
         growth()
     else:
-        compare(arguments.rounds, arguments.steps)
+        compare(arguments.rounds, arguments.steps, arguments.length)
 
 
-def compare(rounds: int, steps: int) -> None:
+def compare(rounds: int, steps: int, length: int) -> None:
     """The table of variants, with the ratios that count and the share of the machine's own GEMM rate."""
     rates = [run({"variant": "gemm"})]
     names = [name for name in VARIANTS if "bf16" not in name or rates[0]["bfloat16"] > EMULATED * rates[0]["float32"]]
@@ -70,11 +73,11 @@ def compare(rounds: int, steps: int) -> None:
     found: dict[str, list[Measured]] = {name: [] for name in names}
     for number in range(rounds):
         for name in names:
-            found[name].append(Measured(**run({"variant": name, "steps": steps})))
+            found[name].append(Measured(**run({"variant": name, "steps": steps, "length": length})))
             last = found[name][-1]
             print(f"round {number + 1}: {name}: {last.tokens_per_s:.0f} tokens/s", file=sys.stderr, flush=True)
         rates.append(run({"variant": "gemm"}))
-    facts = run({"variant": "facts", "steps": steps})
+    facts = run({"variant": "facts", "steps": steps, "length": length})
     print_table(found, rates, facts)
 
 
@@ -156,13 +159,13 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
         case "gemm":
             return gemm_rates()
         case "facts":
-            return facts(task["steps"])
+            return facts(task["steps"], task["length"])
         case "grow":
             return grow(task)
         case str(name) if name.startswith("Bedside"):
-            return bedside(task["steps"], **VARIANTS[name])
+            return bedside(task["steps"], task["length"], **VARIANTS[name])
         case name:
-            return trl(task["steps"], **VARIANTS[name])
+            return trl(task["steps"], task["length"], **VARIANTS[name])
 
 
 def gemm_rates() -> dict[str, float]:
@@ -196,7 +199,7 @@ def best_of(function: Callable[[], object], budget_s: float) -> float:
     return shortest
 
 
-def starter_rows(steps: int) -> tuple[Any, Any, list[Any], Any]:
+def starter_rows(steps: int, length: int) -> tuple[Any, Any, list[Any], Any]:
     """Base, tokenizer, the rows of a warm-up step and of `steps` more in their order, and the recipe."""
     from bedside.data import sources
     from bedside.models import locate
@@ -208,20 +211,32 @@ def starter_rows(steps: int) -> tuple[Any, Any, list[Any], Any]:
     base = locate.resolve(recipe.model)
     tokenizer = load_tokenizer(base.folder, recipe.prompt)
     rows = batch.encode(list(sources.read(recipe.data)), recipe.prompt, tokenizer, recipe.model.max_length).rows
+    if length:
+        rows = of_length(rows, length)
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"max_length": length})})
     chosen = [row for step in range(steps + 1) for row in batch.step_rows(rows, step, ROWS_PER_STEP, SEED)]
     return base, tokenizer, chosen, recipe
 
 
-def bedside(steps: int, batch_size: int) -> dict[str, Any]:
+def of_length(rows: Sequence[Any], length: int) -> list[Any]:
+    """The rows' texts one after another, cut anew into rows of so many tokens, a fifth of each the prompt."""
+    from bedside.train.batch import Row
+
+    stream = [token for row in rows for token in row.ids]
+    starts = range(0, len(stream) - length + 1, length)
+    return [Row(str(start), tuple(stream[start : start + length]), length // 5) for start in starts]
+
+
+def bedside(steps: int, length: int, tokens: int) -> dict[str, Any]:
     from bedside.runtime import device, hf
     from bedside.train import lora
     from bedside.train.learner import Learner
 
-    base, tokenizer, rows, recipe = starter_rows(steps)
+    base, tokenizer, rows, recipe = starter_rows(steps, length)
     where = device.choose()
-    settings = recipe.train.model_copy(update={"batch_size": batch_size, "accumulation": ROWS_PER_STEP // batch_size})
+    settings = recipe.train.model_copy(update={"batch_size": 1, "accumulation": ROWS_PER_STEP})
     model = lora.attach(hf.load_model(base.folder, where), settings, SEED)
-    learner = Learner(model, int(tokenizer.pad_token_id), settings, recipe.model.max_length)
+    learner = Learner(model, int(tokenizer.pad_token_id), settings, tokens)
     return timed_steps(learner, settings, [rows[i : i + ROWS_PER_STEP] for i in range(0, len(rows), ROWS_PER_STEP)])
 
 
@@ -246,7 +261,7 @@ def timed_steps(learner: Any, settings: Any, steps: Sequence[Sequence[Any]]) -> 
     return {"tokens_per_s": tokens / sum(seconds[1:]), "peak_gib": peak_memory_gib(), "losses": losses}
 
 
-def trl(steps: int, dtype: str, *, autocast: bool = False, packing: bool = False) -> dict[str, Any]:
+def trl(steps: int, length: int, dtype: str, *, autocast: bool = False, packing: bool = False) -> dict[str, Any]:
     """SFTTrainer on rows that are tokenised and labelled already, in the order given, without checkpointing."""
     import torch
     from datasets import Dataset
@@ -258,7 +273,7 @@ def trl(steps: int, dtype: str, *, autocast: bool = False, packing: bool = False
     from bedside.train import lora
     from bedside.verbs.train import peak_memory_gib
 
-    base, tokenizer, rows, recipe = starter_rows(steps)
+    base, tokenizer, rows, recipe = starter_rows(steps, length)
     where = device.Device("cpu", getattr(torch, dtype), "as the variant says")
     model = lora.attach(hf.load_model(base.folder, where), recipe.train, SEED)
     hidden = [[-100] * row.prompt + list(row.ids[row.prompt :]) for row in rows]
@@ -293,11 +308,11 @@ def trl(steps: int, dtype: str, *, autocast: bool = False, packing: bool = False
     return {"tokens_per_s": counted / (ends[-1] - ends[0]), "peak_gib": peak_memory_gib(), "losses": losses}
 
 
-def facts(steps: int) -> dict[str, Any]:
+def facts(steps: int, length: int) -> dict[str, Any]:
     """Floating-point operations that a token needs: weights twice over each way, the update three times, its logits."""
     from bedside.runtime import device
 
-    base, _, rows, recipe = starter_rows(steps)
+    base, _, rows, recipe = starter_rows(steps, length)
     config = base.config
     rows = rows[ROWS_PER_STEP:]
     wide, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]

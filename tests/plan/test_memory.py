@@ -61,10 +61,10 @@ def test_a_file_of_another_type_weighs_on_loading_but_need_not_be_free(make_setu
     assert memory.total(parts) == memory.FRAMEWORK["cpu"] + 134_515_008 * (4 + 2)
 
 
-def test_a_file_of_the_same_type_is_used_where_it_lies_but_for_what_is_stacked(make_setup: MakeSetup) -> None:
-    stacked = 30 * 576 * (576 + 2 * 192 + 2 * 1536)
-    assert memory.parts(make_setup())["file"] == 4 * stacked
-    assert memory.parts(make_setup(train={"step": "peft"}))["file"] == 0
+def test_a_file_of_the_same_type_is_used_where_it_lies_but_by_the_fused_step(make_setup: MakeSetup) -> None:
+    short = {"lengths": Lengths(64, 10, 50), "max_length": 64}
+    assert memory.total(memory.parts(make_setup(**short))) == memory.FRAMEWORK["cpu"] + 134_515_008 * 2 * 4
+    assert memory.parts(make_setup(train={"step": "peft"}, **short))["file"] == 0
 
 
 def test_what_recomputes_returns_freed_memory(make_setup: MakeSetup) -> None:

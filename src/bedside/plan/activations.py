@@ -12,7 +12,7 @@ FP32 = 4
 STACKED = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Layers that read the same input."""
 FUSED_CHUNK = 256
-"""Tokens whose logits the fused step holds at once (`train.fused.CHUNK`)."""
+"""Tokens whose logits the fused step holds at once in each lane (`train.fused.CHUNK`)."""
 
 
 def kept(setup: Setup) -> int:
@@ -86,7 +86,7 @@ def _loss(setup: Setup) -> float:
     """Logits with their gradient: a chunk at a time in the fused step, of all answers at once in the other."""
     V, b = setup.shape.vocabulary, setup.width
     if setup.fused:
-        chunk = min(FUSED_CHUNK, setup.answers)
+        chunk = min(FUSED_CHUNK * setup.lanes, setup.answers)
         return chunk * V * (FP32 + (2 * b if b != FP32 else 0))
     copies = 3 * FP32 + (2 * b if b != FP32 else 0)
     return setup.answers * V * copies

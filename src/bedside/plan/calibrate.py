@@ -40,10 +40,10 @@ def seconds_a_token(setup: Setup, budget_s: float = BUDGET_S) -> float:
     use_all_cores()
     deep, shallow = next((deep, shallow) for most, deep, shallow in DEPTHS if _a_layer(setup.shape) < most)
     depths = [min(depth, setup.shape.layers) for depth in (shallow, deep)]
-    row = _row(setup, depths[-1])
+    rows = _rows(setup, depths[-1])
     trials: list[_Trial] = []
     for depth in dict.fromkeys(depths):
-        trials.append(_Trial(_with_layers(setup, depth), row, trials[0].model if trials else None))
+        trials.append(_Trial(_with_layers(setup, depth), rows, trials[0].model if trials else None))
         trials[-1].run()  # the first batch is slower
     measured: list[list[float]] = [[] for _ in trials]
     started = time.perf_counter()
@@ -63,26 +63,28 @@ def extrapolated(depths: Sequence[int], seconds: Sequence[float], layers: int) -
 
 
 class _Trial:
-    """A random model of a few layers, and one row to train it on. The tables of words may be those of `other`."""
+    """A random model of a few layers, and a batch to train it on. The tables of words may be those of `other`."""
 
-    def __init__(self, setup: Setup, row: Row, other: PreTrainedModel | None) -> None:
+    def __init__(self, setup: Setup, rows: Sequence[Row], other: PreTrainedModel | None) -> None:
         self.model = random_model(setup, other)
         model = lora.attach(self.model, setup.train.model_copy(update={"adapter": None}), seed=0)
-        self._learner = Learner(model, 0, setup.train, len(row.ids), recompute=setup.recompute).train()
+        together = len(rows) * len(rows[0].ids)
+        self._learner = Learner(model, 0, setup.train, together, recompute=setup.recompute).train()
         self._optimizer = make_optimizer([parameter for _, parameter in self._learner.trained], setup.train)
-        self._row = row
-        self._step = rows_per_step(setup.train) * setup.lengths.whole / len(row.ids)
+        self._rows = rows
+        self._tokens_a_step = rows_per_step(setup.train) * setup.lengths.whole
 
     def run(self) -> float:
         """Seconds a token of a batch forward and backward, and of its share of an update."""
-        (batch,) = self._learner.batches([self._row])
+        (batch,) = self._learner.batches(self._rows)
         started = _now()
-        (self._learner(batch) / self._row.trained).backward()
+        (self._learner(batch) / sum(row.trained for row in self._rows)).backward()
         computed = _now()
         self._optimizer.step()
         self._optimizer.zero_grad()
         updated = _now()
-        return (computed - started + (updated - computed) / self._step) / len(self._row.ids)
+        tokens = sum(len(row.ids) for row in self._rows)
+        return (computed - started) / tokens + (updated - computed) / self._tokens_a_step
 
 
 def _now() -> float:
@@ -91,15 +93,20 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def _row(setup: Setup, depth: int) -> Row:
-    """A row of mean length and share of answers, or as much of one as a batch has time for."""
+def _rows(setup: Setup, depth: int) -> list[Row]:
+    """Rows of mean length and share of answers, or as much of them as a batch has time for, one for each lane.
+
+    They do not begin alike: what that saves is reckoned with apart.
+    """
     whole = setup.lengths.whole
     tokens = max(FEWEST_TOKENS, round(whole))
     if setup.device == "cpu":
         most = BATCH_S * work.gemm_rate() / work.flops_a_token(_with_layers(setup, depth))
         tokens = max(FEWEST_TOKENS, round(min(whole, most)))
     prompt = min(tokens - 1, max(1, round(tokens * setup.lengths.prompt / whole)))
-    return Row("calibration", tuple(i % setup.shape.vocabulary for i in range(tokens)), prompt)
+    return [
+        Row(str(i), tuple((i + j) % setup.shape.vocabulary for j in range(tokens)), prompt) for i in range(setup.lanes)
+    ]
 
 
 def _a_layer(shape: Shape) -> int:

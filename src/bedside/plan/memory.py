@@ -1,6 +1,5 @@
 """Memory of a training run by part, in bytes, at its peak."""
 
-import math
 from collections.abc import Mapping
 
 from bedside.plan import activations
@@ -79,15 +78,11 @@ def _heap_share(setup: Setup) -> float:
 def _file_pages(setup: Setup, training: float) -> float:
     """Pages of the base's file that are in memory beside all else at the peak, on a CPU.
 
-    A file of the same type is used where it lies, but for the matrices that the fused step stacks; of another type it
-    is read as a whole before it is converted, which is the peak if training needs less.
+    A file of the same type is used where it lies, but by the fused step, which copies it. A file that is copied or
+    converted is in memory as a whole until that is done, which is the peak if training needs less.
     """
-    shape = setup.shape
-    if setup.device != "cpu":
+    used = setup.quantise == "none" and setup.stored_bytes == setup.width and not setup.fused
+    if setup.device != "cpu" or used:
         return 0.0
-    if setup.quantise == "none" and setup.stored_bytes == setup.width:
-        stacked = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
-        numbers = shape.layers * sum(math.prod(shape.linear[name]) for name in stacked)
-        return float(numbers * setup.width) if setup.fused else 0.0
-    loading = FRAMEWORK["cpu"] + shape.parameters * setup.stored_bytes + weights(setup)
+    loading = FRAMEWORK["cpu"] + setup.shape.parameters * setup.stored_bytes + weights(setup)
     return max(0.0, loading - training)

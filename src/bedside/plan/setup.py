@@ -7,6 +7,7 @@ from typing import Literal
 from bedside.errors import ModelError
 from bedside.models.shapes import Shape
 from bedside.recipe import TrainSection
+from bedside.runtime.hardware import cores
 from bedside.train.schedule import rows_per_step
 
 WIDTH = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -97,6 +98,13 @@ class Setup:
         if not self.fused or self.device != "cpu" or self.train.dropout or rows < 2:
             return 1.0
         return 1 - self.lengths.shared * (1 - 1 / rows) / self.lengths.whole
+
+    @property
+    def lanes(self) -> int:
+        """Rows that are computed side by side, if they are alike in length: on a CPU, by the fused step."""
+        if not self.fused or self.device != "cpu" or self.train.dropout:
+            return 1
+        return max(1, min(cores(), int(self.tokens / self.lengths.whole)))
 
     @property
     def answers(self) -> int:

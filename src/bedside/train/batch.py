@@ -1,5 +1,6 @@
 """Examples → token rows of which the completion is trained, in a seeded order → padded or packed batches."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,8 @@ from bedside.runtime.tokenizer import encode_completion, renderer_of
 from bedside.text.chat import render_example
 
 IGNORED = -100
+WAITING = 0.25
+"""Cores that share a lane wait for each other: twice as many take 2 ** 0.25 as long each (measured with two)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,10 @@ class Packed:
         return Packed(ids, positions, self.shared, self.lengths, self.before_N.to(device), self.trained_N.to(device))
 
 
+Lanes = tuple[tuple[Packed, ...], ...]
+"""A batch of the fused step: packs that follow one another in each lane, and lanes side by side."""
+
+
 def encode(
     examples: Sequence[Example], section: PromptSection, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Encoded:
@@ -118,16 +125,54 @@ def batches(rows: Sequence[Row], size: int, pad: int) -> Iterator[Batch]:
         yield collate(alike[start : start + size], pad)
 
 
-def packs(rows: Sequence[Row], tokens: int, *, share: bool) -> Iterator[Packed]:
-    """Batches of at most `tokens` tokens, or of a single row that is longer."""
-    waiting: list[Row] = []
-    for row in rows:
-        if waiting and sum(len(other.ids) for other in waiting) + len(row.ids) > tokens:
-            yield pack(waiting, share=share)
-            waiting = []
-        waiting.append(row)
-    if waiting:
-        yield pack(waiting, share=share)
+def in_lanes(rows: Sequence[Row], tokens: int, *, share: bool, cores: int = 1) -> Iterator[Lanes]:
+    """Batches of which at most `tokens` tokens are computed at a time, or a single row that is longer.
+
+    Rows go side by side, in as many lanes as are soonest done on so many cores; each lane has its part of the tokens,
+    and rows that are too long for it follow.
+    """
+    cuts = (_cut(rows, tokens, count) for count in range(1, cores + 1))
+    lanes, long = min(cuts, key=lambda cut: _time(cut[0], cut[1], cores))
+    room = tokens // len(lanes)
+    side_by_side = tuple(tuple(pack(part, share=share) for part in fitting(lane, room)) for lane in lanes)
+    if len(lanes) > 1:
+        yield side_by_side
+    else:
+        yield from (((alone,),) for alone in side_by_side[0])
+    yield from (((pack(part, share=share),),) for part in fitting(long, tokens))
+
+
+def _cut(rows: Sequence[Row], tokens: int, count: int) -> tuple[list[list[Row]], list[Row]]:
+    """Rows in so many lanes, and those that are too long for a lane's part of the tokens."""
+    short = [row for row in rows if len(row.ids) * count <= tokens]
+    return evenly(short, count), [row for row in rows if len(row.ids) * count > tokens]
+
+
+def _time(lanes: Sequence[Sequence[Row]], long: Sequence[Row], cores: int) -> float:
+    """How long a cut takes, in tokens: cores that share a lane wait for each other."""
+    longest = max(map(_tokens, lanes)) * len(lanes)
+    return longest * math.pow(cores / len(lanes), WAITING) + _tokens(long) * math.pow(cores, WAITING)
+
+
+def fitting(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
+    """Rows in as few parts as so many tokens a part allow, about equal; a row that is longer is a part by itself."""
+    cuts = (evenly(rows, count) for count in range(-(-_tokens(rows) // tokens), len(rows) + 1))
+    return next((cut for cut in cuts if all(_tokens(part) <= tokens or len(part) == 1 for part in cut)), [])
+
+
+def evenly(rows: Sequence[Row], count: int) -> list[list[Row]]:
+    """Rows in `count` parts alike in tokens: the longest first, each to the part with the fewest so far."""
+    parts: list[list[Row]] = [[] for _ in range(count)]
+    filled = [0] * count
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
+        fewest = filled.index(min(filled))
+        parts[fewest].append(row)
+        filled[fewest] += len(row.ids)
+    return parts
+
+
+def _tokens(rows: Sequence[Row]) -> int:
+    return sum(len(row.ids) for row in rows)
 
 
 def pack(rows: Sequence[Row], *, share: bool) -> Packed:

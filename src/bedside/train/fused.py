@@ -33,6 +33,8 @@ class Fused:
 
     def __init__(self, model: PeftModel, *, recompute: bool = False) -> None:
         causal: Any = model.get_base_model()
+        for parameter in causal.parameters():  # a file of weights is mapped as a whole, and stays while one is used
+            parameter.data = parameter.data.clone() if parameter.is_cpu else parameter.data
         decoder = causal.model
         config = causal.config
         self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, decoder.layers[0].self_attn.head_dim)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from bedside.errors import ModelError
 from bedside.recipe import TrainSection
-from bedside.train.batch import IGNORED, Batch, Packed, Row, batches, packs
+from bedside.train.batch import IGNORED, Batch, Lanes, Row, batches, in_lanes
 from bedside.train.fused import Fused
+from bedside.train.lanes import side_by_side
 from bedside.train.lora import recompute_activations, trainable
 from bedside.train.stack import why_not
 
@@ -43,7 +44,7 @@ class Learner(nn.Module):
         if settings.step == "fused" and obstacle:
             raise ModelError(f"train.step = 'fused': {obstacle}; use 'auto'")
         self._fused = None if obstacle or settings.step == "peft" else Fused(model, recompute=recompute)
-        self._shares = self.device.type == "cpu" and not settings.dropout  # each row has a dropout of its own
+        self._shares = self.device.type == "cpu" and not settings.dropout  # whose numbers are drawn row by row
         self.path = "fused" if self._fused else "peft"
         self.reason = "" if self._fused else obstacle or "as the recipe says"
         self.recompute = recompute
@@ -72,18 +73,19 @@ class Learner(nn.Module):
         frozen: Any = self.model.get_base_model()
         return cast(torch.dtype, frozen.dtype)
 
-    def batches(self, rows: Sequence[Row]) -> Iterator[Batch | Packed]:
+    def batches(self, rows: Sequence[Row]) -> Iterator[Batch | Lanes]:
         """Cuts rows into what is computed at once: `batch_size` rows, or as many tokens as those may have."""
         if self._fused:
-            return packs(rows, self.batch_size * self.max_length, share=self._shares)
+            cores = torch.get_num_threads() if self._shares else 1
+            return in_lanes(rows, self.batch_size * self.max_length, share=self._shares, cores=cores)
         return batches(rows, self.batch_size, self.pad)
 
-    def forward(self, batch: Batch | Packed) -> Tensor:
+    def forward(self, batch: Batch | Lanes) -> Tensor:
         """Cross-entropy in nats, summed over the trained tokens of the batch."""
-        if isinstance(batch, Packed):
-            assert self._fused, "packed batches are the fused step's"
-            return self._fused.summed_loss(batch)
-        return summed_loss(self.model, batch)
+        if isinstance(batch, Batch):
+            return summed_loss(self.model, batch)
+        assert self._fused, "lanes are the fused step's"
+        return side_by_side(self._fused.summed_loss, batch, [parameter for _, parameter in self.trained])
 
 
 def summed_loss(model: nn.Module, batch: Batch) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bedside.errors import RunError
 from bedside.progress import bar
 from bedside.recipe import TrainSection
-from bedside.train.batch import Batch, Packed, Row, step_rows
+from bedside.train.batch import Batch, Lanes, Row, step_rows
 from bedside.train.checkpoint import Checkpoints
 from bedside.train.divergence import Limits, vocabulary
 from bedside.train.interrupt import finishing_the_step
@@ -90,7 +90,7 @@ def train(
 
 def accumulate(
     parallel: nn.Module,
-    batches: Iterable[Batch | Packed],
+    batches: Iterable[Batch | Lanes],
     trained: int,
     world: World,
     backward: Callable[[Tensor], None] = Tensor.backward,

@@ -33,7 +33,7 @@ from bedside.train.shares import deal, why_not
 from bedside.train.world import Result, World
 
 if TYPE_CHECKING:
-    from bedside.train.batch import Batch, Packed, Row
+    from bedside.train.batch import Batch, Lanes, Row
 
 PATIENCE = timedelta(days=7)
 """How long the others wait for the first process, which may evaluate for hours; a death among them is seen at once."""
@@ -157,8 +157,8 @@ class Processes(World):
         return deal(rows, self.size)[self.rank]
 
     def rounds(
-        self, parallel: nn.Module, batches: Iterable["Batch | Packed"]
-    ) -> Iterator[tuple["Batch | Packed", float]]:
+        self, parallel: nn.Module, batches: Iterable["Batch | Lanes"]
+    ) -> Iterator[tuple["Batch | Lanes", float]]:
         """See `World`. With FSDP every process has to take part in each forward pass of another."""
         mine = list(batches)
         count = self._largest(len(mine)) if isinstance(parallel, FSDPModule) else len(mine)

@@ -20,7 +20,7 @@ from bedside.recipe import Recipe
 from bedside.runtime.device import Device
 
 if TYPE_CHECKING:  # transformers comes with it, and a process has to be heard of before that is loaded
-    from bedside.train.batch import Batch, Packed, Row
+    from bedside.train.batch import Batch, Lanes, Row
 
 Result = TypeVar("Result")
 
@@ -71,8 +71,8 @@ class World:
         return rows
 
     def rounds(
-        self, parallel: nn.Module, batches: Iterable["Batch | Packed"]
-    ) -> Iterator[tuple["Batch | Packed", float]]:
+        self, parallel: nn.Module, batches: Iterable["Batch | Lanes"]
+    ) -> Iterator[tuple["Batch | Lanes", float]]:
         """This process's batches and their weights; gradients are added up among the processes with the last one.
 
         Weights are 1, but for batches that are computed again because other processes have more of them: 0.
