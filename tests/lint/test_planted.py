@@ -13,7 +13,7 @@ from bedside.recipe import RuleName
 from bedside.records import Example, Message
 from bedside.text import chat
 from bedside.train import batch, loop, lora
-from bedside.train.batch import Packs
+from bedside.train.batch import Lanes
 from bedside.train.learner import Learner
 
 from ..conftest import CHATML
@@ -251,8 +251,10 @@ def loss_summed_over_batches(world: World, patch: Patch) -> Subject:
     """The published first loss of 14.796 in a model of 32,000 tokens came about like this."""
     accumulate = loop.accumulate
 
-    def summed(learner: Learner, batches: Iterable[Packs], trained: int, world: object) -> float:
-        return sum(accumulate(learner, [one], sum(pack.trained for pack in one), world) for one in batches)
+    def summed(learner: Learner, batches: Iterable[Lanes], trained: int, world: object) -> float:
+        return sum(
+            accumulate(learner, [one], sum(pack.trained for lane in one for pack in lane), world) for one in batches
+        )
 
     patch.setattr(loop, "accumulate", summed)
     return world.subject()

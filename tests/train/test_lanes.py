@@ -1,4 +1,4 @@
-"""Packs side by side: the loss and the gradients of one pack, the same bytes each time, in a thread for each."""
+"""Lanes side by side: the loss and gradients of one lane, the same bytes each time, a thread for each."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bedside.recipe import TrainSection
 from bedside.train import lora
-from bedside.train.batch import Packed, Row
+from bedside.train.batch import Packed, Row, in_lanes
 from bedside.train.lanes import side_by_side
 from bedside.train.learner import Learner
 from tests.train.test_fused import llama, tuned
@@ -33,20 +33,19 @@ def rows(*lengths: int) -> list[Row]:
 
 def trained(learner: Learner, chosen: list[Row]) -> tuple[float, Tensor]:
     learner.zero_grad()
-    (batch,) = learner.batches(chosen)
-    loss = learner(batch)
-    loss.backward()
-    return float(loss.detach()), torch.cat([parameter.grad.flatten() for _, parameter in learner.trained])
+    losses = [learner(batch) for batch in learner.batches(chosen)]
+    (sum(losses) / 7).backward()
+    return float(sum(losses).detach()), torch.cat([parameter.grad.flatten() for _, parameter in learner.trained])
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_lanes_give_the_loss_and_gradients_of_one_and_always_the_same_bytes(recompute: bool, threads: None) -> None:
     learner = Learner(tuned(llama()), 2, SETTINGS, 64, recompute=recompute)
-    chosen = rows(50, 30, 41, 60)
+    chosen = rows(50, 30, 41, 60, 125, 33)
     torch.set_num_threads(1)
     loss, gradient = trained(learner, chosen)
     torch.set_num_threads(2)
-    assert [len(batch) for batch in learner.batches(chosen)] == [2]
+    assert [[len(lane) for lane in batch] for batch in learner.batches(chosen)] == [[1, 2], [1]]
     first, second = trained(learner, chosen), trained(learner, chosen)
     assert first[0] == pytest.approx(loss, rel=1e-6)
     assert (first[1] - gradient).norm() <= 1e-5 * gradient.norm()
@@ -73,7 +72,7 @@ def test_each_lane_has_its_share_of_the_cores_and_the_caller_keeps_its_own(threa
         seen.append(torch.get_num_threads())
         return parameter * 3
 
-    pair: tuple[Packed, ...] = tuple(next(Learner(tuned(llama()), 2, SETTINGS, 64).batches(rows(40, 41))))
+    pair = next(Learner(tuned(llama()), 2, SETTINGS, 64).batches(rows(40, 41)))
     side_by_side(loss, pair, [parameter]).backward()
     assert seen == [1, 1]
     assert torch.get_num_threads() == 2
@@ -86,24 +85,41 @@ def test_an_error_in_a_lane_is_raised(threads: None) -> None:
     def loss(pack: Packed) -> Tensor:
         raise ArithmeticError(f"{len(pack.ids_T)} tokens")
 
-    pair = tuple(next(Learner(tuned(llama()), 2, SETTINGS, 64).batches(rows(40, 41))))
+    pair = next(Learner(tuned(llama()), 2, SETTINGS, 64).batches(rows(40, 41)))
     with pytest.raises(ArithmeticError, match="tokens"):
         side_by_side(loss, pair, [parameter])
 
 
 @pytest.mark.parametrize(
-    ("lengths", "lanes"), [((50, 30, 41, 60), 2), ((50,), 1), ((60, 10), 1), ((60, 20, 21, 22), 2)]
+    ("lengths", "tokens", "expected"),
+    [
+        ((50, 30, 41, 60), 256, [[[64, 34], [54, 45]]]),  # longest first, each to the lane with the fewest tokens
+        ((50,), 128, [[[54]]]),
+        ((60, 10), 128, [[[64, 14]]]),  # one lane would wait for the other most of the time
+        ((100, 30, 31), 128, [[[35], [34]], [[104]]]),  # too long for half of the 128 tokens
+    ],
 )
-def test_rows_are_shared_out_only_if_they_fill_the_lanes_evenly(
-    lengths: tuple[int, ...], lanes: int, threads: None
+def test_rows_are_shared_out_as_they_are_soonest_done(
+    lengths: tuple[int, ...], tokens: int, expected: list[list[list[int]]]
 ) -> None:
-    learner = Learner(tuned(llama()), 2, SETTINGS, 64)
-    (batch,) = learner.batches(rows(*lengths))
-    assert len(batch) == lanes
-    assert sum(pack.trained for pack in batch) == sum(row.trained for row in rows(*lengths))
+    batches = in_lanes(rows(*lengths), tokens, share=False, cores=2)
+    assert [[[n for pack in lane for n in pack.lengths] for lane in batch] for batch in batches] == expected
+
+
+@pytest.mark.parametrize("tokens", [40, 128, 300, 5000])
+@pytest.mark.parametrize("cores", [1, 2, 3, 16])
+def test_every_row_is_in_one_pack_and_no_more_tokens_are_computed_at_a_time_than_asked(tokens: int, cores: int) -> None:
+    chosen = rows(50, 30, 41, 60, 100, 20, 21, 22, 90)
+    packs = []
+    for batch in in_lanes(chosen, tokens, share=False, cores=cores):
+        at_a_time = sum(max(sum(pack.lengths) for pack in lane) for lane in batch)
+        assert at_a_time <= tokens or [[len(pack.lengths) for pack in lane] for lane in batch] == [[1]]
+        packs += [pack for lane in batch for pack in lane]
+    assert sorted(n for pack in packs for n in pack.lengths) == sorted(len(row.ids) for row in chosen)
+    assert sum(pack.trained for pack in packs) == sum(row.trained for row in chosen)
 
 
 def test_dropout_draws_its_numbers_in_one_lane(threads: None) -> None:
     settings = TrainSection(rank=4, dropout=0.1, batch_size=4)
     learner = Learner(lora.attach(llama(), settings, seed=1), 2, settings, 64)
-    assert [len(batch) for batch in learner.batches(rows(50, 30, 41, 60))] == [1]
+    assert all(len(batch) == 1 for batch in learner.batches(rows(50, 30, 41, 60)))

@@ -156,8 +156,11 @@ def _time(lanes: Sequence[Sequence[Row]], long: Sequence[Row], cores: int) -> fl
 
 def fitting(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
     """Rows in as few parts as so many tokens a part allow, about equal; a row that is longer is a part by itself."""
-    cuts = (evenly(rows, count) for count in range(-(-_tokens(rows) // tokens), len(rows) + 1))
-    return next((cut for cut in cuts if all(_tokens(part) <= tokens or len(part) == 1 for part in cut)), [])
+    if not rows:
+        return []
+    fewest = min(len(rows), -(-_tokens(rows) // tokens))
+    cuts = (evenly(rows, count) for count in range(fewest, len(rows) + 1))
+    return next(cut for cut in cuts if all(_tokens(part) <= tokens or len(part) == 1 for part in cut))
 
 
 def evenly(rows: Sequence[Row], count: int) -> list[list[Row]]:
