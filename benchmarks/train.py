@@ -220,7 +220,7 @@ def starter_rows(steps: int, length: int) -> tuple[Any, Any, list[Any], Any]:
 
 def of_length(rows: Sequence[Any], length: int) -> list[Any]:
     """The rows' texts one after another, cut anew into rows of so many tokens, a fifth of each the prompt."""
-    from bedside.train.batch import Row
+    from bedside.fused.packs import Row
 
     stream = [token for row in rows for token in row.ids]
     starts = range(0, len(stream) - length + 1, length)
@@ -333,11 +333,11 @@ def facts(steps: int, length: int) -> dict[str, Any]:
 
 def grow(task: dict[str, Any]) -> dict[str, Any]:
     """Seconds of a step on made-up rows, the shortest of some; `layers` cuts the model down."""
+    from bedside.fused.packs import Row
     from bedside.models import locate
     from bedside.recipe import ModelSection, TrainSection
     from bedside.runtime import device, hf
     from bedside.train import lora
-    from bedside.train.batch import Row
     from bedside.train.learner import Learner
 
     model = hf.load_model(locate.resolve(ModelSection(base=task.get("base", "embedded"))).folder, device.choose())

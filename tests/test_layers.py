@@ -16,6 +16,7 @@ LAYERS = (  # top to bottom; rooms on one line are strangers
     "serve",
     "answer lint report plan",
     "rag guard voice image plots evaluate train export",
+    "fused",
     "runtime data metrics",
     "text",
     "runs models",

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedside.data import sources
+from bedside.fused.packs import Row
 from bedside.lint import answers
 from bedside.lint.case import Case, Setting
 from bedside.recipe import DataSection
 from bedside.records import Example
-from bedside.train.batch import Row
 
 SETTING = Setting(begin=1, end=2, end_text="</s>", pad=2, reasons=True, decides=True, controls=("<s>", "</s>"))
 OPTIONS = ("Vein", "Artery", "HLA-B27 +", "HLA-B27 -")

@@ -7,13 +7,14 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from bedside.fused import packs
+from bedside.fused.packs import Lanes, Row
 from bedside.lint.catalogue import RULES
 from bedside.lint.check import Subject
 from bedside.recipe import RuleName
 from bedside.records import Example, Message
 from bedside.text import chat
 from bedside.train import batch, loop, lora
-from bedside.train.batch import Lanes
 from bedside.train.learner import Learner
 
 from ..conftest import CHATML
@@ -59,7 +60,7 @@ def prompt_with_labels(world: World, patch: Patch) -> Subject:
 
 
 def mask_that_begins_at_the_answer(world: World, patch: Patch) -> Subject:
-    def answer_only(rows: list[batch.Row], made: batch.Batch) -> torch.Tensor:
+    def answer_only(rows: list[Row], made: batch.Batch) -> torch.Tensor:
         labels = made.labels_BT.clone()
         for i, row in enumerate(rows):
             labels[i, row.prompt : row.prompt + 9] = batch.IGNORED
@@ -109,7 +110,7 @@ def end_token_in_a_row(world: World, patch: Patch) -> Subject:
 def padding_masked_by_its_id(world: World, patch: Patch) -> Subject:
     """Pad is end in this tokenizer, as in SmolLM2's."""
 
-    def by_id(rows: list[batch.Row], made: batch.Batch) -> torch.Tensor:
+    def by_id(rows: list[Row], made: batch.Batch) -> torch.Tensor:
         pad = made.ids_BT[0, -1]
         return torch.where(made.ids_BT == pad, batch.IGNORED, made.labels_BT)
 
@@ -271,21 +272,21 @@ def update_on_other_layers(world: World, patch: Patch) -> Subject:
     return world.subject(train={"targets": ["q_proj", "v_proj"]})
 
 
-def relabel(patch: Patch, labels: Callable[[list[batch.Row], batch.Batch], torch.Tensor]) -> None:
+def relabel(patch: Patch, labels: Callable[[list[Row], batch.Batch], torch.Tensor]) -> None:
     """Training with other labels than Bedside's."""
     collate = batch.collate
 
-    def changed(rows: list[batch.Row], pad: int) -> batch.Batch:
+    def changed(rows: list[Row], pad: int) -> batch.Batch:
         made = collate(rows, pad)
         return replace(made, labels_BT=labels(rows, made))
 
     patch.setattr(batch, "collate", changed)
 
 
-def repack(patch: Patch, trained: Callable[[batch.Row], batch.Row]) -> None:
+def repack(patch: Patch, trained: Callable[[Row], Row]) -> None:
     """Packing that trains other tokens than Bedside's."""
-    pack = batch.pack
-    patch.setattr(batch, "pack", lambda rows, share: pack([trained(row) for row in rows], share=share))
+    pack = packs.pack
+    patch.setattr(packs, "pack", lambda rows, share: pack([trained(row) for row in rows], share=share))
 
 
 def packed_prompt_with_labels(world: World, patch: Patch) -> Subject:

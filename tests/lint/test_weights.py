@@ -30,7 +30,7 @@ def test_a_first_loss_is_a_mean_and_at_most_that_of_guessing(loss: FirstLoss, fo
 
 
 def test_a_sound_model_has_the_loss_that_transformers_computes(world: World) -> None:
-    from bedside.train.batch import Row
+    from bedside.fused.packs import Row
 
     subject = world.subject(train={"rank": 2, "batch_size": 2})
     rows = [Row(str(i), tuple(range(3, 20 + i)), 5) for i in range(5)]

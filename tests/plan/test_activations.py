@@ -33,8 +33,8 @@ def kept_a_layer(setup: Setup, rows: int) -> float:
 def _kept(setup: Setup, layers: int, rows: int) -> int:
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from bedside.fused.packs import Row
     from bedside.train import lora
-    from bedside.train.batch import Row
     from bedside.train.learner import Learner
 
     with torch.random.fork_rng():
@@ -99,9 +99,9 @@ def test_computing_again_keeps_the_states_between_the_layers_and_one_layer_whole
 
 
 def test_the_chunk_of_logits_is_that_of_the_fused_step() -> None:
-    from bedside.train import fused
+    from bedside.fused import step
 
-    assert activations.FUSED_CHUNK == fused.CHUNK
+    assert activations.FUSED_CHUNK == step.CHUNK
 
 
 def test_the_logits_of_the_fused_step_do_not_grow_with_the_answers(make_setup: MakeSetup) -> None:

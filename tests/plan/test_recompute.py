@@ -54,8 +54,8 @@ def test_an_architecture_that_is_not_known_is_the_callers_to_decide() -> None:
 @pytest.mark.parametrize(("checkpointing", "wanted"), [("auto", True), ("on", True), ("off", False)])
 def test_training_is_frugal_where_plan_knows_nothing(checkpointing: str, wanted: bool) -> None:
     torch = pytest.importorskip("torch")
+    from bedside.fused.packs import Row
     from bedside.runtime.device import Device
-    from bedside.train.batch import Row
     from bedside.verbs.train import recomputes
 
     chosen = recipe_file.parse({"name": "test", "train": {"checkpointing": checkpointing}}, "test")

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from bedside.fused.packs import Row
 from bedside.recipe import TrainSection
 from bedside.runtime.device import Device
 from bedside.runtime.hf import load_model
 from bedside.train import checkpoint, loop, lora
-from bedside.train.batch import Row
 from bedside.train.journal import StepMetrics
 from bedside.train.learner import Learner
 from bedside.train.optimizer import Updater

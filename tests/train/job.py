@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from bedside.errors import BedsideError, RecipeError, RunError
+from bedside.fused.packs import Row
 from bedside.progress import say
 from bedside.recipe import TrainSection
 from bedside.runtime.device import Device
 from bedside.runtime.hf import load_model
 from bedside.train import checkpoint, launch, loop, lora
-from bedside.train.batch import Row
 from bedside.train.journal import StepMetrics
 from bedside.train.learner import Learner
 from bedside.train.world import World, joined

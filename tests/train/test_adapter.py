@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from bedside import recipe_file
 from bedside.errors import ModelError
+from bedside.fused.packs import Row
 from bedside.recipe import TrainSection
 from bedside.runtime.device import Device
 from bedside.runtime.hf import load_model, quiet_peft
 from bedside.train import adapter, lora
-from bedside.train.batch import Row
 from bedside.train.checkpoint import save_adapter
 from bedside.train.learner import Learner
 from bedside.train.loop import mean_loss, train

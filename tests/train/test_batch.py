@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from bedside.errors import DataError
+from bedside.fused.packs import Row
 from bedside.recipe import PromptSection
 from bedside.records import Example
 from bedside.runtime.hf import load_tokenizer
-from bedside.train.batch import IGNORED, Row, batches, collate, encode, order, step_rows
+from bedside.train.batch import IGNORED, batches, collate, encode, order, step_rows
 
 THINK = PromptSection(style="alpaca-think")
 EXAMPLES = [

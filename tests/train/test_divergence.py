@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from bedside.errors import CheckFailed, RunError
-from bedside.train.batch import Row
+from bedside.fused.packs import Row
 from bedside.train.divergence import IN_A_ROW, SKIPPED, Limits, loss_limit
 from bedside.train.journal import StepMetrics
 

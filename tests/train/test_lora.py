@@ -9,11 +9,11 @@ import torch
 from peft import PeftModel
 
 from bedside.errors import MissingExtra, ModelError
+from bedside.fused.packs import Row
 from bedside.recipe import TrainSection
 from bedside.runtime.device import Device
 from bedside.runtime.hf import load_model, quiet_peft
 from bedside.train import lora
-from bedside.train.batch import Row
 from bedside.train.checkpoint import save_adapter
 from bedside.train.learner import Learner
 from bedside.train.loop import accumulate, mean_loss, train

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from bedside.errors import MissingExtra
+from bedside.fused.packs import Row
 from bedside.recipe import TrainSection
 from bedside.runtime.device import Device
 from bedside.runtime.hf import load_model
 from bedside.train import loop, lora
-from bedside.train.batch import Row
 from bedside.train.checkpoint import Checkpoints, save_adapter
 from bedside.train.learner import Learner
 from bedside.train.optimizer import Updater, make_optimizer

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from bedside import recipe_file
-from bedside.train.batch import Row
+from bedside.fused.packs import Row
 from bedside.train.loop import dropout_seed
 from bedside.train.shares import deal, why_not
 from bedside.train.world import World, joined

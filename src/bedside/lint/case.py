@@ -11,6 +11,8 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from bedside.errors import DataError, ModelError
+from bedside.fused import packs
+from bedside.fused.packs import Row
 from bedside.recipe import PromptSection
 from bedside.records import Example, Message
 from bedside.runtime.tokenizer import encode, part_lengths, renderer_of
@@ -48,7 +50,7 @@ class Case:
     """
 
     example: Example
-    row: batch.Row
+    row: Row
     served: str
     served_ids: tuple[int, ...]
     ids: tuple[int, ...]
@@ -140,7 +142,7 @@ def served_prompt(example: Example, encoder: Encoder) -> str:
     return prompt + (think.closed(prompt) if skips else "")
 
 
-def _row(example: Example, encoder: Encoder) -> tuple[batch.Row, bool]:
+def _row(example: Example, encoder: Encoder) -> tuple[Row, bool]:
     """The row, and whether it fits. Raises ModelError where the template cannot be trained through."""
     section, tokenizer = encoder.section, encoder.tokenizer
     try:
@@ -149,12 +151,12 @@ def _row(example: Example, encoder: Encoder) -> tuple[batch.Row, bool]:
         return batch.encode([example], section, tokenizer, UNBOUNDED).rows[0], False
 
 
-def _labelled(row: batch.Row, pad: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def _labelled(row: Row, pad: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Ids, labels, and labels of the padding of a row that stands in a batch with one that is a token longer.
 
     Labels are those of the padded batch, unless the packed one trains something else than the row says.
     """
-    longer = batch.Row(row.id, (*row.ids, pad), row.prompt)
+    longer = Row(row.id, (*row.ids, pad), row.prompt)
     made = batch.collate([row, longer], pad)
     labels = made.labels_BT[0].tolist()
     n = len(row.ids)
@@ -163,9 +165,9 @@ def _labelled(row: batch.Row, pad: int) -> tuple[tuple[int, ...], tuple[int, ...
     return tuple(made.ids_BT[0, :n].tolist()), tuple(labels[:n]) if packed == meant else packed, tuple(labels[n:])
 
 
-def _packed_labels(first: batch.Row, row: batch.Row) -> tuple[int, ...]:
+def _packed_labels(first: Row, row: Row) -> tuple[int, ...]:
     """Labels of a row that is packed behind another one that begins alike."""
-    made = batch.pack([first, row], share=True)
+    made = packs.pack([first, row], share=True)
     labels = [batch.IGNORED] * len(row.ids)
     own = made.shared + made.lengths[0]
     for before, token in zip(made.before_N.tolist(), made.trained_N.tolist(), strict=True):

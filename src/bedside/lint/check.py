@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bedside.errors import MissingExtra, ModelError, first_line
 from bedside.export import vocabulary
+from bedside.fused.packs import Row
 from bedside.lint import leaks, lengths, places, reasoning, rows, serving, shifted, weights
 from bedside.lint.case import Case, Encoder, case_of
 from bedside.lint.findings import Finding, NotChecked, Report, Severity, Shown, sorted_out
@@ -15,7 +16,6 @@ from bedside.recipe import Recipe
 from bedside.records import Example
 from bedside.runtime.tokenizer import load_tokenizer
 from bedside.text.chat import DECISIONS
-from bedside.train import batch
 
 TEXTS = 16
 """Rows that llama.cpp tokenises, too."""
@@ -156,9 +156,9 @@ def _of_loss(subject: Subject, encoder: Encoder, seen: rows.Rows, measure_loss: 
             yield NotChecked("first-loss", str(error))
 
 
-def _short(cases: Sequence[Case]) -> list[batch.Row]:
+def _short(cases: Sequence[Case]) -> list[Row]:
     """The shortest rows, up to the one that exceeds the tokens of the first loss."""
-    found: list[batch.Row] = []
+    found: list[Row] = []
     for case in sorted(cases, key=lambda case: len(case.ids)):
         if sum(len(row.ids) for row in found) < LOSS_TOKENS:
             found.append(case.row)

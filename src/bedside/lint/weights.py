@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from bedside.errors import ModelError
 from bedside.export.tensors import Tensors
+from bedside.fused.packs import Row
 from bedside.lint.findings import Finding
 from bedside.models.locate import Base
 from bedside.recipe import Recipe, TrainSection
@@ -91,7 +92,7 @@ def count(base: Base, recipe: Recipe) -> Counted:
         return Counted(claimed, 0, str(error))
 
 
-def measure(base: Base, recipe: Recipe, rows: Sequence[batch.Row], pad: int) -> FirstLoss:
+def measure(base: Base, recipe: Recipe, rows: Sequence[Row], pad: int) -> FirstLoss:
     """The loss of training's first step, were these its rows. Raises ModelError if the base cannot be loaded."""
     where = device.choose(recipe.train.precision)
     model = lora.attach(hf.load_model(base.folder, where, recipe.model.quantise), recipe.train, recipe.seed)

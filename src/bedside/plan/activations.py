@@ -12,7 +12,7 @@ FP32 = 4
 STACKED = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Layers that read the same input."""
 FUSED_CHUNK = 256
-"""Tokens whose logits the fused step holds at once in each lane (`train.fused.CHUNK`)."""
+"""Tokens whose logits the fused step holds at once in each lane (`fused.step.CHUNK`)."""
 
 
 def kept(setup: Setup) -> int:
@@ -31,7 +31,7 @@ def layer(setup: Setup) -> dict[str, float]:
 
 
 def _fused(setup: Setup) -> dict[str, float]:
-    """`train.fused`: inputs of the four products (norms and silu are computed again), q, k, v in fp32, and A n."""
+    """`fused.step`: inputs of the four products (norms and silu are computed again), q, k, v in fp32, and A n."""
     shape, b = setup.shape, setup.width
     inputs = {"attention": shape.hidden, "out": shape.query, "gate, up": shape.hidden, "down": 2 * shape.intermediate}
     terms = {f"input of {name}": float(b * width) for name, width in inputs.items()}

@@ -18,12 +18,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from bedside.errors import MissingExtra
+from bedside.fused.packs import Row
 from bedside.models.shapes import Shape
 from bedside.plan import work
 from bedside.plan.setup import Setup
 from bedside.runtime.device import DTYPES, use_all_cores
 from bedside.train import lora
-from bedside.train.batch import Row
 from bedside.train.learner import Learner
 from bedside.train.optimizer import make_optimizer
 from bedside.train.schedule import rows_per_step

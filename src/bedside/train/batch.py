@@ -1,7 +1,6 @@
-"""Examples → token rows of which the completion is trained, in a seeded order → padded or packed batches."""
+"""Examples → token rows of which the completion is trained, in a seeded order → padded batches."""
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,28 +10,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bedside.errors import DataError
+from bedside.fused.packs import Row
 from bedside.recipe import PromptSection
 from bedside.records import Example
 from bedside.runtime.tokenizer import encode_completion, renderer_of
 from bedside.text.chat import render_example
 
 IGNORED = -100
-WAITING = 0.25
-"""Cores that share a lane wait for each other: twice as many take 2 ** 0.25 as long each (measured with two)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Token ids of prompt and completion; the first `prompt` ids are read, the rest are trained."""
-
-    id: str
-    ids: tuple[int, ...]
-    prompt: int
-
-    @property
-    def trained(self) -> int:
-        """Number of trained tokens, the end token included."""
-        return len(self.ids) - self.prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +36,6 @@ class Batch:
     labels_BT: Tensor
     trained: int
     tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """Rows one after another, without padding. The logits at `before_N` are those of the trained tokens `trained_N`.
-
-    What all rows begin with may stand there once, as the first `shared` tokens, and each row without it: its tokens
-    would be computed alike for every row. `lengths` are those of the rows' own parts, which follow.
-    """
-
-    ids_T: Tensor
-    positions_T: Tensor
-    shared: int
-    lengths: tuple[int, ...]
-    before_N: Tensor
-    trained_N: Tensor
-
-    @property
-    def trained(self) -> int:
-        """Number of trained tokens."""
-        return len(self.trained_N)
-
-    def to(self, device: torch.device) -> "Packed":
-        """The same on a device."""
-        ids, positions = self.ids_T.to(device), self.positions_T.to(device)
-        return Packed(ids, positions, self.shared, self.lengths, self.before_N.to(device), self.trained_N.to(device))
-
-
-Lanes = tuple[tuple[Packed, ...], ...]
-"""A batch of the fused step: packs that follow one another in each lane, and lanes side by side."""
 
 
 def encode(
@@ -123,85 +77,6 @@ def batches(rows: Sequence[Row], size: int, pad: int) -> Iterator[Batch]:
     alike = sorted(rows, key=lambda row: len(row.ids))
     for start in range(0, len(alike), size):
         yield collate(alike[start : start + size], pad)
-
-
-def in_lanes(rows: Sequence[Row], tokens: int, *, share: bool, cores: int = 1) -> Iterator[Lanes]:
-    """Batches of which at most `tokens` tokens are computed at a time, or a single row that is longer.
-
-    Rows go side by side, in as many lanes as are soonest done on so many cores; each lane has its part of the tokens,
-    and rows that are too long for it follow.
-    """
-    cuts = (_cut(rows, tokens, count) for count in range(1, cores + 1))
-    lanes, long = min(cuts, key=lambda cut: _time(cut[0], cut[1], cores))
-    room = tokens // len(lanes)
-    side_by_side = tuple(tuple(pack(part, share=share) for part in fitting(lane, room)) for lane in lanes)
-    if len(lanes) > 1:
-        yield side_by_side
-    else:
-        yield from (((alone,),) for alone in side_by_side[0])
-    yield from (((pack(part, share=share),),) for part in fitting(long, tokens))
-
-
-def _cut(rows: Sequence[Row], tokens: int, count: int) -> tuple[list[list[Row]], list[Row]]:
-    """Rows in so many lanes, and those that are too long for a lane's part of the tokens."""
-    short = [row for row in rows if len(row.ids) * count <= tokens]
-    return evenly(short, count), [row for row in rows if len(row.ids) * count > tokens]
-
-
-def _time(lanes: Sequence[Sequence[Row]], long: Sequence[Row], cores: int) -> float:
-    """How long a cut takes, in tokens: cores that share a lane wait for each other."""
-    longest = max(map(_tokens, lanes)) * len(lanes)
-    return longest * math.pow(cores / len(lanes), WAITING) + _tokens(long) * math.pow(cores, WAITING)
-
-
-def fitting(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
-    """Rows in as few parts as so many tokens a part allow, about equal; a row that is longer is a part by itself."""
-    if not rows:
-        return []
-    fewest = min(len(rows), -(-_tokens(rows) // tokens))
-    cuts = (evenly(rows, count) for count in range(fewest, len(rows) + 1))
-    return next(cut for cut in cuts if all(_tokens(part) <= tokens or len(part) == 1 for part in cut))
-
-
-def evenly(rows: Sequence[Row], count: int) -> list[list[Row]]:
-    """Rows in `count` parts alike in tokens: the longest first, each to the part with the fewest so far."""
-    parts: list[list[Row]] = [[] for _ in range(count)]
-    filled = [0] * count
-    for row in sorted(rows, key=lambda row: -len(row.ids)):
-        fewest = filled.index(min(filled))
-        parts[fewest].append(row)
-        filled[fewest] += len(row.ids)
-    return parts
-
-
-def _tokens(rows: Sequence[Row]) -> int:
-    return sum(len(row.ids) for row in rows)
-
-
-def pack(rows: Sequence[Row], *, share: bool) -> Packed:
-    """Puts rows one after another, each with positions of its own; with `share` their common beginning once."""
-    shared = common_beginning(rows) if share and len(rows) > 1 else 0
-    own = [row.ids[shared:] for row in rows]
-    starts = np.cumsum([shared, *map(len, own)])[:-1] - shared  # of each row, as if its beginning stood before it
-    before = (range(start + row.prompt - 1, start + len(row.ids) - 1) for start, row in zip(starts, rows, strict=True))
-    return Packed(
-        _joined([rows[0].ids[:shared], *own]),
-        _joined([range(shared), *(range(shared, len(row.ids)) for row in rows)]),
-        shared,
-        tuple(map(len, own)),
-        _joined(before),
-        _joined(row.ids[row.prompt :] for row in rows),
-    )
-
-
-def common_beginning(rows: Sequence[Row]) -> int:
-    """Number of tokens that all rows begin with, before the last token of any prompt: that one predicts an answer."""
-    longest = min(row.prompt for row in rows) - 1
-    return next((i for i in range(longest) if len({row.ids[i] for row in rows}) > 1), longest)
-
-
-def _joined(parts: Iterable[Sequence[int]]) -> Tensor:
-    return torch.tensor([value for part in parts for value in part], dtype=torch.long)
 
 
 def collate(rows: Sequence[Row], pad: int) -> Batch:

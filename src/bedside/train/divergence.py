@@ -14,7 +14,7 @@ from statistics import median
 from torch import nn
 
 from bedside.errors import CheckFailed, RunError
-from bedside.train.batch import Row
+from bedside.fused.packs import Row
 from bedside.train.journal import StepMetrics
 
 SLACK = 1.05

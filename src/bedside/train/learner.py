@@ -16,12 +16,13 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from bedside.errors import ModelError
+from bedside.fused.lanes import side_by_side
+from bedside.fused.packs import Lanes, Row, in_lanes
+from bedside.fused.stack import why_not
+from bedside.fused.step import Fused
 from bedside.recipe import TrainSection
-from bedside.train.batch import IGNORED, Batch, Lanes, Row, batches, in_lanes
-from bedside.train.fused import Fused
-from bedside.train.lanes import side_by_side
+from bedside.train.batch import IGNORED, Batch, batches
 from bedside.train.lora import recompute_activations, trainable
-from bedside.train.stack import why_not
 
 
 class Learner(nn.Module):

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from bedside.errors import RunError
+from bedside.fused.packs import Lanes, Row
 from bedside.progress import bar
 from bedside.recipe import TrainSection
-from bedside.train.batch import Batch, Lanes, Row, step_rows
+from bedside.train.batch import Batch, step_rows
 from bedside.train.checkpoint import Checkpoints
 from bedside.train.divergence import Limits, vocabulary
 from bedside.train.interrupt import finishing_the_step

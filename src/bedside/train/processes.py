@@ -33,7 +33,8 @@ from bedside.train.shares import deal, why_not
 from bedside.train.world import Result, World
 
 if TYPE_CHECKING:
-    from bedside.train.batch import Batch, Lanes, Row
+    from bedside.fused.packs import Lanes, Row
+    from bedside.train.batch import Batch
 
 PATIENCE = timedelta(days=7)
 """How long the others wait for the first process, which may evaluate for hours; a death among them is seen at once."""

@@ -7,7 +7,7 @@ from bedside.recipe import Recipe
 from bedside.train.schedule import rows_per_step
 
 if TYPE_CHECKING:
-    from bedside.train.batch import Row
+    from bedside.fused.packs import Row
 
 
 def why_not(recipe: Recipe, size: int, validation_rows: int) -> str | None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from bedside.errors import DataError
 from bedside.files import read_json, tree_digests, whole_folder, write_json
-from bedside.train.batch import Row
+from bedside.fused.packs import Row
 from bedside.train.moments import Tensors
 
 WEIGHTS, BEST, MOMENTS = (f"{name}.safetensors" for name in ("weights", "best", "optimizer"))

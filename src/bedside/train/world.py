@@ -20,7 +20,8 @@ from bedside.recipe import Recipe
 from bedside.runtime.device import Device
 
 if TYPE_CHECKING:  # transformers comes with it, and a process has to be heard of before that is loaded
-    from bedside.train.batch import Batch, Lanes, Row
+    from bedside.fused.packs import Lanes, Row
+    from bedside.train.batch import Batch
 
 Result = TypeVar("Result")
 

@@ -19,8 +19,8 @@ from bedside.train import adapter
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from bedside.fused.packs import Row
     from bedside.runtime.device import Device
-    from bedside.train.batch import Row
     from bedside.train.world import World
 
 

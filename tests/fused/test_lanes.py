@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from bedside.fused.lanes import side_by_side
+from bedside.fused.packs import Packed, Row, in_lanes
 from bedside.recipe import TrainSection
 from bedside.train import lora
-from bedside.train.batch import Packed, Row, in_lanes
-from bedside.train.lanes import side_by_side
 from bedside.train.learner import Learner
-from tests.train.test_fused import llama, tuned
+from tests.fused.test_step import llama, tuned
 
 SETTINGS = TrainSection(rank=4, alpha=8, batch_size=4)
 

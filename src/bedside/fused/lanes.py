@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from bedside.fused.packs import Lanes, Packed
 from bedside.runtime.allocator import share_one_heap
-from bedside.train.batch import Lanes, Packed
 
 Result = TypeVar("Result")
 Loss = Callable[[Packed], Tensor]

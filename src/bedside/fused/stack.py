@@ -13,7 +13,7 @@ from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 
-from bedside.train.project import Identity, Projection, Prologue, RmsNorm, Swiglu, Update
+from bedside.fused.project import Identity, Projection, Prologue, RmsNorm, Swiglu, Update
 
 ROTATIONS = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary embedding whose angles depend on the position alone."""

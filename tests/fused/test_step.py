@@ -10,13 +10,15 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
+from bedside.fused import step
+from bedside.fused.packs import Row, pack
+from bedside.fused.stack import why_not
+from bedside.fused.step import Fused
 from bedside.recipe import TrainSection
 from bedside.runtime.hf import quiet_peft
-from bedside.train import fused, lora
-from bedside.train.batch import Row, collate, pack
-from bedside.train.fused import Fused
+from bedside.train import lora
+from bedside.train.batch import collate
 from bedside.train.learner import summed_loss
-from bedside.train.stack import why_not
 
 ALL = TrainSection().targets
 LENGTHS = (5, 150, 31)
@@ -124,7 +126,7 @@ def test_recomputed_activations_change_nothing():
 
 
 def test_a_document_of_many_blocks_and_a_loss_of_many_chunks(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fused, "CHUNK", 7)
+    monkeypatch.setattr(step, "CHUNK", 7)
     assert_equal(tuned(llama()), rows((300, 3)))
 
 

@@ -19,10 +19,10 @@ from peft import PeftModel
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from bedside.train.attention import Heads, Layout, attend
-from bedside.train.batch import Packed
-from bedside.train.project import RmsNorm
-from bedside.train.stack import Layer, stacked
+from bedside.fused.attention import Heads, Layout, attend
+from bedside.fused.packs import Packed
+from bedside.fused.project import RmsNorm
+from bedside.fused.stack import Layer, stacked
 
 CHUNK = 256
 """Tokens whose logits exist at once: at a vocabulary of 128,256 these are 131 MB in fp32."""
