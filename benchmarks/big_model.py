@@ -20,12 +20,12 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from bedside.fused.allocator import return_freed_memory
 from bedside.fused.packs import Row
 from bedside.models.shapes import facts, shape_of
 from bedside.plan import memory
 from bedside.plan.setup import Lengths, Setup
 from bedside.recipe import TrainSection
-from bedside.runtime.allocator import return_freed_memory
 from bedside.runtime.device import Device, choose, use_all_cores
 from bedside.train import loop, lora
 from bedside.train.learner import Learner

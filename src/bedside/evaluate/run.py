@@ -53,38 +53,32 @@ def _score(task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: 
 def score_choice(scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
     """The option with the highest log-likelihood: of its text per character ("cloze"), or of its letter."""
     cloze = settings.choice_scoring == "cloze"
-    rows = []
-    for item in items:
-        question = "\n\n".join(filter(None, (item.context, item.question))) if cloze else user_text(item)
-        continuations = list(item.options) if cloze else list(LETTERS[: len(item.options)])
-        scores = _continuation_scores(scorer, question, continuations, per_character=cloze)
-        rows.append(_ranked(item, LETTERS[: len(item.options)], scores))
-        advance(1, "")
-    return rows
+    letters = [LETTERS[: len(item.options)] for item in items]
+    asked = [_without_options(item) if cloze else user_text(item) for item in items]
+    continuations = [item.options for item in items] if cloze else letters
+    scores = _continuation_scores(scorer, asked, continuations, advance, per_character=cloze)
+    return [_ranked(*one) for one in zip(items, letters, scores, strict=True)]
 
 
 def score_decision(scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
     """The likeliest of "Yes.", "No.", "Maybe." as the beginning of the answer, with the context in sight."""
-    continuations = [f"{decision.capitalize()}." for decision in DECISIONS]
-    rows = []
-    for item in items:
-        scores = _continuation_scores(scorer, user_text(item), continuations, per_character=False)
-        rows.append(_ranked(item, DECISIONS, scores))
-        advance(1, "")
-    return rows
+    continuations = [[f"{decision.capitalize()}." for decision in DECISIONS]] * len(items)
+    asked = [user_text(item) for item in items]
+    scores = _continuation_scores(scorer, asked, continuations, advance, per_character=False)
+    return [_ranked(item, DECISIONS, of_item) for item, of_item in zip(items, scores, strict=True)]
 
 
 def score_likelihood(
     scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance
 ) -> list[Row]:
     """Log-likelihood per token of the reference completion, end token included: the negative of the training loss."""
-    rows = []
-    for item in items:
-        text = render_example(item, scorer.prompt, scorer.renderer)
-        found = scorer.likelihoods(text.prompt, [text.completion])[0]
-        rows.append({"id": item.id, "score": found.logprob / found.tokens, "tokens": found.tokens})
-        advance(1, "")
-    return rows
+    texts = [render_example(item, scorer.prompt, scorer.renderer) for item in items]
+    asked = [(text.prompt, [text.completion]) for text in texts]
+    found = scorer.likelihoods(asked, lambda n: advance(n, ""))
+    return [
+        {"id": item.id, "score": one.logprob / one.tokens, "tokens": one.tokens}
+        for item, (one,) in zip(items, found, strict=True)
+    ]
 
 
 def score_rouge(scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
@@ -133,14 +127,24 @@ def answers(
     return whole, set(open_ended)
 
 
+def _without_options(item: Example) -> str:
+    return "\n\n".join(filter(None, (item.context, item.question)))
+
+
 def _continuation_scores(
-    scorer: Scorer, question: str, continuations: Sequence[str], per_character: bool
-) -> list[float]:
-    prompt = scorer.prompt_text(conversation(question, scorer.prompt))
+    scorer: Scorer,
+    questions: Sequence[str],
+    continuations: Sequence[Sequence[str]],
+    advance: Advance,
+    *,
+    per_character: bool,
+) -> list[list[float]]:
+    """Of each question, the log-likelihood of every continuation, summed or per character."""
+    prompts = [scorer.prompt_text(conversation(question, scorer.prompt)) for question in questions]
     if scorer.prompt.reasoning == "think":  # asked without reasoning, in the form that rows without it were trained in
-        prompt += think.closed(prompt)
-    found = scorer.likelihoods(prompt, continuations)
-    return [one.logprob / one.characters if per_character else one.logprob for one in found]
+        prompts = [prompt + think.closed(prompt) for prompt in prompts]
+    found = scorer.likelihoods(list(zip(prompts, continuations, strict=True)), lambda n: advance(n, ""))
+    return [[one.logprob / (one.characters if per_character else 1) for one in of_item] for of_item in found]
 
 
 def _ranked(item: Example, labels: Iterable[str], scores: Sequence[float]) -> Row:

@@ -8,7 +8,7 @@ the thread that asks for them. A lane computes the gradients of a pack right aft
 at a time; they are added up in the order of packs and lanes: the same batch gives the same bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from bedside.fused.allocator import share_one_heap
 from bedside.fused.packs import Lanes, Packed
-from bedside.runtime.allocator import share_one_heap
 
+Value = TypeVar("Value")
 Result = TypeVar("Result")
 Loss = Callable[[Packed], Tensor]
 
@@ -30,7 +31,7 @@ def side_by_side(loss: Loss, lanes: Lanes, parameters: Sequence[Parameter]) -> T
         case ((alone,),):
             return loss(alone)
     if not torch.is_grad_enabled():
-        return torch.stack(_each(partial(_summed, loss), lanes)).sum()
+        return torch.stack(list(each(partial(_summed, loss), lanes))).sum()
     summed: Tensor = _SideBySide.apply(loss, lanes, *parameters)  # type: ignore[no-untyped-call]
     return summed
 
@@ -38,7 +39,7 @@ def side_by_side(loss: Loss, lanes: Lanes, parameters: Sequence[Parameter]) -> T
 class _SideBySide(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Loss, lanes: Lanes, *parameters: Parameter) -> Tensor:
-        losses, gradients = zip(*_each(partial(_differentiated, loss, parameters), lanes), strict=True)
+        losses, gradients = zip(*each(partial(_differentiated, loss, parameters), lanes), strict=True)
         for others in gradients[1:]:
             torch._foreach_add_(gradients[0], others)
         ctx.gradients = gradients[0]
@@ -67,15 +68,16 @@ def _differentiated(
     return torch.stack(values).sum(), gradients
 
 
-def _each(function: Callable[[Sequence[Packed]], Result], lanes: Lanes) -> list[Result]:
-    """A function of each lane, in as many threads; an error of one is raised."""
-    threads = max(1, torch.get_num_threads() // len(lanes))
+def each(function: Callable[[Value], Result], values: Sequence[Value]) -> Iterator[Result]:
+    """A function of each value, in their order, a thread for each core; an error of one is raised."""
+    cores = torch.get_num_threads()
+    lanes = min(cores, len(values))
 
-    def run(packs: Sequence[Packed]) -> Result:
-        torch.set_num_threads(threads)  # of this thread alone
-        return function(packs)
+    def run(value: Value) -> Result:
+        torch.set_num_threads(cores // lanes)  # of this thread alone
+        return function(value)
 
-    return list(_pool(len(lanes)).map(run, lanes))
+    return _pool(lanes).map(run, values)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Token rows → packs: rows one after another without padding, in lanes for the cores.
 
-    for batch in in_lanes(rows, tokens, share=True, cores=2):    # at most so many tokens are computed at a time
-        lanes.side_by_side(step.summed_loss, batch, parameters)
+for batch in in_lanes(rows, tokens, share=True, cores=2):    # at most so many tokens are computed at a time
+    lanes.side_by_side(step.summed_loss, batch, parameters)
 """
 
 import math

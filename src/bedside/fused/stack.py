@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
+from transformers import PreTrainedModel
 
 from bedside.fused.project import Identity, Projection, Prologue, RmsNorm, Swiglu, Update
 
@@ -29,9 +32,14 @@ class Layer:
     down: Projection
 
 
-def why_not(model: PeftModel) -> str | None:
+def causal_of(model: PeftModel | PreTrainedModel) -> Any:
+    """The model itself, or that which an update stands on."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def why_not(model: PeftModel | PreTrainedModel) -> str | None:
     """Why the fused step does not hold for a model; None if it does."""
-    causal: Any = model.get_base_model()
+    causal = causal_of(model)
     config = causal.config
     if config.model_type != "llama":
         return f"the fused step is written for the Llama family, not for '{config.model_type}'"
@@ -40,12 +48,17 @@ def why_not(model: PeftModel) -> str | None:
     rotation = config.rope_parameters.get("rope_type", "default")
     if rotation not in ROTATIONS:
         return f"the model's rotary embedding is of type '{rotation}'"
-    return _strange_layer(causal) or _strange_parameter(model) or _uneven_scales(causal)
+    whole = _strange_parameter(model) if isinstance(model, PeftModel) else None
+    return _strange_layer(causal) or whole or _uneven_scales(causal)
 
 
 def _strange_layer(causal: Any) -> str | None:
     """The first linear layer that is neither plain nor plain with a plain update."""
     for name, module in causal.named_modules():
+        if isinstance(module, ModulesToSaveWrapper) or (
+            isinstance(module, LoraLayer) and type(module) is not LoraLinear
+        ):
+            return f"'{name}' has an update of another kind ({type(module).__name__})"
         base = module.base_layer if isinstance(module, LoraLinear) else module
         if isinstance(base, nn.Linear) and type(base) is not nn.Linear:
             return f"'{name}' is quantised ({type(base).__name__})"

@@ -18,21 +18,22 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from bedside.fused.attention import Heads, Layout, attend
 from bedside.fused.packs import Packed
 from bedside.fused.project import RmsNorm
-from bedside.fused.stack import Layer, stacked
+from bedside.fused.stack import Layer, causal_of, stacked
 
 CHUNK = 256
 """Tokens whose logits exist at once: at a vocabulary of 128,256 these are 131 MB in fp32."""
 
 
 class Fused:
-    """The frozen decoder of a peft model with stacked weights. Built only if `stack.why_not` returns None."""
+    """The frozen decoder of a model, with its update if there is one, and stacked weights. Built only if `stack.why_not` returns None."""
 
-    def __init__(self, model: PeftModel, *, recompute: bool = False) -> None:
-        causal: Any = model.get_base_model()
+    def __init__(self, model: PeftModel | PreTrainedModel, *, recompute: bool = False) -> None:
+        causal = causal_of(model)
         for parameter in causal.parameters():  # a file of weights is mapped as a whole, and stays while one is used
             parameter.data = parameter.data.clone() if parameter.is_cpu else parameter.data
         decoder = causal.model
@@ -47,6 +48,20 @@ class Fused:
 
     def summed_loss(self, batch: Packed) -> Tensor:
         """Cross-entropy in nats, summed over the trained tokens."""
+        return _summed_loss(self._before(batch), self.head, batch.trained_N.to(self.embedding.device))
+
+    @torch.no_grad()
+    def logprobs(self, batch: Packed) -> Tensor:
+        """The natural log-probability of each trained token after those before it, [trained]."""
+        parts = self._before(batch).split(CHUNK), batch.trained_N.to(self.embedding.device).split(CHUNK)
+        found = []
+        for x_NE, labels_N in zip(*parts, strict=True):
+            logits = F.linear(x_NE, self.head).float()
+            found.append(logits.gather(1, labels_N[:, None])[:, 0] - logits.logsumexp(-1))
+        return torch.cat(found)
+
+    def _before(self, batch: Packed) -> Tensor:
+        """What the head reads before each trained token, [trained, width]."""
         batch = batch.to(self.embedding.device)
         x_TE = F.embedding(batch.ids_T, self.embedding)
         cos_TD, sin_TD = self._angles(batch.positions_T)
@@ -55,7 +70,7 @@ class Fused:
         for layer in self.layers[:-1]:
             x_TE = run(self._layer, layer, x_TE, cos_TD, sin_TD, layout, None)
         x_NE = run(self._layer, self.layers[-1], x_TE, cos_TD, sin_TD, layout, batch.before_N)
-        return _summed_loss(_normed(x_NE, self.norm), self.head, batch.trained_N)
+        return _normed(x_NE, self.norm)
 
     def _layer(
         self, layer: Layer, x_TE: Tensor, cos_TD: Tensor, sin_TD: Tensor, layout: Layout, only: Tensor | None

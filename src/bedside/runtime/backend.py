@@ -44,8 +44,13 @@ class Scorer(Protocol):
         """The conversation as the model is prompted with it."""
         ...
 
-    def likelihoods(self, prompt: str, continuations: Sequence[str]) -> list[Likelihood]:
-        """The log-likelihood of each continuation after one prompt, whose computation they share."""
+    def likelihoods(
+        self, asked: Sequence[tuple[str, Sequence[str]]], progress: Callable[[int], None] = ...
+    ) -> list[list[Likelihood]]:
+        """Of each prompt with its continuations, their log-likelihoods; `progress` is told of each prompt when done.
+
+        The continuations of a prompt share its computation.
+        """
         ...
 
     def generate(

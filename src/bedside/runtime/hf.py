@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,10 @@ from transformers import (
 )
 
 from bedside.errors import MissingExtra, ModelError, first_line
+from bedside.fused.lanes import each
+from bedside.fused.packs import Row, pack
+from bedside.fused.stack import why_not
+from bedside.fused.step import Fused
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Likelihood
@@ -120,24 +125,46 @@ class HfBackend:
         """See `Scorer`."""
         return self.renderer.render(messages, generation=True)
 
+    def likelihoods(
+        self, asked: Sequence[tuple[str, Sequence[str]]], progress: Callable[[int], None] = lambda n: None
+    ) -> list[list[Likelihood]]:
+        """See `Scorer`. Where the fused step holds, a prompt with its continuations is a pack, and each core has one."""
+        rows = [[self._row(prompt, text) for text in texts] for prompt, texts in asked]
+        scored = map(self._by_cache, rows) if self._fused is None else each(self._by_pack, rows)
+        found = []
+        for (_, texts), of_each in zip(asked, scored, strict=True):
+            found.append([_likelihood(logprobs, text) for logprobs, text in zip(of_each, texts, strict=True)])
+            progress(1)
+        return found
+
+    @cached_property
+    def _fused(self) -> Fused | None:
+        on_a_cpu = self.model.device.type == "cpu"  # a card's attention does not share a beginning
+        return Fused(self.model) if on_a_cpu and why_not(self.model) is None else None
+
+    def _row(self, prompt: str, text: str) -> Row:
+        prompt_ids, ids = encode_completion(self.tokenizer, prompt, text)
+        return Row("", (*prompt_ids, *ids), len(prompt_ids))
+
+    def _by_pack(self, rows: Sequence[Row]) -> Sequence[Tensor]:
+        """Log-probabilities of the trained tokens of each row, by the fused step."""
+        assert self._fused is not None
+        return self._fused.logprobs(pack(rows, share=True)).split([row.trained for row in rows])
+
     @torch.inference_mode()
-    def likelihoods(self, prompt: str, continuations: Sequence[str]) -> list[Likelihood]:
-        """See `Scorer`. The prompt is computed once; the continuations follow as one batch on its cache."""
-        encoded = [encode_completion(self.tokenizer, prompt, text) for text in continuations]
-        prompt_ids = encoded[0][0]
+    def _by_cache(self, rows: Sequence[Row]) -> Sequence[Tensor]:
+        """The same by transformers: the prompt is computed once, and what follows as one batch on its cache."""
+        prompt_ids = rows[0].ids[: rows[0].prompt]
         out = self.model(input_ids=self._tensor([prompt_ids]), use_cache=True, logits_to_keep=1)
         first_V = out.logits[0, -1].float().log_softmax(-1)
-        longest = max(len(ids) for _, ids in encoded)
+        longest = max(row.trained for row in rows)
         pad = self.tokenizer.pad_token_id
-        rows_BT = self._tensor([ids + [pad] * (longest - len(ids)) for _, ids in encoded])
+        rows_BT = self._tensor([[*row.ids[row.prompt :], *[pad] * (longest - row.trained)] for row in rows])
         logprobs_BT = first_V[rows_BT[:, 0]][:, None]
         if longest > 1:
             rest = self._continue(out.past_key_values, len(prompt_ids), rows_BT)
             logprobs_BT = torch.cat([logprobs_BT, rest], 1)
-        return [
-            Likelihood(float(logprobs_BT[i, : len(ids)].sum()), len(ids), len(continuations[i]))
-            for i, (_, ids) in enumerate(encoded)
-        ]
+        return [logprobs_T[: row.trained] for logprobs_T, row in zip(logprobs_BT, rows, strict=True)]
 
     def _continue(self, cache: Any, past: int, rows_BT: Tensor) -> Tensor:
         """Log-probabilities of tokens 1, 2, … of each row, given the prompt's cache and the tokens before."""
@@ -244,6 +271,10 @@ class HfBackend:
 
     def _tensor(self, rows: Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(rows, device=self.model.device)
+
+
+def _likelihood(logprobs: Tensor, text: str) -> Likelihood:
+    return Likelihood(float(logprobs.sum(dtype=torch.float64)), len(logprobs), len(text))
 
 
 class _Stopped(StoppingCriteria):

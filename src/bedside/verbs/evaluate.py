@@ -13,6 +13,7 @@ ROOMS = (
     "evaluate",
     "metrics",
     "text",
+    "fused",
     "runtime/hf",
     "runtime/tokenizer",
     "runtime/device",

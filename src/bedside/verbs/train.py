@@ -30,7 +30,7 @@ def stage(recipe: Recipe) -> Stage:
         "adapter",
         ("model", "prompt", "train", "seed"),
         reads=("data",),
-        rooms=("train", "verbs/train", "text", "models", "runtime/hf", "runtime/tokenizer", "runtime/device"),
+        rooms=("train", "fused", "verbs/train", "text", "models", "runtime/hf", "runtime/tokenizer", "runtime/device"),
         outside={"base": locate.identify(recipe.model), **adapter.identify(recipe.train)},
     )
 
@@ -88,7 +88,8 @@ class Work:
 
 def fit(world: "World", work: Work) -> dict[str, Any]:
     """Loads the base, trains with the other processes, writes the adapter; returns what is to be told of it."""
-    from bedside.runtime import allocator, device, hf
+    from bedside.fused import allocator
+    from bedside.runtime import device, hf
     from bedside.train import checkpoint, loop, lora
     from bedside.train.learner import Learner
     from bedside.train.track import trackers

@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from bedside.runtime import allocator
+from bedside.fused import allocator
 
 HOLES = """
 import sys
 from pathlib import Path
-from bedside.runtime import allocator
+from bedside.fused import allocator
 
 def resident_kib():
     lines = Path("/proc/self/status").read_text().splitlines()
