@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 from bedside.errors import MissingExtra, ModelError
+from bedside.runtime.llamacpp import opened
 
 BIAS = 1e6
 
@@ -25,17 +26,12 @@ class Probe:
         except ImportError as error:
             raise MissingExtra.named("running a GGUF file", "export") from error
         parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(path)
         parameters.n_ctx, parameters.n_parallel = context, 1
-        parameters.verbosity = -1
         self._key = secrets.token_urlsafe()
         parameters.hostnames, parameters.port, parameters.api_keys = ["127.0.0.1"], 0, [self._key]
         # A proxy of the environment must not be asked for a loopback address.
         self._open = build_opener(ProxyHandler({})).open
-        try:
-            self._server = xllamacpp.Server(parameters)
-        except RuntimeError as error:
-            raise ModelError(f"{path}: llama.cpp cannot load it") from error
+        self._server = opened(path, parameters)
         self._whole = self.tokens("x")[-1]
 
     @property

@@ -121,17 +121,30 @@ def _serve(path: Path, context: int, slots: int, threads: int) -> Any:
     except ImportError as error:
         raise MissingExtra.named("running a GGUF file", "serve") from error
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(path)
     parameters.n_ctx = context * slots
     parameters.n_parallel = slots
-    parameters.verbosity = -1
     parameters.api_keys = [secrets.token_urlsafe()]  # llama.cpp listens on a loopback port; no other user may ask there
     if threads:
         parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+    return opened(path, parameters)
+
+
+def opened(path: Path, parameters: Any) -> Any:
+    """The server of xllamacpp for a file, once it serves. Raises ModelError if llama.cpp cannot load it.
+
+    One that is dropped before its own thread has begun to serve is never told to stop, and dropping it waits for ever.
+    """
+    import xllamacpp
+
+    parameters.model.path = str(path)
+    parameters.verbosity = -1
+    parameters.endpoint_metrics = True
     try:
-        return xllamacpp.Server(parameters)
+        server = xllamacpp.Server(parameters)
     except RuntimeError as error:
         raise ModelError(f"{path}: llama.cpp cannot load it (damaged, or an architecture it does not know)") from error
+    server.handle_metrics()  # answered by that thread
+    return server
 
 
 def _raise_if_refused(reply: dict[str, Any]) -> None:
