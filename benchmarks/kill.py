@@ -2,11 +2,11 @@
 
     python benchmarks/kill.py [--kills 50] [--seed 1]
 
-A tiny random Llama is trained by `bedside train` on the starter rows: with dropout, validation, the best update kept,
-and AdamW and its 8-bit kin by turns. Each run is killed, in one of three cases twice, and the same command given again
-until it is done. Adapter, metrics and figures must then be those of a run that nobody disturbed, to the byte; figures
-of time aside. Half of the instants are drawn evenly over the run's time, the others evenly over what a run does, so
-that short phases are hit, too. Exit status 1 if one run differs.
+A tiny random Llama is trained by `bedside train` on the starter rows, with validation and the best update kept: with
+AdamW and dropout, and with AdamW's 8-bit kin in two lanes side by side, by turns. Each run is killed, in one of three
+cases twice, and the same command given again until it is done. Adapter, metrics and figures must then be those of a run
+that nobody disturbed, to the byte; figures of time aside. Half of the instants are drawn evenly over the run's time,
+the others evenly over what a run does, so that short phases are hit, too. Exit status 1 if one run differs.
 
 Each life is a fork of this process, which has imported torch once; it computes nothing itself, for threads are lost in
 a fork.
@@ -32,7 +32,8 @@ from typing import Any
 
 from tiny import make_model
 
-OPTIMIZERS = ("adamw", "adamw_8bit")
+WAYS = {"adamw": ("train.dropout=0.1",), "adamw_8bit": ("train.dropout=0", "train.batch_size=2")}
+"""Optimisers, and how each trains: with dropout in one lane, or without it in two."""
 OF_TIME = ("seconds", "tokens_per_s", "peak_memory_gib")
 POLL_S = 0.0005
 RECIPE = """
@@ -47,7 +48,6 @@ limit = 80
 reasoning = "none"
 [train]
 rank = 64            # bitsandbytes keeps smaller tensors in 32 bits
-dropout = 0.1
 lr = 1e-2
 accumulation = 2
 max_steps = 12
@@ -87,10 +87,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         reap(fork(lambda: prepare(place), place / "prepare.log"), place / "prepare.log")
-        whole = {optimizer: undisturbed(place, optimizer) for optimizer in OPTIMIZERS}
+        whole = {optimizer: undisturbed(place, optimizer) for optimizer in WAYS}
         done = same = 0
         while done < arguments.kills:
-            optimizer = OPTIMIZERS[done % len(OPTIMIZERS)]
+            optimizer = list(WAYS)[done % len(WAYS)]
             expected, marks = whole[optimizer]
             runs = fresh(place, "killed")
             hits = kill_until_done(runs, optimizer, instants(marks, draw, evenly_in_time=done % 4 < 2))
@@ -142,8 +142,9 @@ def fresh(place: Path, name: str) -> Path:
 def life(runs: Path, optimizer: str) -> int:
     """Starts the command anew; returns the process."""
     (runs / "marks").unlink(missing_ok=True)
-    command = ["train", str(runs.parent / "kill.toml"), f"train.optimizer={optimizer}", "--runs", str(runs)]
-    return fork(lambda: observed(command, runs / "marks"), runs / "log")
+    command = ["train", str(runs.parent / "kill.toml"), f"train.optimizer={optimizer}", *WAYS[optimizer]]
+    threads = 2 if "train.dropout=0" in WAYS[optimizer] else 1
+    return fork(lambda: observed([*command, "--runs", str(runs)], runs / "marks", threads), runs / "log")
 
 
 def fork(work: Callable[[], int], log: Path) -> int:
@@ -164,14 +165,16 @@ def fork(work: Callable[[], int], log: Path) -> int:
         os._exit(status)
 
 
-def observed(command: list[str], path: Path) -> int:
-    """Runs a command, and writes a line to `path` whenever it begins or ends something."""
+def observed(command: list[str], path: Path, threads: int) -> int:
+    """Runs a command on so many cores, and writes a line to `path` whenever it begins or ends something."""
+    import torch
+
     from bedside import cli
     from bedside.runs import Run
     from bedside.runtime import hf
     from bedside.train import checkpoint, journal, loop
 
-    hf.use_all_cores = lambda: None  # the machine may be busy, and tiny matrices gain nothing
+    hf.use_all_cores = lambda: torch.set_num_threads(threads)
     marks = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     step, phases = 0, ["elsewhere"]
 

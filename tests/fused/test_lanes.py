@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
-from bedside.fused.lanes import side_by_side
+from bedside.fused.lanes import each, side_by_side
 from bedside.fused.packs import Packed, Row, in_lanes
 from bedside.recipe import TrainSection
 from bedside.train import lora
@@ -79,6 +80,30 @@ def test_each_lane_has_its_share_of_the_cores_and_the_caller_keeps_its_own(threa
     assert float(parameter.grad) == 6
 
 
+def test_threads_that_begin_later_have_the_callers_cores_again(threads: None) -> None:
+    assert list(each(lambda number: torch.get_num_threads(), [1, 2, 3])) == [1, 1, 1]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 2
+
+
+def test_what_is_not_in_hand_is_not_begun_once_nobody_waits(threads: None) -> None:
+    begun = []
+    go_on = threading.Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        assert number < 2 or go_on.wait(20)
+        return number
+
+    for number in (results := each(work, list(range(60)))):
+        if number == 1:
+            results.close()
+            go_on.set()
+            break
+    list(each(lambda number: number, [1]))  # after all that is in hand
+    assert len(begun) < 60
+
+
 def test_an_error_in_a_lane_is_raised(threads: None) -> None:
     parameter = torch.nn.Parameter(torch.ones(()))
 
@@ -97,6 +122,7 @@ def test_an_error_in_a_lane_is_raised(threads: None) -> None:
         ((50,), 128, [[[54]]]),
         ((60, 10), 128, [[[64, 14]]]),  # one lane would wait for the other most of the time
         ((100, 30, 31), 128, [[[35], [34]], [[104]]]),  # too long for half of the 128 tokens
+        ((1, 1, 1), 128, [[[5, 5, 5]]]),
     ],
 )
 def test_rows_are_shared_out_as_they_are_soonest_done(

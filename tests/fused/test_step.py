@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
@@ -250,6 +250,15 @@ def test_an_update_that_is_no_plain_lora_is_left_to_peft():
     with quiet_peft():
         model = get_peft_model(llama(), LoraConfig(r=2, target_modules=["q_proj"], use_dora=True))
     assert "no plain LoRA" in str(why_not(model))
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_an_update_of_the_head_or_the_words_is_left_to_peft(target: str):
+    """The fused step reads these two as they are, and would leave the update out."""
+    config = LoraConfig(r=4, target_modules=["q_proj", target], task_type="CAUSAL_LM")
+    with quiet_peft():
+        model = get_peft_model(llama(), config)
+    assert target in str(why_not(model))
 
 
 def test_a_four_bit_base_is_left_to_peft(tiny_llama: Path):

@@ -33,6 +33,7 @@ def make_setup() -> MakeSetup:
             rows=500,
             recompute=False,
             validates=False,
+            cores=2,
         )
         return replace(setup, **changes)
 

@@ -23,7 +23,7 @@ def test_a_card_tells_its_memory_and_decides_the_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: str, precision: str
 ) -> None:
     a_card(tmp_path, f'echo "Tesla T4, {capability}, 15000"', monkeypatch)
-    assert hardware.look() == hardware.Machine("cuda", "Tesla T4", 15_000 * 2**20, precision)
+    assert hardware.look() == hardware.Machine("cuda", "Tesla T4", 15_000 * 2**20, precision, hardware.cores())
 
 
 def test_the_card_that_this_process_may_see_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +64,28 @@ def test_a_cpu_computes_in_bf16_only_where_it_multiplies_in_it(
     monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert hardware.look().precision == precision
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"), [("max 100000", None), ("150000 100000", 1), ("50000 100000", 1), ("100000000 100000", None)]
+)
+def test_a_container_has_the_cores_that_its_share_of_time_is_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, expected: int | None
+) -> None:
+    whole = hardware.cores()
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(hardware, "CGROUP", tmp_path)
+    assert hardware.cores() == (expected or whole)
+
+
+def test_a_container_has_no_more_memory_than_it_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("4000000\n")
+    (tmp_path / "memory.current").write_text("3000000\n")
+    (tmp_path / "memory.stat").write_text("anon 1000000\ninactive_file 2000000\n")
+    assert hardware.free_memory_bytes() == 3_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert hardware.free_memory_bytes() > 4_000_000
 
 
 def test_a_system_that_does_not_say_has_room_for_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

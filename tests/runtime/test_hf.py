@@ -1,6 +1,6 @@
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from bedside.errors import ModelError
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime import hf
+from bedside.runtime.backend import Likelihood
 from bedside.runtime.device import Device
 from bedside.runtime.tokenizer import adds_bos
 
@@ -41,6 +42,11 @@ def copy(tiny_llama: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_llama, tmp_path / "copy"))
 
 
+def scored(backend: hf.HfBackend, continuations: Sequence[str]) -> list[Likelihood]:
+    [found] = backend.likelihoods([(PROMPT, continuations)])
+    return found
+
+
 def direct(backend: hf.HfBackend, prompt: str, continuation: str) -> tuple[float, int]:
     """Log-likelihood by one forward pass over the whole text, without cache or batch."""
     prompt_ids, ids = hf.encode_completion(backend.tokenizer, prompt, continuation)
@@ -60,24 +66,24 @@ def greedy(backend: hf.HfBackend, messages: list[Message], tokens: int) -> list[
 
 
 def test_likelihoods_are_those_of_a_direct_forward_pass(backend: hf.HfBackend) -> None:
-    for found, text in zip(backend.likelihoods(PROMPT, CONTINUATIONS), CONTINUATIONS, strict=True):
+    for found, text in zip(scored(backend, CONTINUATIONS), CONTINUATIONS, strict=True):
         logprob, tokens = direct(backend, PROMPT, text)
         assert found.logprob == pytest.approx(logprob, abs=1e-3)
         assert (found.tokens, found.characters) == (tokens, len(text))
 
 
 def test_continuations_in_one_batch_score_as_one_by_one(backend: hf.HfBackend) -> None:
-    together = backend.likelihoods(PROMPT, CONTINUATIONS)
+    together = scored(backend, CONTINUATIONS)
     for text, found in zip(CONTINUATIONS, together, strict=True):
-        [alone] = backend.likelihoods(PROMPT, [text])
+        [alone] = scored(backend, [text])
         assert found.logprob == pytest.approx(alone.logprob, abs=1e-3)
-    assert [found.logprob for found in backend.likelihoods(PROMPT, CONTINUATIONS[::-1])] == pytest.approx(
+    assert [found.logprob for found in scored(backend, CONTINUATIONS[::-1])] == pytest.approx(
         [found.logprob for found in together[::-1]], abs=1e-3
     )
 
 
 def test_single_tokens_are_scored_too(backend: hf.HfBackend) -> None:
-    found = backend.likelihoods(PROMPT, ["A", "B", "C"])
+    found = scored(backend, ["A", "B", "C"])
     assert [one.tokens for one in found] == [1, 1, 1]
     assert found[1].logprob == pytest.approx(direct(backend, PROMPT, "B")[0], abs=1e-3)
 
@@ -169,9 +175,7 @@ def test_an_adapter_changes_what_is_said(backend: hf.HfBackend, tiny_llama: Path
         get_peft_model(hf.load_model(tiny_llama, FP32), config).save_pretrained(str(tmp_path))
     tuned = hf.load_backend(tiny_llama, SECTION, adapter=tmp_path)
     assert tuned.name == "tiny-llama"
-    assert tuned.likelihoods(PROMPT, [" B"])[0].logprob != pytest.approx(
-        backend.likelihoods(PROMPT, [" B"])[0].logprob, abs=1e-2
-    )
+    assert scored(tuned, [" B"])[0].logprob != pytest.approx(scored(backend, [" B"])[0].logprob, abs=1e-2)
 
 
 @pytest.mark.parametrize("quantise", ["none", "nf4"])

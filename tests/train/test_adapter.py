@@ -99,6 +99,7 @@ def test_going_on_starts_at_the_adapters_loss_with_its_settings_and_says_so(
         ({"alpha_pattern": {"q_proj": 2}}, "peft"),
         ({"use_dora": True}, "peft"),
         ({"modules_to_save": ["norm"]}, "peft"),
+        ({"bias": "lora_only"}, "fused"),
     ],
 )
 def test_an_adapter_of_peft_has_the_loss_that_peft_gives_it_whatever_its_kind(
@@ -129,6 +130,14 @@ def test_settings_in_force_are_the_adapters_where_there_is_one(tiny_llama: Path,
     assert adapter.brought(FIRST) is FIRST
     pattern = written_by_peft(tmp_path / "a", tiny_llama, target_modules=r".*\.(q|up)_proj")
     assert adapter.brought(TrainSection(adapter=str(pattern))).targets == ("q_proj", "up_proj")
+
+
+@pytest.mark.parametrize("begun", ["pissa", "olora"])
+def test_an_adapter_that_changed_its_base_is_refused(tiny_llama: Path, tmp_path: Path, begun: str):
+    """Merged into the base as it was, it would be another model than was trained."""
+    folder = written_by_peft(tmp_path / "a", tiny_llama, init_lora_weights=begun)
+    with pytest.raises(ModelError, match=f"began as '{begun}', which changes the base's own weights"):
+        learner_of(tiny_llama, TrainSection(adapter=str(folder)))
 
 
 @pytest.mark.parametrize(("options", "told"), [({}, False), ({"use_dora": True}, True)])

@@ -134,7 +134,7 @@ def test_only_a_smaller_validation_loss_is_the_best(tiny_llama: Path, tmp_path: 
     checkpoints = checkpoints_of(tmp_path, tiny_llama)
     position = Position()
     for loss in losses:
-        position = checkpoints.judge(replace(position, step=position.step + 1), loss)
+        position = checkpoints.judge(replace(position, step=position.step + 1), loss, remember=True)
     assert (position.best, position.best_step, position.waited) == (best, losses.index(best) + 1, waited)
 
 

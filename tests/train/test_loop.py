@@ -14,6 +14,7 @@ from peft import PeftModel
 
 from bedside.errors import CheckFailed, RunError
 from bedside.recipe import TrainSection
+from bedside.runtime import hardware
 from bedside.runtime.hf import load_model, quiet_peft
 from bedside.train import loop, schedule
 from bedside.train.batch import batches, step_rows
@@ -124,12 +125,18 @@ def cut(target: Path, model: Path, settings: TrainSection, step: int) -> None:
     assert not (target / "adapter_model.safetensors").exists()
 
 
-@pytest.mark.parametrize("path", ["fused", "peft"])
+@pytest.mark.parametrize(("path", "dropout"), [("fused", 0.1), ("fused", 0.0), ("peft", 0.1)])
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit"])
-def test_an_interrupted_run_ends_as_one_that_was_not(tiny_llama: Path, tmp_path: Path, optimizer: str, path: str):
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, path: str, dropout: float
+):
+    """Without dropout, on two cores, the fused step computes in two lanes."""
     if optimizer == "adamw_8bit":
         pytest.importorskip("bitsandbytes")
-    settings = settings_of(optimizer=optimizer, step=path, rank=64, validate_every=1)  # 64 · 64: moments in 8 bits
+    monkeypatch.setattr(hardware, "cores", lambda: 2)
+    settings = settings_of(
+        optimizer=optimizer, step=path, dropout=dropout, rank=64, validate_every=1
+    )  # 64 · 64: 8 bits
     whole = train_into(tmp_path / "whole", tiny_llama, settings)
     cut(tmp_path / "cut", tiny_llama, settings, step=4)
     metrics = train_into(tmp_path / "cut", tiny_llama, settings)

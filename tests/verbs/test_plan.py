@@ -46,7 +46,7 @@ def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
 
 
 def a_machine(monkeypatch: pytest.MonkeyPatch, free_gib: float, device: str = "cpu") -> None:
-    machine = hardware.Machine(device, "test", round(free_gib * GIB), "bf16")  # type: ignore[arg-type]
+    machine = hardware.Machine(device, "test", round(free_gib * GIB), "bf16", 2)  # type: ignore[arg-type]
     monkeypatch.setattr(hardware, "look", lambda: machine)
 
 

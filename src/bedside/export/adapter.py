@@ -16,19 +16,10 @@ from numpy.typing import NDArray
 from bedside.errors import ModelError
 from bedside.export.tensors import Tensors
 from bedside.files import read_json
+from bedside.models.peft_config import obstacle
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-PLAIN: dict[str, tuple[Any, ...]] = {
-    "peft_type": ("LORA",),
-    "bias": ("none", None),
-    "use_dora": (False, None),
-    "modules_to_save": (None, []),
-    "fan_in_fan_out": (False, None),
-    "lora_bias": (False, None),
-    "alpha_pattern": ({}, None),
-}
-"""Settings of PEFT's LoraConfig whose other values change more than W + scale·B·A."""
 TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight")
 
 
@@ -49,11 +40,8 @@ class Update:
 def updates(folder: Path, weights: Tensors) -> dict[str, Update]:
     """The update of each of `weights` that the adapter changes. Raises ModelError where they do not fit."""
     config = read_json(folder / CONFIG)
-    for setting, plain in PLAIN.items():
-        if config.get(setting, plain[0]) not in plain:
-            raise ModelError(
-                f"{folder / CONFIG}: {setting} = {config[setting]!r} cannot be merged; train with plain LoRA"
-            )
+    if found := obstacle(config):
+        raise ModelError(f"{folder / CONFIG}: {found[0]} = {found[1]!r} cannot be merged; train with plain LoRA")
     tensors = Tensors([folder / WEIGHTS])
     return {
         f"{module}.weight": _update(tensors, module, factors, config, weights)

@@ -8,8 +8,9 @@ the thread that asks for them. A lane computes the gradients of a pack right aft
 at a time; they are added up in the order of packs and lanes: the same batch gives the same bytes.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -39,7 +40,8 @@ def side_by_side(loss: Loss, lanes: Lanes, parameters: Sequence[Parameter]) -> T
 class _SideBySide(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Loss, lanes: Lanes, *parameters: Parameter) -> Tensor:
-        losses, gradients = zip(*each(partial(_differentiated, loss, parameters), lanes), strict=True)
+        left = threading.Event()
+        losses, gradients = zip(*each(partial(_differentiated, loss, parameters, left), lanes, left), strict=True)
         for others in gradients[1:]:
             torch._foreach_add_(gradients[0], others)
         ctx.gradients = gradients[0]
@@ -47,7 +49,8 @@ class _SideBySide(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *torch._foreach_mul(ctx.gradients, d_loss)
+        torch._foreach_mul_(ctx.gradients, d_loss)
+        return None, None, *ctx.gradients
 
 
 @torch.no_grad()
@@ -57,31 +60,50 @@ def _summed(loss: Loss, packs: Sequence[Packed]) -> Tensor:
 
 @torch.enable_grad()
 def _differentiated(
-    loss: Loss, parameters: Sequence[Parameter], packs: Sequence[Packed]
+    loss: Loss, parameters: Sequence[Parameter], left: threading.Event, packs: Sequence[Packed]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The summed loss of packs one after another, and its gradients."""
-    values, gradients = [], tuple(torch.zeros_like(parameter) for parameter in parameters)
+    values: list[Tensor] = []
+    gradients: tuple[Tensor, ...] = ()
     for pack in packs:
+        if left.is_set():
+            raise CancelledError
         value = loss(pack)
-        torch._foreach_add_(gradients, torch.autograd.grad(value, parameters))
+        found = torch.autograd.grad(value, parameters)
+        if gradients:
+            torch._foreach_add_(gradients, found)
+        gradients = gradients or found
         values.append(value.detach())
     return torch.stack(values).sum(), gradients
 
 
-def each(function: Callable[[Value], Result], values: Sequence[Value]) -> Iterator[Result]:
-    """A function of each value, in their order, a thread for each core; an error of one is raised."""
+def each(
+    function: Callable[[Value], Result], values: Sequence[Value], left: threading.Event | None = None
+) -> Iterator[Result]:
+    """A function of each value, in their order, a thread for each core; an error of one is raised.
+
+    `left` is set as soon as nobody waits for results any more, at the end, or after Ctrl-C or an error: values that are
+    not in hand by then are not begun.
+    """
     cores = torch.get_num_threads()
-    lanes = min(cores, len(values))
+    lanes = max(1, min(cores, len(values)))
+    left = left or threading.Event()
 
     def run(value: Value) -> Result:
-        torch.set_num_threads(cores // lanes)  # of this thread alone
+        if left.is_set():
+            raise CancelledError
+        torch.set_num_threads(cores // lanes)  # of this thread, and of those that begin later
         return function(value)
 
-    return _pool(lanes).map(run, values)
+    try:
+        yield from _pool().map(run, values)
+    finally:
+        left.set()
+        torch.set_num_threads(cores)
 
 
 @cache
-def _pool(lanes: int) -> ThreadPoolExecutor:
+def _pool() -> ThreadPoolExecutor:
     """Threads that stay: the memory that each works with stays as well."""
     share_one_heap()
-    return ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+    return ThreadPoolExecutor(thread_name_prefix="lane")

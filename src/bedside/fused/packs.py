@@ -1,7 +1,7 @@
 """Token rows → packs: rows one after another without padding, in lanes for the cores.
 
-for batch in in_lanes(rows, tokens, share=True, cores=2):    # at most so many tokens are computed at a time
-    lanes.side_by_side(step.summed_loss, batch, parameters)
+batches = in_lanes(rows, tokens, share=True, cores=2)    # at most so many tokens are computed at a time
+losses = [side_by_side(step.summed_loss, batch, parameters) for batch in batches]
 """
 
 import math
@@ -66,8 +66,9 @@ def in_lanes(rows: Sequence[Row], tokens: int, *, share: bool, cores: int = 1) -
     Rows go side by side, in as many lanes as are soonest done on so many cores; each lane has its part of the tokens,
     and rows that are too long for it follow.
     """
+    alike = common_beginning(rows) if share and len(rows) > 1 else 0
     cuts = (_cut(rows, tokens, count) for count in range(1, cores + 1))
-    lanes, long = min(cuts, key=lambda cut: _time(cut[0], cut[1], cores))
+    lanes, long = min(cuts, key=lambda cut: _time(cut[0], cut[1], cores, alike))
     room = tokens // len(lanes)
     side_by_side = tuple(tuple(pack(part, share=share) for part in fitting(lane, room)) for lane in lanes)
     if len(lanes) > 1:
@@ -80,13 +81,18 @@ def in_lanes(rows: Sequence[Row], tokens: int, *, share: bool, cores: int = 1) -
 def _cut(rows: Sequence[Row], tokens: int, count: int) -> tuple[list[list[Row]], list[Row]]:
     """Rows in so many lanes, and those that are too long for a lane's part of the tokens."""
     short = [row for row in rows if len(row.ids) * count <= tokens]
-    return evenly(short, count), [row for row in rows if len(row.ids) * count > tokens]
+    return evenly(short, max(1, min(count, len(short)))), [row for row in rows if len(row.ids) * count > tokens]
 
 
-def _time(lanes: Sequence[Sequence[Row]], long: Sequence[Row], cores: int) -> float:
-    """How long a cut takes, in tokens: cores that share a lane wait for each other."""
-    longest = max(map(_tokens, lanes)) * len(lanes)
-    return longest * math.pow(cores / len(lanes), WAITING) + _tokens(long) * math.pow(cores, WAITING)
+def _time(lanes: Sequence[Sequence[Row]], long: Sequence[Row], cores: int, alike: int) -> float:
+    """How long a cut takes, in tokens of one core; `alike` tokens that all rows begin with are computed once a lane."""
+    longest = max(_tokens(lane) - alike * (len(lane) - 1) for lane in lanes)
+    return longest * _waiting(cores // len(lanes)) + _tokens(long) * _waiting(cores)
+
+
+def _waiting(threads: int) -> float:
+    """What a token takes so many cores, in that of one."""
+    return math.pow(threads, WAITING - 1)
 
 
 def fitting(rows: Sequence[Row], tokens: int) -> list[list[Row]]:

@@ -55,13 +55,12 @@ def why_not(model: PeftModel | PreTrainedModel) -> str | None:
 def _strange_layer(causal: Any) -> str | None:
     """The first linear layer that is neither plain nor plain with a plain update."""
     for name, module in causal.named_modules():
-        if isinstance(module, ModulesToSaveWrapper) or (
-            isinstance(module, LoraLayer) and type(module) is not LoraLinear
-        ):
-            return f"'{name}' has an update of another kind ({type(module).__name__})"
-        base = module.base_layer if isinstance(module, LoraLinear) else module
+        base = module.base_layer if isinstance(module, LoraLayer) else module
         if isinstance(base, nn.Linear) and type(base) is not nn.Linear:
             return f"'{name}' is quantised ({type(base).__name__})"
+        of_a_layer = type(module) is LoraLinear and ".layers." in f".{name}"
+        if isinstance(module, ModulesToSaveWrapper) or (isinstance(module, LoraLayer) and not of_a_layer):
+            return f"'{name}' has an update and is none of the decoder's layers"
         if isinstance(module, LoraLinear) and (module.lora_variant or module.lora_bias["default"] or module.merged):
             return f"the update of '{name}' is no plain LoRA"
     return None

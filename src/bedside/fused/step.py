@@ -30,7 +30,10 @@ CHUNK = 256
 
 
 class Fused:
-    """The frozen decoder of a model, with its update if there is one, and stacked weights. Built only if `stack.why_not` returns None."""
+    """The frozen decoder of a model with stacked weights, and its update if it has one.
+
+    Built only if `stack.why_not` returns None.
+    """
 
     def __init__(self, model: PeftModel | PreTrainedModel, *, recompute: bool = False) -> None:
         causal = causal_of(model)
@@ -128,7 +131,7 @@ class _SummedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor, None, None]:
         (d_x_NE,) = ctx.saved_tensors
-        return d_x_NE * d_loss.to(d_x_NE.dtype), None, None
+        return (d_x_NE.float() * d_loss).to(d_x_NE.dtype), None, None
 
 
 def _normed(x: Tensor, norm: RmsNorm) -> Tensor:

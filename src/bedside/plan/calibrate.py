@@ -102,7 +102,7 @@ def _rows(setup: Setup, depth: int) -> list[Row]:
     tokens = max(FEWEST_TOKENS, round(whole))
     if setup.device == "cpu":
         most = BATCH_S * work.gemm_rate() / work.flops_a_token(_with_layers(setup, depth))
-        tokens = max(FEWEST_TOKENS, round(min(whole, most)))
+        tokens = max(FEWEST_TOKENS, round(min(whole, most / setup.lanes)))
     prompt = min(tokens - 1, max(1, round(tokens * setup.lengths.prompt / whole)))
     return [
         Row(str(i), tuple((i + j) % setup.shape.vocabulary for j in range(tokens)), prompt) for i in range(setup.lanes)

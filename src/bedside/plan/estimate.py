@@ -43,6 +43,7 @@ def setup_of(recipe: Recipe, known: Known, machine: Machine, rows: Rows) -> Setu
         rows=rows.count or 0,
         recompute=False,
         validates=recipe.train.keep == "best" and recipe.train.validate_every > 0 and recipe.data.split[1] > 0,
+        cores=machine.cores,
     )
     return replace(setup, recompute=is_wanted(setup, machine.free_bytes - memory.weights(setup)))
 

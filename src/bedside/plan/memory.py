@@ -24,7 +24,7 @@ def parts(setup: Setup) -> dict[str, float]:
     training = {
         "weights": weights(setup),
         "adapter": 4.0 * setup.trainable * (2 if setup.validates else 1),
-        "gradients": 4.0 * setup.trainable,
+        "gradients": 4.0 * setup.trainable * (1 if setup.lanes == 1 else 1 + setup.lanes),
         "optimizer": moments(setup),
         "activations": float(kept),
         "working": float(working),

@@ -13,6 +13,7 @@ from bedside.models.shapes import shape_of
 from bedside.plan import activations
 from bedside.plan.setup import Lengths, Setup
 from bedside.recipe import Recipe
+from bedside.runtime.hardware import cores
 from bedside.train.adapter import brought
 
 if TYPE_CHECKING:
@@ -50,4 +51,5 @@ def of_training(recipe: Recipe, config: Mapping[str, Any], where: "Device", rows
         rows=len(rows),
         recompute=False,
         validates=False,
+        cores=cores(),
     )

@@ -7,7 +7,6 @@ from typing import Literal
 from bedside.errors import ModelError
 from bedside.models.shapes import Shape
 from bedside.recipe import TrainSection
-from bedside.runtime.hardware import cores
 from bedside.train.schedule import rows_per_step
 
 WIDTH = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -49,6 +48,8 @@ class Setup:
     """Whether the activations of a layer are computed again in the backward pass rather than kept."""
     validates: bool
     """Whether the update with the smallest validation loss is kept beside the current one."""
+    cores: int
+    """Cores that the training may use; counts on a CPU."""
 
     @property
     def updates(self) -> list[tuple[int, int]]:
@@ -93,8 +94,8 @@ class Setup:
 
     @property
     def computed(self) -> float:
-        """Share of the rows' tokens that are computed: on a CPU the fused step computes a common beginning once."""
-        rows = self.tokens / self.lengths.whole
+        """Share of the rows' tokens that are computed: on a CPU the fused step computes a beginning once a lane."""
+        rows = self.tokens / self.lengths.whole / self.lanes
         if not self.fused or self.device != "cpu" or self.train.dropout or rows < 2:
             return 1.0
         return 1 - self.lengths.shared * (1 - 1 / rows) / self.lengths.whole
@@ -102,9 +103,9 @@ class Setup:
     @property
     def lanes(self) -> int:
         """Rows that are computed side by side, if they are alike in length: on a CPU, by the fused step."""
-        if not self.fused or self.device != "cpu" or self.train.dropout:
+        if not self.fused or self.device != "cpu" or self.train.dropout or self.precision == "fp16":
             return 1
-        return max(1, min(cores(), int(self.tokens / self.lengths.whole)))
+        return max(1, min(self.cores, int(self.tokens / self.lengths.whole)))
 
     @property
     def answers(self) -> int:

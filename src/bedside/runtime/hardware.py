@@ -15,6 +15,8 @@ from typing import Literal
 
 QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,memory.free", "--format=csv,noheader,nounits")
 CPUINFO, MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+"""A container's own limits (cgroup v2, Documentation/admin-guide/cgroup-v2.rst)."""
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """Flags of a CPU that multiplies in bf16, on x86 and on Arm."""
 
@@ -27,6 +29,7 @@ class Machine:
     name: str
     free_bytes: int
     precision: Literal["bf16", "fp16", "fp32"]
+    cores: int
 
 
 def look() -> Machine:
@@ -34,23 +37,38 @@ def look() -> Machine:
     card = _card()
     if card is None:
         native = bool(BF16_FLAGS & _cpu_flags())
-        return Machine("cpu", f"CPU, {cores()} cores", free_memory_bytes(), "bf16" if native else "fp32")
+        return Machine("cpu", f"CPU, {cores()} cores", free_memory_bytes(), "bf16" if native else "fp32", cores())
     name, capability, free = card
     native = tuple(int(part) for part in capability.split(".")) >= (8, 0)
-    return Machine("cuda", name, int(free) * 2**20, "bf16" if native else "fp16")
+    return Machine("cuda", name, int(free) * 2**20, "bf16" if native else "fp16", cores())
 
 
 def cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may run on; in a container, as many as its share of time is worth."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, period = (_told(CGROUP / "cpu.max") or "max 1").split()
+    return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
 
 
 def free_memory_bytes() -> int:
-    """What could be allocated now without swapping; a very large number where the system does not say."""
-    if not MEMINFO.is_file():
-        return sys.maxsize
-    lines = dict(line.split(":", 1) for line in MEMINFO.read_text(encoding="ascii").splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
+    """What could be allocated now without swapping; a very large number where neither system nor container says."""
+    free = sys.maxsize
+    if MEMINFO.is_file():
+        lines = dict(line.split(":", 1) for line in MEMINFO.read_text(encoding="ascii").splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit = _told(CGROUP / "memory.max") or "max"
+    return free if limit == "max" else max(0, min(free, int(limit) - _used_by_container()))
+
+
+def _used_by_container() -> int:
+    """Bytes without the pages of files that the system takes back at need."""
+    kinds = dict(line.split() for line in _told(CGROUP / "memory.stat").splitlines())
+    return int(_told(CGROUP / "memory.current") or 0) - int(kinds.get("inactive_file", 0))
+
+
+def _told(path: Path) -> str:
+    """A file of the system's; "" where there is none."""
+    return path.read_text(encoding="ascii").strip() if path.is_file() else ""
 
 
 def _card() -> Sequence[str] | None:

@@ -128,7 +128,7 @@ class HfBackend:
     def likelihoods(
         self, asked: Sequence[tuple[str, Sequence[str]]], progress: Callable[[int], None] = lambda n: None
     ) -> list[list[Likelihood]]:
-        """See `Scorer`. Where the fused step holds, a prompt with its continuations is a pack, and each core has one."""
+        """See `Scorer`. Where the fused step holds, a prompt with its continuations is a pack, one a core."""
         rows = [[self._row(prompt, text) for text in texts] for prompt, texts in asked]
         scored = map(self._by_cache, rows) if self._fused is None else each(self._by_pack, rows)
         found = []
@@ -149,7 +149,7 @@ class HfBackend:
     def _by_pack(self, rows: Sequence[Row]) -> Sequence[Tensor]:
         """Log-probabilities of the trained tokens of each row, by the fused step."""
         assert self._fused is not None
-        return self._fused.logprobs(pack(rows, share=True)).split([row.trained for row in rows])
+        return list(self._fused.logprobs(pack(rows, share=True)).split([row.trained for row in rows]))
 
     @torch.inference_mode()
     def _by_cache(self, rows: Sequence[Row]) -> Sequence[Tensor]:

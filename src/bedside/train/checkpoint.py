@@ -94,11 +94,12 @@ class Checkpoints:
         if held.made_by != self._made_by:
             raise DataError(f"it is of {held.made_by}, not of {self._made_by}")
 
-    def judge(self, position: Position, loss: float) -> Position:
-        """Remembers the weights if the validation loss is the smallest so far."""
+    def judge(self, position: Position, loss: float, *, remember: bool) -> Position:
+        """Whether the validation loss is the smallest so far; if so asked, the weights are remembered then."""
         if position.best is not None and loss >= position.best:
             return replace(position, waited=position.waited + 1)
-        self._best = self._weights()
+        if remember:
+            self._best = self._weights()
         return replace(position, best=loss, best_step=position.step, waited=0)
 
     def take_best(self) -> None:

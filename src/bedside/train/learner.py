@@ -45,7 +45,7 @@ class Learner(nn.Module):
         if settings.step == "fused" and obstacle:
             raise ModelError(f"train.step = 'fused': {obstacle}; use 'auto'")
         self._fused = None if obstacle or settings.step == "peft" else Fused(model, recompute=recompute)
-        self._shares = self.device.type == "cpu" and not settings.dropout  # whose numbers are drawn row by row
+        self._shares = self.device.type == "cpu" and not settings.dropout  # each row has a dropout of its own
         self.path = "fused" if self._fused else "peft"
         self.reason = "" if self._fused else obstacle or "as the recipe says"
         self.recompute = recompute
@@ -77,7 +77,8 @@ class Learner(nn.Module):
     def batches(self, rows: Sequence[Row]) -> Iterator[Batch | Lanes]:
         """Cuts rows into what is computed at once: `batch_size` rows, or as many tokens as those may have."""
         if self._fused:
-            cores = torch.get_num_threads() if self._shares else 1
+            scaled = self.dtype == torch.float16  # a gradient that a lane computes has not been scaled
+            cores = torch.get_num_threads() if self._shares and not scaled else 1
             return in_lanes(rows, self.batch_size * self.max_length, share=self._shares, cores=cores)
         return batches(rows, self.batch_size, self.pad)
 

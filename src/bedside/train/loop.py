@@ -73,7 +73,7 @@ def train(
             held = None
             if held_out and is_due(position.step, settings.validate_every, steps):
                 held = mean_loss(learner, world.share(held_out), held_out, world)
-                position = checkpoints.judge(position, held)
+                position = checkpoints.judge(position, held, remember=settings.keep == "best")
             finite = norm if math.isfinite(norm) else None
             log.add(StepMetrics(position.step, loss, lr, finite, position.tokens, round(position.seconds, 3), held))
             watch(log.steps[-1])
@@ -84,8 +84,7 @@ def train(
             if stopping:
                 raise KeyboardInterrupt
             advance(1, f"loss {loss:.3f}  {position.tokens / position.seconds:.0f} tokens/s")
-    if settings.keep == "best":
-        checkpoints.take_best()
+    checkpoints.take_best()
     return log.steps
 
 

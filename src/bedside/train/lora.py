@@ -16,13 +16,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bedside.errors import ModelError, first_line
+from bedside.models.peft_config import PLAIN, obstacle
 from bedside.progress import say
 from bedside.recipe import TrainSection
 from bedside.runtime.hf import quiet_peft
 from bedside.train import adapter
-
-UNMERGEABLE = ("use_dora", "lora_bias", "modules_to_save", "alpha_pattern")
-"""Settings of LoRA that add more than one scale times B · A to the weights."""
 
 
 def attach(model: PreTrainedModel, settings: TrainSection, seed: int) -> PeftModel:
@@ -82,13 +80,19 @@ def _continued(model: PreTrainedModel, folder: Path) -> PeftModel:
     where = targets if isinstance(targets, str) else ", ".join(sorted(targets or ()))
     brought = f"rank {config.r}, alpha {config.lora_alpha:g}, dropout {config.lora_dropout:g} on {where}"
     say(f"train.adapter: goes on from {folder} with its own {brought}, not the recipe's")
-    if strange := [name for name in UNMERGEABLE if getattr(config, name)]:
-        say(f"train.adapter: with its {strange[0]} it trains, but cannot be merged and exported")
+    if found := obstacle(adapter.read_config(folder)):
+        say(f"train.adapter: with its {found[0]} it trains, but cannot be merged and exported")
     return tuned
 
 
 def _config(folder: Path) -> LoraConfig:
     values = adapter.read_config(folder)
+    begun = values.get("init_lora_weights")
+    if begun not in PLAIN["init_lora_weights"]:
+        raise ModelError(
+            f"train.adapter: {folder} began as '{begun}', which changes the base's own weights; save it as plain LoRA"
+            " (peft: path_initial_model_for_weight_conversion)"
+        )
     with warnings.catch_warnings():  # settings of a later peft that this one lacks; the shapes are compared below
         warnings.filterwarnings("ignore", message="Unexpected keyword arguments", category=UserWarning)
         try:
@@ -96,6 +100,7 @@ def _config(folder: Path) -> LoraConfig:
         except (ValueError, TypeError) as error:
             raise ModelError(f"{folder / adapter.CONFIG}: not a LoRA configuration ({first_line(error)})") from error
     config.inference_mode = False
+    config.init_lora_weights = True  # its numbers come from the file
     config.base_model_name_or_path = None  # as it was where the adapter was made
     return config
 

@@ -5,8 +5,9 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import environ
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bedside.errors import DataError, ModelError
 from bedside.files import read_json, write_json
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from bedside.fused.packs import Row
     from bedside.runtime.device import Device
+    from bedside.train.journal import StepMetrics
     from bedside.train.world import World
 
 
@@ -130,8 +132,14 @@ def fit(world: "World", work: Work) -> dict[str, Any]:
         "device": f"{where.name} ({where.reason})",
         "processes": world.size,
         "step": learner.path,
-        "validation_loss": min((m.validation_loss for m in metrics if m.validation_loss is not None), default=None),
+        "validation_loss": kept_loss(metrics, settings.keep),
     }
+
+
+def kept_loss(metrics: "Sequence[StepMetrics]", keep: Literal["best", "last"]) -> float | None:
+    """The validation loss of the update that became the adapter; None if there was none."""
+    losses = [step.validation_loss for step in metrics if step.validation_loss is not None]
+    return None if not losses else min(losses) if keep == "best" else losses[-1]
 
 
 def recomputes(recipe: Recipe, config: dict[str, Any], where: "Device", rows: "Sequence[Row]") -> bool:
@@ -141,7 +149,8 @@ def recomputes(recipe: Recipe, config: dict[str, Any], where: "Device", rows: "S
 
     try:
         setup = recompute.of_training(recipe, config, where, [(row.prompt, row.trained) for row in rows])
-        return recompute.is_wanted(setup, device.free_memory_bytes(where))
+        sharing = int(environ.get("LOCAL_WORLD_SIZE", "1")) if where.name == "cpu" else 1
+        return recompute.is_wanted(setup, device.free_memory_bytes(where) / sharing)
     except ModelError:  # an architecture whose layers plan does not know
         return recipe.train.checkpointing != "off"
 
