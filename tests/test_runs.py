@@ -14,6 +14,7 @@ from bedside.runs import Run, Stage
 
 DATA = Stage("data", ("data", "seed"))
 TRAIN = Stage("adapter", ("train",), reads=("data",))
+TRAIN_ALONE = Stage("adapter", ("train",))
 PART = Stage("data/report", ("model",), ("data",), aside=("page.txt",), part=True)
 NESTED = Stage("evaluation/base", ("evaluate",), reads=("data",))
 
@@ -91,6 +92,45 @@ def test_what_has_changed_since_a_stage_was_made_is_named(run: Run, monkeypatch:
     assert run.changed(dataclasses.replace(DATA, outside={"rows.csv": "hash"})) == ["rows.csv"]
     monkeypatch.setattr(runs, "source_digest", lambda rooms: "another version")
     assert run.changed(DATA) == ["Bedside's own code"]
+
+
+def test_settings_that_change_nothing_of_the_outcome_leave_a_stage_done(run: Run) -> None:
+    run.build(TRAIN_ALONE, saying("1"))
+    assert changed(run, train={"checkpoint_every": 3, "track": ["tensorboard"]}).state(TRAIN_ALONE) == "done"
+    assert changed(run, train={"checkpoint_every": 3, "lr": 1e-4}).state(TRAIN_ALONE) == "stale"
+
+
+def test_what_was_begun_from_other_settings_is_kept_until_the_stage_is_done(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training of days must not be lost to a setting that was changed by mistake."""
+
+    def killed(partial: Path) -> None:
+        (partial / "checkpoint").write_text(str(run.recipe.train.lr))
+        raise KeyboardInterrupt
+
+    def going_on(partial: Path) -> None:
+        assert (partial / "checkpoint").read_text() == str(run.recipe.train.lr)
+        raise KeyboardInterrupt
+
+    other = changed(run, train={"lr": 1e-4})
+    with pytest.raises(KeyboardInterrupt):
+        run.build(TRAIN_ALONE, killed)
+    with pytest.raises(KeyboardInterrupt):
+        other.build(TRAIN_ALONE, killed)
+    assert "begun from other settings, data or code; begins again" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        run.build(TRAIN_ALONE, going_on)
+    assert "goes on with an earlier attempt" in capsys.readouterr().err
+    other.build(TRAIN_ALONE, saying("done"))
+    assert [path.name for path in run.path.iterdir() if path.name.startswith(".adapter")] == []
+
+
+def test_a_file_where_a_stage_is_to_be_made_is_told(run: Run) -> None:
+    run.path.mkdir(parents=True)
+    (run.path / ".data.partial").write_text("x")
+    with pytest.raises(RunError, match="a file stands where 'data' is to be made"):
+        run.build(DATA, saying("1"))
 
 
 def test_a_stage_may_depend_on_one_key_of_a_section(run: Run) -> None:

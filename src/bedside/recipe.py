@@ -3,7 +3,7 @@
 `recipe_file` reads it from TOML. Relative paths in a recipe are taken from the current folder, as on the command line.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -50,6 +50,8 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+    ASIDE: ClassVar[set[str]] = set()
+    """Settings that change nothing of what is computed."""
 
 
 class ModelSection(Section):
@@ -129,6 +131,7 @@ class PromptSection(Section):
 class TrainSection(Section):
     """LoRA (arXiv:2106.09685) and its optimiser."""
 
+    ASIDE: ClassVar[set[str]] = {"checkpoint_every", "track"}
     rank: Annotated[int, Field(strict=True, ge=1, le=1024)] = 16
     """Rank r of the low-rank update."""
     alpha: Annotated[float, Field(strict=True, gt=0)] = 16.0
@@ -278,9 +281,13 @@ class Recipe(Section):
     serve: ServeSection = ServeSection()
 
     @model_validator(mode="after")
-    def _source_has_what_tasks_need(self) -> Self:
+    def _sections_fit_each_other(self) -> Self:
         if self.data.split[2] == 0:
             raise ValueError("data.split: the share of test is 0, so nothing could be compared")
+        if self.train.patience and not self.train.validate_every:
+            raise ValueError("train.patience: with train.validate_every = 0 there is no validation loss to wait for")
+        if self.model.quantise != "none" and self.train.step == "fused":
+            raise ValueError("train.step: 'fused' does not hold for a quantised base (model.quantise); use 'auto'")
         labelled = ("pubmedqa", "starter")
         if "decision" in self.evaluate.tasks and self.data.source not in labelled and "label" not in self.data.columns:
             raise ValueError(

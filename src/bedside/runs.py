@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 from bedside.errors import BedsideError, RunError
 from bedside.files import digest, disk_errors, read_json, sweep, tree_digests, write_json, write_text
-from bedside.recipe import Recipe
+from bedside.progress import say
+from bedside.recipe import Recipe, Section
 from bedside.recipe_file import load, to_toml
 
 MANIFEST = "manifest.json"
@@ -121,6 +122,7 @@ class Run:
                 self._seal(stage, partial, inputs, time.monotonic() - started)
             move = self._join if stage.part else self._rename
             move(partial, self.path / stage.name)
+            shutil.rmtree(_aside(self.path / stage.name), ignore_errors=True)
         return True
 
     @contextmanager
@@ -160,20 +162,36 @@ class Run:
 
     def _section(self, name: str) -> Any:
         value = attrgetter(name)(self.recipe)
-        return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+        return value.model_dump(mode="json", exclude=value.ASIDE) if isinstance(value, Section) else value
 
     def _partial(self, name: str, key: str) -> Path:
         """The hidden folder that the stage is made in; emptied if it was begun from other inputs."""
         final = self.path / name
         partial = final.parent / f".{final.name}.partial"
+        if partial.is_file():
+            raise RunError(f"{partial}: a file stands where '{name}' is to be made; remove it")
         sealed = (partial / MANIFEST).is_file() and read_json(partial / MANIFEST)["key"] == key
         with disk_errors(partial):
             if not sealed and not _has_text(partial / KEY, key):
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir(parents=True)
+                self._set_aside(name, partial, key)
+                partial.mkdir(parents=True, exist_ok=True)
                 write_text(partial / KEY, key)
             sweep(partial)
         return partial
+
+    def _set_aside(self, name: str, partial: Path, key: str) -> None:
+        """Keeps what was begun from other inputs until the stage is done, or takes it up again if it was from these."""
+        aside = _aside(self.path / name)
+        again = partial.with_name(f"{partial.name}.again")
+        if _has_text(aside / KEY, key):
+            aside.rename(again)
+        shutil.rmtree(aside, ignore_errors=True)
+        if partial.is_dir() and {path.name for path in partial.iterdir()} - {KEY}:
+            say(f"{name}: begun from other settings, data or code; begins again, and keeps that attempt in {aside}")
+            partial.rename(aside)
+        if again.is_dir():
+            say(f"{name}: goes on with an earlier attempt from these settings")
+            again.rename(partial)
 
     @staticmethod
     def _make(make: Callable[[Path], None], partial: Path) -> None:
@@ -243,6 +261,11 @@ def source_digest(rooms: tuple[str, ...]) -> str:
 def _beside(part: Path) -> Path:
     """The manifest of a part, which has no folder of its own."""
     return part.with_name(f"{part.name}.{MANIFEST}")
+
+
+def _aside(stage: Path) -> Path:
+    """Where an unfinished attempt from other inputs waits."""
+    return stage.with_name(f".{stage.name}.aside")
 
 
 def _has_text(path: Path, text: str) -> bool:

@@ -46,7 +46,9 @@ def test_the_parts_of_a_run_are_named_and_sum_to_its_peak(make_setup: MakeSetup)
     names = "weights adapter gradients optimizer activations working heap rows framework file"
     assert list(parts) == names.split()
     assert memory.total(parts) == sum(parts.values())
-    assert parts["adapter"] == parts["gradients"] == 4 * 4_884_480
+    assert parts["adapter"] == 4 * 4_884_480
+    assert parts["gradients"] == 3 * 4 * 4_884_480  # of two lanes, and their sum
+    assert memory.parts(make_setup(cores=1))["gradients"] == parts["adapter"]
 
 
 def test_the_best_update_is_kept_beside_the_current_one(make_setup: MakeSetup) -> None:
@@ -95,7 +97,7 @@ def test_longer_rows_never_need_less_memory(
 ) -> None:
     def needed(longest: int) -> float:
         lengths = Lengths(longest, longest / 4, longest / 2)
-        return memory.needed(Setup(SHAPE, "none", train, "cpu", precision, longest, lengths, 4, 9, recompute, False))  # type: ignore[arg-type]
+        return memory.needed(Setup(SHAPE, "none", train, "cpu", precision, longest, lengths, 4, 9, recompute, False, 2))  # type: ignore[arg-type]
 
     assert needed(tokens) < needed(tokens + more)
 

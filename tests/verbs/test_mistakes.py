@@ -165,6 +165,9 @@ def test_an_unknown_option_suggests_the_nearest(capsys):
         (["ask"], "Missing argument"),
         (["ask", "x", "Why?", "--max-tokens", "0"], "Invalid value for '--max-tokens'"),
         (["serve", "/nowhere.gguf"], "no such run, file or folder"),
+        (["plan", "starter", "data.path=/nowhere.jsonl"], "data.path: /nowhere.jsonl: no such file"),
+        (["plan", "starter", "train.step=fused", "model.quantise=nf4"], "'fused' does not hold"),
+        (["plan", "starter", "train.patience=2", "train.validate_every=0"], "no validation loss to wait for"),
     ],
 )
 def test_other_mistakes_are_one_line(tmp_path: Path, capsys, arguments: list[str], told: str):

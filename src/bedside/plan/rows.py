@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bedside.errors import DataError
 from bedside.plan.setup import Lengths
 from bedside.recipe import Recipe
 
@@ -39,6 +40,7 @@ class Published:
     rows: int | None = None
 
 
+FILES = {".json", ".jsonl", ".csv", ".parquet"}
 PUBLISHED = {
     "medical-o1": Published(118, 642),
     "pubmedqa": Published(420, 54, 1000),
@@ -136,6 +138,8 @@ def _count(home: Path) -> int:
 def _from_published(recipe: Recipe) -> Rows:
     """A hub data set that is not here. Its rows are known only if it is the source's own."""
     data, most = recipe.data, recipe.model.max_length
+    if data.path is not None and (Path(data.path).suffix in FILES or data.path.startswith(("/", ".", "~"))):
+        raise DataError(f"data.path: {data.path}: no such file")  # no hub id looks like that
     known = PUBLISHED.get(data.source)
     if known is None:
         lengths = Lengths(most, 0.25 * most, 0.75 * most)

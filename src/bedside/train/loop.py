@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bedside.errors import RunError
 from bedside.fused.packs import Lanes, Row
-from bedside.progress import bar
+from bedside.progress import bar, say
 from bedside.recipe import TrainSection
 from bedside.train.batch import Batch, step_rows
 from bedside.train.checkpoint import Checkpoints
@@ -54,6 +54,8 @@ def train(
     position = checkpoints.restore()
     limits = Limits(vocabulary(learner.model), refuse_first_loss)
     steps = total_steps(settings, len(rows))
+    if position.step:
+        say(f"train: goes on after step {position.step} of {steps}")
     with (
         bar("train", steps, "steps", done=position.step) as advance,
         journal(folder, position.step, world) as log,

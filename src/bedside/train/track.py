@@ -154,6 +154,7 @@ WANDB_SETTINGS = {
     "disable_code": True,
     "disable_git": True,
     "host": "",
+    "init_timeout": 20.0,  # seconds to wait for a server, 90 by default
     "x_disable_machine_info": True,
     "x_disable_meta": True,
     "x_disable_stats": True,

@@ -87,7 +87,8 @@ def _step(result: dict[str, Any]) -> str:
 
 
 def _table(what: str, parts: dict[str, float], total: float) -> list[str]:
-    shown = [(name, size) for name, size in parts.items() if size >= 0.0005]
+    said = {"file": "file of the base, which the system takes back at need"}
+    shown = [(said.get(name, name), size) for name, size in parts.items() if size >= 0.0005]
     return [f"{what:<9} {total:9.2f} GiB", *(f"          {size:9.2f}  {name}" for name, size in shown)]
 
 
