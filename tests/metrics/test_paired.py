@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from bedside.errors import DataError
 from bedside.metrics import paired
-from bedside.metrics.paired import Difference
+from bedside.metrics.paired import Difference, WinsAndLosses
+from bedside.metrics.power import detectable
 
 
 def outcomes(both: int, lost: int, won: int, neither: int) -> tuple[list[float], list[float]]:
@@ -70,12 +72,23 @@ def test_one_item_cannot_be_compared() -> None:
         (3, 3, 1.0),
         (0, 1, 1.0),
         (0, 0, 1.0),
+        (1, 7, 0.0703),  # Fagerland 2013, BMC Medical Research Methodology 13:91, airway hyper-responsiveness
+        (6, 16, 0.0525),  # the same, complications before and after: 2 * 110056 / 2**22
     ],
 )
 def test_zeros_and_ones_get_the_exact_mcnemar_test(lost: int, won: int, p: float) -> None:
     found = paired.compare(*outcomes(20, lost, won, 20), seed=1)
-    assert found.p == pytest.approx(p, rel=1e-9)
+    assert found.p == pytest.approx(p, abs=5e-5)
     assert found.value == pytest.approx((won - lost) / (40 + lost + won))
+
+
+@pytest.mark.parametrize(("lost", "won"), [(2, 10), (0, 6), (40, 61), (1, 0), (86, 150)])
+def test_mcnemar_and_holm_agree_with_statsmodels(lost: int, won: int) -> None:
+    reference = pytest.importorskip("statsmodels.stats.contingency_tables").mcnemar([[20, lost], [won, 20]], exact=True)
+    assert paired.compare(*outcomes(20, lost, won, 20), seed=1).p == pytest.approx(reference.pvalue, rel=1e-9)
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    p_values = [reference.pvalue, 0.04, 0.001 * won, 0.5]
+    assert paired.holm(p_values) == pytest.approx(multitest.multipletests(p_values, method="holm")[1])
 
 
 def test_the_p_value_forgets_who_is_base() -> None:
@@ -102,6 +115,51 @@ def test_the_interval_of_a_difference_never_separates_the_scores_of_an_item() ->
     assert found.ci == pytest.approx((0.1, 0.1))
 
 
+def test_models_that_agree_on_few_items_are_not_certain_to_be_equal() -> None:
+    low, high = paired.compare([1.0] * 20, [1.0] * 20, seed=1).ci
+    assert low < -0.05 < 0.05 < high
+    many = paired.compare([1.0] * 2000, [1.0] * 2000, seed=1).ci
+    assert -0.005 < many[0] < many[1] < 0.005
+
+
+@pytest.mark.parametrize(("lost", "won", "n"), [(37, 38, 500), (20, 70, 500), (10, 25, 100)])
+def test_drawing_counts_gives_the_interval_of_drawing_items(lost: int, won: int, n: int) -> None:
+    base, tuned = outcomes(n // 2, lost, won, n - n // 2 - lost - won)
+    differences = np.subtract(tuned, base)
+    reference = stats.bootstrap((differences,), np.mean, n_resamples=5000, method="percentile", batch=500, rng=1)
+    low, high = reference.confidence_interval
+    assert paired.compare(base, tuned, seed=1).ci == pytest.approx((low, high), abs=1.5 / n)
+
+
+def test_a_graded_interval_is_scipys_with_the_wider_tails_of_few_items() -> None:
+    values = np.random.default_rng(3).gamma(2.0, 0.1, 12)
+    tail = stats.norm.cdf(np.sqrt(12 / 11) * stats.t.ppf(0.025, 11))
+    reference = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, confidence_level=1 - 2 * tail, method="percentile", rng=1
+    )
+    _, found = paired.mean_interval(values.tolist(), seed=1)
+    assert found == pytest.approx(tuple(reference.confidence_interval), abs=0.004)
+
+
+def test_what_is_drawn_does_not_depend_on_how_much_is_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, tuned = np.random.default_rng(1).random((2, 40)).tolist()
+    whole = paired.compare(base, tuned, seed=1)
+    monkeypatch.setattr(paired, "BLOCK", 400)
+    assert paired.compare(base, tuned, seed=1) == whole
+
+
+def test_wins_and_losses_are_listed_by_item_the_largest_first() -> None:
+    found = paired.wins_and_losses(["a", "b", "c", "d", "e"], [0.5, 0.5, 0.5, 0.5, 0.5], [0.6, 0.1, 0.9, 0.5, 0.4])
+    assert found == WinsAndLosses(won=("c", "a"), lost=("b", "e"), tied=("d",))
+    with pytest.raises(DataError, match="cannot pair"):
+        paired.wins_and_losses(["a", "b"], [0.5, 0.5], [0.5])
+
+
+def test_equal_wins_stay_in_the_order_given() -> None:
+    found = paired.wins_and_losses(["z", "a", "m"], [0, 1, 0], [1, 0, 1])
+    assert (found.won, found.lost) == (("z", "m"), ("a",))
+
+
 @pytest.mark.parametrize(
     ("p_values", "adjusted"),
     [
@@ -125,19 +183,19 @@ def test_holm_never_lowers_a_p_value_nor_changes_their_order(p_values: list[floa
 
 def test_five_hundred_decisions_show_a_difference_of_five_points() -> None:
     base, tuned = outcomes(300, 37, 38, 125)  # 15 % of the items discordant
-    assert paired.compare(base, tuned, seed=1).detectable == pytest.approx(0.0485, abs=2e-4)
+    assert paired.compare(base, tuned, seed=1).detectable == pytest.approx(0.0499, abs=1e-4)
 
 
 @pytest.mark.parametrize("n", [2, 10, 50])
 def test_few_items_that_happen_to_agree_do_not_show_small_differences(n: int) -> None:
     found = paired.compare([1.0] * n, [1.0] * n, seed=1)
-    assert found.detectable == pytest.approx(2.8016 * np.sqrt(0.15 / n), rel=1e-4)
+    assert found.detectable == detectable(n, discordance=0.15)
 
 
 def test_a_spread_wider_than_planned_is_believed() -> None:
     base, tuned = outcomes(0, 20, 20, 0)
-    sd = np.std(np.subtract(tuned, base), ddof=1)
-    assert paired.compare(base, tuned, seed=1).detectable == pytest.approx(2.8016 * sd / np.sqrt(40), rel=1e-4)
+    assert paired.compare(base, tuned, seed=1).detectable == detectable(40, discordance=1.0)
+    assert paired.compare(base, tuned, seed=1, tests=3).detectable == detectable(40, 1.0, tests=3)
 
 
 def test_scores_other_than_zero_and_one_keep_the_spread_that_was_seen() -> None:

@@ -1,11 +1,12 @@
 """Means, and differences between two models on the same items, with what can be said about them.
 
-Items are the unit: the two scores of one item are never separated. Sources: percentile bootstrap (Efron and
-Tibshirani 1993), paired permutation by sign flips (Pitman 1937), Holm 1979 for several tasks, Wilson 1927 for
-proportions.
+Items are the unit: the two scores of one item are never separated, and items are taken to be independent. Sources:
+percentile bootstrap (Efron and Tibshirani 1993) with Hesterberg's 2015 correction for few items, McNemar 1947, paired
+permutation by sign flips (Pitman 1937), Holm 1979 for several tasks, Wilson 1927 for proportions. What n items can show
+before they are scored: `bedside.metrics.power`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,15 +15,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bedside.errors import DataError
+from bedside.metrics.power import ALPHA, PLANNED_DISCORDANCE, detectable, detectable_mean
+from bedside.metrics.power import POWER as POWER
 
 Verdict = Literal["better", "worse", "no difference shown", "underpowered"]
 RESAMPLES = 10_000
-ALPHA = 0.05
 LEVEL = 1 - ALPHA
-POWER = 0.8
-PLANNED_DISCORDANCE = 0.15
-"""Share of items that two models answer differently, as planned for where few items were seen."""
 SMALLEST_N = 10
+BLOCK = 2_000_000
 Interval = tuple[float, float]
 
 
@@ -36,6 +36,15 @@ class Difference:
     detectable: float
 
 
+@dataclass(frozen=True, slots=True)
+class WinsAndLosses:
+    """Ids of the items on which the tuned model scores higher, lower, and the same as the base."""
+
+    won: tuple[str, ...]
+    lost: tuple[str, ...]
+    tied: tuple[str, ...]
+
+
 def mean_interval(values: Sequence[float], seed: int, proportion: bool = False) -> tuple[float, Interval]:
     """Mean and 95 % interval: Wilson for a proportion (zeros and ones), else percentile bootstrap.
 
@@ -43,24 +52,44 @@ def mean_interval(values: Sequence[float], seed: int, proportion: bool = False) 
     """
     scores = _array(values)
     if proportion:
-        low, high = stats.binomtest(int(scores.sum()), len(scores)).proportion_ci(LEVEL, method="wilson")
-        return float(scores.mean()), (float(low), float(high))
+        return float(scores.mean()), wilson(int(scores.sum()), len(scores))
     return float(scores.mean()), _bootstrap(scores, seed)
+
+
+def wilson(hits: int, n: int) -> Interval:
+    """Wilson's 95 % interval of the share hits / n."""
+    low, high = stats.binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
+    return float(low), float(high)
 
 
 def compare(base: Sequence[float], tuned: Sequence[float], seed: int, tests: int = 1) -> Difference:
     """The paired difference, one of `tests` that are judged together.
 
-    Raises DataError if there are fewer than two items or the lengths differ.
+    `detectable` rests on the spread that was seen, never on the difference; for zeros and ones on no less discordance
+    than is planned, since few of them may agree by chance. Raises DataError if there are fewer than two items or the
+    lengths differ.
     """
-    a, b = _array(base), _array(tuned)
-    if len(a) != len(b):
-        raise DataError(f"cannot pair {len(a)} base items with {len(b)} tuned items")
+    a, b = _pair(base, tuned)
     if len(a) < 2:
         raise DataError("1 item cannot be compared: its spread is unknown; evaluate more items")
     differences = b - a
-    detectable = _detectable(differences, bool(np.isin([a, b], (0.0, 1.0)).all()), ALPHA / tests)
-    return Difference(float(differences.mean()), _bootstrap(differences, seed), _p_value(differences, seed), detectable)
+    value, p = float(differences.mean()), _p_value(differences, seed)
+    if np.isin([a, b], (0.0, 1.0)).all():
+        discordance = max(PLANNED_DISCORDANCE, float(np.abs(differences).mean()))
+        return Difference(value, _bootstrap_binary(differences, seed), p, detectable(len(a), discordance, tests))
+    spread = float(differences.std(ddof=1))
+    return Difference(value, _bootstrap(differences, seed), p, detectable_mean(len(a), spread, tests))
+
+
+def wins_and_losses(ids: Sequence[str], base: Sequence[float], tuned: Sequence[float]) -> WinsAndLosses:
+    """Which items moved, the largest difference first and otherwise in the order given."""
+    a, b = _pair(base, tuned)
+    moved = sorted(zip((b - a).tolist(), ids, strict=True), key=lambda item: -abs(item[0]))
+    return WinsAndLosses(
+        won=tuple(name for difference, name in moved if difference > 0),
+        lost=tuple(name for difference, name in moved if difference < 0),
+        tied=tuple(name for difference, name in moved if difference == 0),
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -78,7 +107,8 @@ def verdict(difference: Difference, p_adjusted: float, n: int, matters: float) -
     """The word for a task. `matters` is the difference worth having, in the metric's unit.
 
     Without significance it is "no difference shown" only if a difference of `matters` would probably have been seen;
-    else the items were too few to tell: "underpowered".
+    else the items were too few to tell: "underpowered". Of two models that are the same, at most one comparison in
+    forty says "better" and as many "worse".
     """
     if n >= SMALLEST_N and p_adjusted < ALPHA:
         return "better" if difference.value > 0 else "worse"
@@ -96,33 +126,51 @@ def _p_value(differences: NDArray[np.float64], seed: int) -> float:
         return float(stats.binomtest(int((moved > 0).sum()), len(moved)).pvalue)
     generator = np.random.default_rng(seed)
     observed = abs(moved.sum()) * (1 - 1e-12)
-    flipped = np.abs(_signs(generator, len(moved)) @ moved)
-    return float((1 + (flipped >= observed).sum()) / (1 + RESAMPLES))
-
-
-def _signs(generator: np.random.Generator, n: int) -> NDArray[np.float64]:
-    return generator.integers(0, 2, (RESAMPLES, n)).astype(np.float64) * 2 - 1
-
-
-def _detectable(differences: NDArray[np.float64], binary: bool, alpha: float) -> float:
-    """Smallest mean difference that n items show with 80 % power at two-sided `alpha`, given the spread seen.
-
-    Few zeros and ones may agree by chance and show no spread at all, so these are given at least the planned one.
-    """
-    z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
-    spread = float(differences.std(ddof=1))
-    if binary:
-        spread = max(spread, PLANNED_DISCORDANCE**0.5)
-    return z * spread / float(np.sqrt(len(differences)))
+    signs = (generator.integers(0, 2, (rows, len(moved))) * 2 - 1 for rows in blocks(len(moved)))
+    as_far = sum(int((np.abs(block @ moved) >= observed).sum()) for block in signs)
+    return (1 + as_far) / (1 + RESAMPLES)
 
 
 def _bootstrap(values: NDArray[np.float64], seed: int) -> Interval:
+    """Percentile interval with wider tails for few items, as Student's t has them (Hesterberg 2015, section 5.3)."""
+    n = len(values)
     generator = np.random.default_rng(seed)
-    means = np.concatenate(
-        [values[generator.integers(0, len(values), (1000, len(values)))].mean(1) for _ in range(RESAMPLES // 1000)]
-    )
-    low, high = np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2))
+    means = np.concatenate([values[generator.integers(0, n, (rows, n))].mean(1) for rows in blocks(n)])
+    tail = ALPHA / 2 if n < 2 else float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(ALPHA / 2, n - 1)))
+    return percentiles(means, tail)
+
+
+def _bootstrap_binary(differences: NDArray[np.float64], seed: int) -> Interval:
+    """The same for -1, 0 and 1, of which only the counts matter, so that these are drawn.
+
+    Half an item is added to each cell of the two-by-two table (Agresti and Min 2005, Statistics in Medicine 24:729):
+    models that agree on each of a few items would else have an interval without width.
+    """
+    n = len(differences)
+    lost, tied, won = (int((differences == value).sum()) for value in (-1, 0, 1))
+    shares = np.array([lost + 0.5, tied + 1, won + 0.5]) / (n + 2)
+    drawn = np.random.default_rng(seed).multinomial(n, shares, RESAMPLES)
+    return percentiles((drawn[:, 2] - drawn[:, 0]) / n)
+
+
+def percentiles(resampled: NDArray[np.float64], tail: float = ALPHA / 2) -> Interval:
+    """What lies between the two tails of a resampled figure."""
+    low, high = np.quantile(resampled, (tail, 1 - tail))
     return float(low), float(high)
+
+
+def blocks(n: int) -> Iterator[int]:
+    """Numbers of rows of n that make RESAMPLES together, each block small; the numbers drawn do not depend on it."""
+    rows = max(1, BLOCK // n)
+    for start in range(0, RESAMPLES, rows):
+        yield min(rows, RESAMPLES - start)
+
+
+def _pair(base: Sequence[float], tuned: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    a, b = _array(base), _array(tuned)
+    if len(a) != len(b):
+        raise DataError(f"cannot pair {len(a)} base items with {len(b)} tuned items")
+    return a, b
 
 
 def _array(values: Sequence[float]) -> NDArray[np.float64]:
