@@ -36,9 +36,12 @@ class ToyScorer:
     def prompt_text(self, messages: Sequence[Message]) -> str:
         return self.renderer.render(messages, generation=True)
 
-    def likelihoods(self, prompt: str, continuations: Sequence[str]) -> list[Likelihood]:
-        self.prompts.append(prompt)
-        return [Likelihood(self.logprob(text), len(text.split()), len(text)) for text in continuations]
+    def likelihoods(
+        self, asked: Sequence[tuple[str, Sequence[str]]], progress=lambda n: None
+    ) -> list[list[Likelihood]]:
+        self.prompts += [prompt for prompt, _ in asked]
+        progress(len(asked))
+        return [[Likelihood(self.logprob(text), len(text.split()), len(text)) for text in texts] for _, texts in asked]
 
     def generate(self, prompts, options: GenerationOptions, progress=lambda n: None) -> list[Generation]:
         self.generated.append((list(prompts), options))
