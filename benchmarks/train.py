@@ -1,10 +1,11 @@
 """Bedside's training step beside TRL's SFTTrainer: the same model, update, rows and order, taking turns in one run.
 
-    python benchmarks/train.py [--rounds 3] [--steps 2] [--growth]
+    python benchmarks/train.py [--rounds 3] [--steps 2] [--length 528] [--growth [--fallback FOLDER]]
 
 Every variant of every round is a process of its own, so that its peak memory is its own. A process makes one step to
-warm up and then `--steps` that count. Rows are those of the starter set in its prompt, 8 a step; tokens are real ones,
-padding is not counted. The best of a variant's rounds is taken: others may use the machine, and only slow it down.
+warm up and then `--steps` that count. Rows are those of the starter set in its prompt, 8 a step; with `--length` their
+texts are cut anew into rows of so many tokens. Tokens are real ones, padding is not counted. The best of a variant's
+rounds is taken: others may use the machine, and only slow it down.
 
 `--growth` shows instead how the time of a step grows with rows, with length and with the size of the model.
 """
@@ -20,18 +21,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 ROWS_PER_STEP = 8
 SEED = 42
-OURS = "Bedside, 2048 tokens at once"
+OURS = "Bedside, 1536 tokens at once"
 EMULATED = 0.5
 """Where bf16 products reach less than this share of fp32's rate, the variants in bf16 are left out, and said to be."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "Bedside, 2048 tokens at once": {"tokens": 2048},
-    "Bedside, 1024 tokens at once": {"tokens": 1024},
-    "Bedside, 1280 tokens at once": {"tokens": 1280},
     "Bedside, 1536 tokens at once": {"tokens": 1536},
+    "Bedside, 1024 tokens at once": {"tokens": 1024},
     "TRL fp32, 2 × 4": {"dtype": "float32"},
     "TRL fp32, packing 2048": {"dtype": "float32", "packing": True},
     "TRL bf16 autocast, 2 × 4": {"dtype": "float32", "autocast": True},
@@ -54,12 +55,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--length", type=int, default=0, help="tokens of every row; 0 takes the rows as they are")
     parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--fallback", default="", help="with --growth: a model folder of another architecture")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         print(json.dumps(work(json.loads(arguments.worker))))
     elif arguments.growth:
-        growth()
+        growth(arguments.fallback)
     else:
         compare(arguments.rounds, arguments.steps, arguments.length)
 
@@ -106,18 +108,22 @@ def print_table(found: dict[str, list[Measured]], rates: Sequence[dict[str, floa
     apart = abs(ours.losses[-1] / peers["TRL fp32, 2 × 4"].losses[-1] - 1)
     print(f"Loss after the same rows: {apart:.3%} from that of TRL in fp32")
     gemm = max(rate[facts["dtype"]] for rate in rates)
-    limit = gemm * 1e9 / facts["flop_per_token"]
+    needed = facts["flop_per_token"] * facts["computed"]
+    limit = gemm * 1e9 / needed
     print(
-        f"GEMM at these shapes: {', '.join(f'{max(r[d] for r in rates):.0f} GFLOP/s in {d}' for d in rates[0])};"
-        f" {facts['flop_per_token'] / 1e6:.0f} MFLOP a token: at most {limit:.0f} tokens/s in {facts['dtype']},"
-        f" of which Bedside reaches {ours.tokens_per_s / limit:.2f}"
+        f"GEMM at these shapes: {', '.join(f'{max(r[d] for r in rates):.0f} GFLOP/s in {d}' for d in rates[0])}."
+        f" Beginnings that rows have in common leave {facts['computed']:.0%} of the tokens to be computed:"
+        f" {needed / 1e6:.0f} MFLOP a token, at most {limit:.0f} tokens/s in {facts['dtype']};"
+        f" Bedside reaches {ours.tokens_per_s / limit:.2f} of that"
     )
 
 
-def growth() -> None:
+def growth(fallback: str) -> None:
     """Seconds a step against rows, length and model size; each figure is the best of three."""
     print("| what grows | from | to | seconds a step | times |\n| --- | --- | --- | --- | --- |")
-    for what, changes in GROWTH.items():
+    other = {f"{Path(fallback).name}, by transformers and peft": {"rows": 4, "length": 256, "base": fallback}}
+    sizes = {**GROWTH["model, 4 × 256"], **(other if fallback else {})}
+    for what, changes in {**GROWTH, "model, 4 × 256": sizes}.items():
         runs = [run({"variant": "grow", "steps": 3, **change}) for change in changes.values()]
         seconds = [one["seconds"] for one in runs]
         names = list(changes)
@@ -169,23 +175,34 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def gemm_rates() -> dict[str, float]:
-    """GFLOP/s of the matrix products of this model, forward and backward shapes, weighted by their share."""
+    """GFLOP/s of the matrix products of this model, forward and backward shapes, weighted by their share.
+
+    The faster of two ways: all cores on one product, and a product on each core.
+    """
     import torch
 
+    from bedside.fused.lanes import each
     from bedside.runtime.device import use_all_cores
 
     use_all_cores()
-    shapes = [(960, 576), (576, 576), (3072, 576), (576, 1536)]
     rates = {}
     for dtype in (torch.float32, torch.bfloat16):
-        work_done = seconds = 0.0
-        for out, into in shapes:
-            x, weight, dy = (torch.randn(s, dtype=dtype) for s in ((1024, into), (out, into), (1024, out)))
-            flop = 2 * 2 * 1024 * out * into
-            pair = best_of(lambda x=x, w=weight, dy=dy: (torch.nn.functional.linear(x, w), dy @ w), 0.4)
-            work_done, seconds = work_done + flop, seconds + pair
-        rates[str(dtype).removeprefix("torch.")] = work_done / seconds / 1e9
+        apart = sum(each(lambda _, dtype=dtype: gemm_rate(dtype), range(torch.get_num_threads())))
+        rates[str(dtype).removeprefix("torch.")] = max(gemm_rate(dtype), apart)
     return rates
+
+
+def gemm_rate(dtype: Any) -> float:
+    import torch
+
+    shapes = [(960, 576), (576, 576), (3072, 576), (576, 1536)]
+    work_done = seconds = 0.0
+    for out, into in shapes:
+        x, weight, dy = (torch.randn(s, dtype=dtype) for s in ((1024, into), (out, into), (1024, out)))
+        flop = 2 * 2 * 1024 * out * into
+        pair = best_of(lambda x=x, w=weight, dy=dy: (torch.nn.functional.linear(x, w), dy @ w), 0.4)
+        work_done, seconds = work_done + flop, seconds + pair
+    return work_done / seconds / 1e9
 
 
 def best_of(function: Callable[[], object], budget_s: float) -> float:
@@ -310,11 +327,19 @@ def trl(steps: int, length: int, dtype: str, *, autocast: bool = False, packing:
 
 def facts(steps: int, length: int) -> dict[str, Any]:
     """Floating-point operations that a token needs: weights twice over each way, the update three times, its logits."""
+    import torch
+
+    from bedside.fused.packs import in_lanes
     from bedside.runtime import device
 
+    device.use_all_cores()
     base, _, rows, recipe = starter_rows(steps, length)
     config = base.config
     rows = rows[ROWS_PER_STEP:]
+    at_once = VARIANTS[OURS]["tokens"]
+    by_step = (rows[i : i + ROWS_PER_STEP] for i in range(0, len(rows), ROWS_PER_STEP))
+    batches = (b for of_step in by_step for b in in_lanes(of_step, at_once, share=True, cores=torch.get_num_threads()))
+    computed = sum(len(pack.ids_T) for one in batches for lane in one for pack in lane)
     wide, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     head = config.get("head_dim") or wide // config["num_attention_heads"]
     query, key = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
@@ -327,6 +352,7 @@ def facts(steps: int, length: int) -> dict[str, Any]:
     flop = 4 * frozen + 6 * update + 3 * attention + 4 * wide * config["vocab_size"] * trained / tokens
     return {
         "rows": ROWS_PER_STEP, "mean_length": tokens / len(rows), "trained": trained / tokens, "flop_per_token": flop,
+        "computed": computed / tokens,
         "dtype": str(device.choose().dtype).removeprefix("torch."),
     }  # fmt: skip
 
@@ -345,8 +371,8 @@ def grow(task: dict[str, Any]) -> dict[str, Any]:
         del model.model.layers[task["layers"] :]
         model.config.num_hidden_layers = task["layers"]
     settings = TrainSection(accumulation=task["rows"])
-    learner = Learner(lora.attach(model, settings, SEED), 2, settings, task["length"])
     length = task["length"]
+    learner = Learner(lora.attach(model, settings, SEED), 2, settings, max(1024, 2 * length))
     rows = [
         Row(str(i), tuple((i * 31 + j * 7) % 40_000 + 5 for j in range(length)), length // 2)
         for i in range(task["rows"])
