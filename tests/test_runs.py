@@ -126,6 +126,28 @@ def test_what_was_begun_from_other_settings_is_kept_until_the_stage_is_done(
     assert [path.name for path in run.path.iterdir() if path.name.startswith(".adapter")] == []
 
 
+def test_an_attempt_is_taken_up_by_its_own_settings_alone_even_if_the_taking_up_was_killed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(partial: Path) -> None:
+        assert not (partial / "checkpoint").exists()
+        (partial / "checkpoint").write_text("x")
+        raise KeyboardInterrupt
+
+    def kill(line: str) -> None:
+        raise KeyboardInterrupt
+
+    for one in (run, changed(run, train={"lr": 1e-4})):
+        with pytest.raises(KeyboardInterrupt):
+            one.build(TRAIN_ALONE, killed)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "say", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run.build(TRAIN_ALONE, never)
+    with pytest.raises(KeyboardInterrupt):
+        changed(run, train={"lr": 1e-3}).build(TRAIN_ALONE, killed)
+
+
 def test_a_file_where_a_stage_is_to_be_made_is_told(run: Run) -> None:
     run.path.mkdir(parents=True)
     (run.path / ".data.partial").write_text("x")

@@ -122,7 +122,8 @@ class Run:
                 self._seal(stage, partial, inputs, time.monotonic() - started)
             move = self._join if stage.part else self._rename
             move(partial, self.path / stage.name)
-            shutil.rmtree(_aside(self.path / stage.name), ignore_errors=True)
+            for aside in _all_aside(self.path / stage.name):
+                shutil.rmtree(aside, ignore_errors=True)
         return True
 
     @contextmanager
@@ -165,7 +166,7 @@ class Run:
         return value.model_dump(mode="json", exclude=value.ASIDE) if isinstance(value, Section) else value
 
     def _partial(self, name: str, key: str) -> Path:
-        """The hidden folder that the stage is made in; emptied if it was begun from other inputs."""
+        """The hidden folder that the stage is made in; what was begun there from other inputs is set aside."""
         final = self.path / name
         partial = final.parent / f".{final.name}.partial"
         if partial.is_file():
@@ -180,18 +181,24 @@ class Run:
         return partial
 
     def _set_aside(self, name: str, partial: Path, key: str) -> None:
-        """Keeps what was begun from other inputs until the stage is done, or takes it up again if it was from these."""
-        aside = _aside(self.path / name)
-        again = partial.with_name(f"{partial.name}.again")
-        if _has_text(aside / KEY, key):
-            aside.rename(again)
-        shutil.rmtree(aside, ignore_errors=True)
-        if partial.is_dir() and {path.name for path in partial.iterdir()} - {KEY}:
-            say(f"{name}: begun from other settings, data or code; begins again, and keeps that attempt in {aside}")
-            partial.rename(aside)
-        if again.is_dir():
+        """Keeps what was begun from other inputs until the stage is done, or takes it up again if it was from these.
+
+        The folder of an attempt is named by its own key, so that a kill in between mixes up none.
+        """
+        final = self.path / name
+        mine, kept = _aside(final, key), None
+        if partial.is_dir() and {path.name for path in partial.iterdir()} - {KEY} and (partial / KEY).is_file():
+            kept = _aside(final, (partial / KEY).read_text(encoding="utf-8"))
+            say(f"{name}: begun from other settings, data or code; begins again, and keeps that attempt in {kept}")
+            shutil.rmtree(kept, ignore_errors=True)
+            partial.rename(kept)
+        shutil.rmtree(partial, ignore_errors=True)
+        for other in _all_aside(final):
+            if other not in (mine, kept):
+                shutil.rmtree(other)
+        if mine.is_dir():
             say(f"{name}: goes on with an earlier attempt from these settings")
-            again.rename(partial)
+            mine.rename(partial)
 
     @staticmethod
     def _make(make: Callable[[Path], None], partial: Path) -> None:
@@ -263,9 +270,13 @@ def _beside(part: Path) -> Path:
     return part.with_name(f"{part.name}.{MANIFEST}")
 
 
-def _aside(stage: Path) -> Path:
-    """Where an unfinished attempt from other inputs waits."""
-    return stage.with_name(f".{stage.name}.aside")
+def _aside(stage: Path, key: str) -> Path:
+    """Where an unfinished attempt from the inputs of a key waits."""
+    return stage.with_name(f".{stage.name}.{key[:16]}.aside")
+
+
+def _all_aside(stage: Path) -> list[Path]:
+    return list(stage.parent.glob(f".{stage.name}.*.aside"))
 
 
 def _has_text(path: Path, text: str) -> bool:
