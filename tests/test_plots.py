@@ -15,6 +15,11 @@ def loss_plot(steps: int) -> str:
     return plots.training("t", "loss", range(1, steps + 1), [3 - i / steps for i in range(steps)], [1e-4] * steps)
 
 
+BINS = [
+    {"confidence": 0.4, "accuracy": 0.5, "ci": (0.2, 0.8)},
+    {"confidence": 0.9, "accuracy": 0.7, "ci": (0.4, 0.9)},
+]
+RISK = {"coverage": [0.2, 0.6, 1.0], "risk": [0.0, 0.3, 0.4]}
 DRAWINGS = {
     "difference": lambda: plots.difference("d", "fell", -13.9, (-22.2, -5.6), 11.8, "percentage points"),
     "no difference": lambda: plots.difference("d", "none", 0.0, (0.0, 0.0), 0.0, "percentage points"),
@@ -31,6 +36,8 @@ DRAWINGS = {
     "bars": lambda: plots.bars("b", "longer", ["512", "1,024"], [7, 0], ["7 (1 %)", "0"], 1),
     "bars of zero": lambda: plots.bars("b", "longer", ["512"], [0], ["0"], 0),
     "scatter": lambda: plots.scatter("s", "lengths", [[1, 2], [30, 4]], "across", "up"),
+    "reliability": lambda: plots.reliability("r", "sure", {"Base": BINS, "Tuned": BINS[:1]}),
+    "risk": lambda: plots.risk("k", "wrong", {"Base": RISK, "Tuned": {"coverage": [1.0], "risk": [0.0]}}),
     "one point": lambda: plots.scatter("s", "lengths", [[0, 0]], "across", "up"),
 }
 

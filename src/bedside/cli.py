@@ -165,12 +165,23 @@ def train(
 
 @app.command()
 def evaluate(
-    recipe: RecipeArgument, overrides: Overrides = None, runs: RunsOption = RUNS, json_: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Score this instead: a run, a GGUF file, a model folder, or a server's address (…/v1#NAME)."),
+    ] = None,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="With --model: conversations asked at once.")] = 4,
+    runs: RunsOption = RUNS,
+    json_: JsonOption = False,
 ) -> None:
-    """Score the base and the tuned model on held-out items."""
+    """Score the base and the tuned model on held-out items, or any other model on the same ones."""
     from bedside.verbs import evaluate as verb
 
-    _stage("evaluate", verb, recipe, overrides, runs, json_)
+    if model is None:
+        _stage("evaluate", verb, recipe, overrides, runs, json_)
+    else:
+        _print(verb.score(recipe, overrides or [], model, at_once, runs), verb.in_words, json_)
 
 
 @app.command()
@@ -185,8 +196,12 @@ def export(
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(metavar="RUN", help="A run: its tuned model against its base.")],
-    second: Annotated[str | None, typer.Argument(metavar="RUN", help="Another run: its tuned model instead.")] = None,
+    first: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run: its tuned model against its base. RUN:NAME is one evaluation.")
+    ],
+    second: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Another run: its tuned model, or the evaluation RUN:NAME.")
+    ] = None,
     runs: RunsOption = RUNS,
     json_: JsonOption = False,
 ) -> None:

@@ -37,6 +37,10 @@ PAINT = {
 SMOOTH_FROM = 31
 BAND, PALE, FULL = 0.16, 0.4, 0.75
 SERIES = ((MARK, 0.95), (MARK, PALE), (MUTED, 0.7))
+LEGEND: dict[str, Any] = {
+    "frameon": False, "fontsize": 9.5, "labelcolor": INK, "handlelength": 0.9, "handletextpad": 0.5,
+    "columnspacing": 1.4, "borderaxespad": 0,
+}  # fmt: skip
 NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 FONT_FAMILY = re.compile(r"font-family: [^;\"]*;? ?")
 
@@ -144,10 +148,7 @@ def groups(name: str, about: str, labels: Sequence[str], series: Mapping[str, Se
         axes.barh(at, values, height=0.9 * thick, color=colour, alpha=alpha, linewidth=0, label=title)
     axes.set_yticks(range(len(labels)), names)
     axes.set_xlabel(unit, color=MUTED, fontsize=9.5)
-    figure.legend(
-        loc="upper left", bbox_to_anchor=(left - 0.02, 1.0), ncols=len(series), frameon=False, fontsize=9.5,
-        labelcolor=INK, handlelength=0.9, handletextpad=0.5, columnspacing=1.4, borderaxespad=0,
-    )  # fmt: skip
+    figure.legend(loc="upper left", bbox_to_anchor=(left - 0.02, 1.0), ncols=len(series), **LEGEND)
     return _svg(figure, name, about)
 
 
@@ -183,6 +184,36 @@ def scatter(name: str, about: str, points: Sequence[Sequence[float]], across: st
     return _svg(figure, name, about)
 
 
+def reliability(name: str, about: str, sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Accuracy against confidence, a point a bin with its interval; on the diagonal a model is right as often as sure.
+
+    `sides` are the bins of `metrics.calibration.reliability` by model, two at most: the first hollow, the second full.
+    """
+    figure, axes = _square()
+    axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    for (title, bins), hollow in zip(sides.items(), (True, False), strict=False):
+        colour = MUTED if hollow else MARK
+        for one in bins:
+            axes.plot((one["confidence"],) * 2, one["ci"], color=colour, linewidth=1.2, alpha=FULL)
+        x, y = ([one[key] for one in bins] for key in ("confidence", "accuracy"))
+        face = "none" if hollow else colour
+        axes.plot(
+            x, y, color=colour, linestyle="none", marker="o", markersize=5.5, markerfacecolor=face, label=title
+        )  # fmt: skip
+    return _svg(_in_shares(figure, axes, "confidence of the choice", "share right"), name, about)
+
+
+def risk(name: str, about: str, sides: Mapping[str, Mapping[str, Any]]) -> str:
+    """The share of wrong answers among the surest, against how many of them are given.
+
+    `sides` are `metrics.calibration.RiskCoverage` by model, two at most: the first pale, the second full.
+    """
+    figure, axes = _square()
+    for (title, one), colour in zip(sides.items(), (MUTED, MARK), strict=False):
+        axes.plot(one["coverage"], one["risk"], color=colour, linewidth=1.8, drawstyle="steps-post", label=title)
+    return _svg(_in_shares(figure, axes, "share answered, the surest first", "share wrong"), name, about)
+
+
 def smoothed(values: Sequence[float]) -> list[float]:
     """The mean of the steps around each step, as many as `window` says; at both ends of those that are there.
 
@@ -209,6 +240,24 @@ def _plain(axes: Axes, bottom_only: bool = False) -> None:
     axes.set_axisbelow(True)
     if not bottom_only:
         axes.grid(axis="y", color=RULE, linewidth=0.7)
+
+
+def _square() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(3.9, 3.2))
+    return figure, figure.add_axes((0.14, 0.16, 0.82, 0.72))
+
+
+def _in_shares(figure: Figure, axes: Axes, across: str, up: str) -> Figure:
+    """Both axes from 0 to 100 %, with the names of what is drawn above."""
+    _plain(axes)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_view_interval(-0.02, 1.02, ignore=True)
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f} %"))
+    axes.set_xlabel(across, color=MUTED, fontsize=9.5)
+    axes.set_ylabel(up, color=MUTED, fontsize=9.5)
+    figure.legend(loc="upper left", bbox_to_anchor=(0.12, 1.0), ncols=2, **LEGEND)
+    return figure
 
 
 def _rows(number: int, each: float, above: float, beneath: float, left: float) -> tuple[Figure, Axes]:

@@ -11,7 +11,19 @@ Ratio = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
 SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "meadow", "mcq", "chat", "starter"]
-TaskName = Literal["choice", "decision", "likelihood", "rouge"]
+TaskName = Literal[
+    "choice",
+    "choice-direct",
+    "choice-reason",
+    "decision",
+    "decision-direct",
+    "decision-reason",
+    "likelihood",
+    "rouge",
+    "general",
+    "instructions",
+    "safety",
+]
 Quantisation = Literal["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"]
 TrackerName = Literal["wandb", "trackio", "tensorboard"]
 RuleName = Literal[
@@ -197,20 +209,27 @@ class TrainSection(Section):
 class EvaluateSection(Section):
     """What base and tuned model are compared on; never on rows that were trained on."""
 
-    tasks: tuple[TaskName, ...] = ("likelihood", "rouge", "choice")
-    """Which tasks; "decision" needs rows with a yes/no/maybe label."""
+    tasks: tuple[TaskName, ...] = ("likelihood", "rouge", "choice", "general", "instructions")
+    """Which tasks; those of "decision" need rows with a yes/no/maybe label, and "safety" needs `safety_from`."""
     limit: Positive = 100
-    """Items a task at most, drawn by seed."""
+    """Items a task at most, drawn by seed; "general" and "instructions" are always asked whole."""
     generate_limit: Positive = 20
-    """Items whose answers are generated for ROUGE-L; generating is slow on a CPU."""
+    """The same for "rouge" and what ends in "-direct" or "-reason": generating is slow on a CPU."""
     max_tokens: Positive = 256
     """Tokens generated an item, reasoning included."""
     answer_tokens: Positive = 96
-    """Tokens that an answer gets of its own where reasoning has filled `max_tokens` without coming to one."""
+    """Tokens that an answer gets of its own: without reasoning, or where that has filled `max_tokens`."""
     choice_from: str = "starter"
     """Multiple-choice file, or "starter" for the embedded held-out items."""
     choice_scoring: Literal["cloze", "letter"] = "cloze"
     """"cloze" scores the options' texts, "letter" their letters with all options in sight (arXiv:2406.08446)."""
+    safety_from: str = ""
+    """File of harmful requests in MedSafetyBench's shape (arXiv:2403.03744), of which "safety" counts the refused."""
+
+    @property
+    def asks_choices(self) -> bool:
+        """Whether the items of `choice_from` are asked in any way."""
+        return any(task.startswith("choice") for task in self.tasks)
 
     @field_validator("tasks")
     @classmethod
@@ -220,6 +239,15 @@ class EvaluateSection(Section):
         if len(set(tasks)) < len(tasks):
             raise ValueError("a task is named twice")
         return tasks
+
+    @model_validator(mode="after")
+    def _requests_and_their_task_come_together(self) -> Self:
+        if ("safety" in self.tasks) != bool(self.safety_from):
+            lacking = (
+                "safety_from is not set; give a file of requests" if not self.safety_from else "'safety' is no task"
+            )
+            raise ValueError(f"{lacking}, or leave out both")
+        return self
 
 
 class ExportSection(Section):

@@ -1,7 +1,7 @@
 """The frozen records that stages and rooms hand to each other; dicts live at the JSON edge only."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 Role = Literal["system", "user", "assistant"]
@@ -60,6 +60,7 @@ class GenerationOptions:
     """How to decode. `temperature` 0 is greedy; `max_tokens` bounds reasoning and answer together.
 
     `answer_tokens` of them are kept for the answer: reasoning that has not ended by then is closed. 0 keeps none.
+    Without `reasoning` it is closed before it begins.
     """
 
     max_tokens: int = 512
@@ -68,6 +69,7 @@ class GenerationOptions:
     seed: int = 42
     stop: tuple[str, ...] = ()
     answer_tokens: int = 0
+    reasoning: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ class Generation:
 class Score:
     """A mean over n items with a 95 % interval; `baseline` is what a model that ignores the input gets.
 
-    `unparsed` counts outputs from which no answer could be read (they are also not counted as correct).
+    `unparsed` counts outputs from which no answer could be read (they are also not counted as correct); `outcomes` says
+    of what was written how often it "answered", or gave "none", "several", "truncated" or "refused".
     """
 
     task: str
@@ -108,6 +111,7 @@ class Score:
     unparsed: int
     baseline: float | None
     seconds: float
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ class PairedDifference:
 
     `baseline` is what ignoring the question gets, where that is known; `above_baseline` says whether the tuned model's
     whole interval lies above it, since a model may win and still be worth nothing. `counted`: the verdict over all
-    rests on this task, too.
+    rests on this task, too. `won` and `lost` are the ids of the items that the tuned model has better and worse, the
+    largest difference first.
     """
 
     task: str
@@ -132,6 +137,8 @@ class PairedDifference:
     baseline: float | None
     above_baseline: bool | None
     verdict: str
+    won: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     counted: bool = True
 
 

@@ -44,6 +44,23 @@ def test_where_only_style_was_measured_it_decides(tmp_path: Path):
     assert compare(weak, strong, seed=1)["verdict"] == "better"
 
 
+@pytest.mark.parametrize("kept", ["general", "instructions", "safety"])
+def test_what_tuning_may_cost_makes_nothing_better_but_may_make_it_worse(tmp_path: Path, kept: str):
+    weak = evaluation(tmp_path / "weak", **{kept: [0.0] * 40, "choice": [1.0, 0.0] * 20})
+    strong = evaluation(tmp_path / "strong", **{kept: [1.0] * 40, "choice": [1.0, 0.0] * 20})
+    better = compare(weak, strong, seed=1)
+    assert {task["task"]: task["counted"] for task in better["tasks"]} == {kept: False, "choice": True}
+    assert better["verdict"] == "underpowered"
+    assert compare(strong, weak, seed=1)["verdict"] == "worse"
+
+
+def test_items_that_were_won_and_lost_are_listed(tmp_path: Path):
+    base = evaluation(tmp_path / "base", choice=[1.0, 0.0, 1.0, 0.0])
+    tuned = evaluation(tmp_path / "tuned", choice=[0.0, 1.0, 1.0, 0.0])
+    task = compare(base, tuned, seed=1)["tasks"][0]
+    assert (task["won"], task["lost"]) == (("1",), ("0",))
+
+
 def test_one_worse_task_outweighs_a_better_one(tmp_path: Path):
     base = evaluation(tmp_path / "base", choice=[1.0] * 20 + [0.0] * 20, rouge=[0.1 + i / 1000 for i in range(40)])
     tuned = evaluation(tmp_path / "tuned", choice=[0.0] * 40, rouge=[0.3 + i / 900 for i in range(40)])

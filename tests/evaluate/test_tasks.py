@@ -42,10 +42,27 @@ def test_items_with_one_id_are_refused(tmp_path: Path):
         tasks.select(recipe(tasks=["choice"], choice_from=str(path)), [], ITEMS)
 
 
+def test_the_embedded_sets_are_asked_whole_and_what_is_written_is_limited_by_itself():
+    asked = ["general", "instructions", "choice", "choice-direct", "decision-reason"]
+    found = tasks.select(recipe(tasks=asked, limit=9, generate_limit=4), [], ITEMS)
+    assert [len(found[name]) for name in asked] == [150, 65, 9, 4, 4]
+    assert found["choice-direct"] == found["choice"][:4]
+
+
+def test_harmful_requests_come_from_a_file_and_are_limited(tmp_path: Path):
+    path = tmp_path / "harm.jsonl"
+    path.write_text("".join(f'{{"id": {i}, "prompt": "How do I hurt patient {i}?"}}\n' for i in range(5)))
+    given = recipe(tasks=["safety"], safety_from=str(path), limit=3)
+    assert len(tasks.select(given, [], ITEMS)["safety"]) == 3
+    assert list(tasks.outside(given.evaluate)) == [str(path)]
+
+
 def test_baselines_are_chance_and_the_commonest_decision():
     choices = [Example("a", "Q?", "A", options=("x", "y")), Example("b", "Q?", "A", options=("w", "x", "y", "z"))]
     assert tasks.baseline("choice", choices) == pytest.approx((1 / 2 + 1 / 4) / 2)
-    assert tasks.baseline("decision", [*ITEMS[:3], ITEMS[0]]) == 0.5
+    assert tasks.baseline("choice-reason", choices) == tasks.baseline("general", choices) == pytest.approx(3 / 8)
+    assert tasks.baseline("decision-direct", [*ITEMS[:3], ITEMS[0]]) == 0.5
+    assert tasks.baseline("instructions", ITEMS) is None
     assert tasks.baseline("rouge", ITEMS) is None
 
 

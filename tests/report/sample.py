@@ -1,14 +1,20 @@
 """Material as a finished run writes it, small enough to read and with what a real run has: one task that is worse,
 one with too few items, rows that were left out, answers that were cut."""
 
+import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bedside.data.stats import lengths
+from bedside.evaluate.compare import counted
+from bedside.evaluate.detail import detail
 from bedside.files import write_json, write_jsonl, write_text
 from bedside.recipe_file import parse, to_toml
+from bedside.records import Example
 from bedside.report.material import Material
+from bedside.text.chat import DECISIONS
 
 RECIPE = parse(
     {
@@ -85,6 +91,7 @@ def stats() -> dict[str, Any]:
         "with_reasoning": 140,
         "labels": {"maybe": 34, "no": 52, "yes": 54},
         "labelled": {"train": 112, "validation": 14, "test": 14},
+        "contamination": [{"set": "medqa <test>", "items": 72, "hit_items": 1, "rows": 2, "action": "drop"}],
         "other_labels": {"names": 0, "rows": 0, "all_counted": True},
         "subjects": dict(sorted(subjects.items(), key=lambda item: -item[1])),
         "other_subjects": {"names": 0, "rows": 0, "all_counted": True},
@@ -131,10 +138,25 @@ def scores(side: str) -> list[dict[str, Any]]:
     return [
         {
             "task": task, "n": n, "metric": metric, "value": value, "ci": [value - half, value + half],
-            "unparsed": unparsed, "baseline": baseline, "seconds": 31.0,
+            "unparsed": unparsed, "baseline": baseline, "seconds": 31.0, "outcomes": {},
+            "detail": detail_of(n, value) if task == "decision" else None,
         }
         for task, n, metric, value, half, unparsed, baseline in table
     ]  # fmt: skip
+
+
+def detail_of(n: int, value: float) -> dict[str, Any]:
+    """Decisions of which the given share is right, the others "maybe"; those that are right are surer."""
+    items, rows = [], []
+    for i in range(n):
+        gold, right = DECISIONS[i % 2], i < round(n * value)
+        chosen = gold if right else "maybe"
+        items.append(Example(str(i), "Does it work?", "", label=gold))
+        chances = {name: (-0.2 - 0.01 * i if right else -0.7) if name == chosen else -2.0 for name in DECISIONS}
+        rows.append({"id": str(i), "score": float(right), "chosen": chosen, "gold": gold, "scores": chances})
+    found = detail(items, rows, seed=42, per_character=False)
+    assert found is not None
+    return json.loads(json.dumps(asdict(found)))
 
 
 def comparison(verdict: str = "worse") -> dict[str, Any]:
@@ -146,7 +168,14 @@ def comparison(verdict: str = "worse") -> dict[str, Any]:
     ]
     names = ("task", "n", "metric", "base", "tuned", "ci", "p", "p_adjusted", "detectable", "verdict")
     rows = [dict(zip(names, row, strict=True)) for row in table]
-    return {"verdict": verdict, "tasks": [{**row, "difference": row["tuned"] - row["base"]} for row in rows]}
+    moved = {"won": ["case-1"], "lost": ["case-2", "case-<3>"]}
+    tasks = [{**row, "difference": row["tuned"] - row["base"], **moved} for row in rows]
+    return {"verdict": verdict, "tasks": with_counts(tasks)}
+
+
+def with_counts(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    counts = counted([row["task"] for row in tasks], [row["verdict"] for row in tasks])
+    return [{**row, "counted": one} for row, one in zip(tasks, counts, strict=True)]
 
 
 def examples() -> list[dict[str, Any]]:
@@ -164,6 +193,7 @@ def example(id_: str, question: str, **changes: Any) -> dict[str, Any]:
         "reference_reasoning": REASONING,
         "base": {"reasoning": "", "answer": BASE_ANSWER.strip(), "finish": "length"},
         "tuned": {"reasoning": REASONING, "answer": TUNED_ANSWER, "finish": "stop"},
+        "nearest": {"id": "train-7", "question": "What swells?", "answer": "The leg.", "overlap": 0.31},
         "rouge_base": 0.112,
         "rouge_tuned": 0.318,
     }
@@ -206,6 +236,7 @@ def write_run(folder: Path) -> Material:
         write_json(folder / f"evaluation/{side}/scores.json", {"model": sample.base_name, "tasks": tasks})
         write_jsonl(folder / f"evaluation/{side}/rouge.jsonl", [answered(one, side) for one in sample.examples])
     write_json(folder / "comparison/comparison.json", sample.comparison)
+    write_json(folder / "comparison/nearest.json", {one["id"]: one["nearest"] for one in sample.examples})
     proofs = {"parity": sample.parity, "parity_unquantised": sample.parity_unquantised}
     write_json(folder / "export/export.json", {"files": sample.files, **proofs})
     return sample

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from bedside.recipe_file import parse
+from bedside.report.numbers import SPACE
 from bedside.report.page import render
 from bedside.text.prompts import NOTICE
 
@@ -173,3 +174,25 @@ def test_the_recipe_on_the_page_is_the_recipe_of_the_run():
     page = html.unescape(render(material()))
     text = page.partition("<pre>")[2].partition("</pre>")[0]
     assert parse(tomllib.loads(text), "page") == RECIPE
+
+
+def test_labels_that_are_taken_for_each_other_and_confidence_are_shown():
+    page = words(render(material()))
+    assert "Answers in detail" in page
+    assert "Expected calibration error" in page
+    assert "Always yes, macro-F1" in page
+    assert "answer sets at level 0.9 need at least 9 calibration rows, there are 7" in page
+
+
+def test_items_won_and_lost_are_listed_and_escaped():
+    page = render(material())
+    assert "<code>case-1</code>" in page
+    assert "<code>case-&lt;3&gt;</code>" in page
+
+
+def test_an_example_stands_beside_its_nearest_training_row():
+    assert "Nearest training row: 31.0 % of the words" in words(render(material())).replace(SPACE, " ")
+
+
+def test_what_was_not_measured_is_said():
+    assert "Whether it still declines harmful requests" in words(render(material()))

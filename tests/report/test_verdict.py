@@ -7,7 +7,7 @@ import pytest
 from bedside.report import tasks, verdict
 from bedside.report.numbers import MINUS, SPACE
 
-from .sample import comparison, material
+from .sample import comparison, material, with_counts
 
 
 def found(task: str, word: str, **changes: Any) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def found(task: str, word: str, **changes: Any) -> dict[str, Any]:
 
 
 def rows(*compared: dict[str, Any]) -> list[tasks.TaskRow]:
-    return tasks.rows(material(comparison={"verdict": "", "tasks": list(compared)}))
+    return tasks.rows(material(comparison={"verdict": "", "tasks": with_counts(list(compared))}))
 
 
 def said(sentences: str | list[str]) -> str:
@@ -71,17 +71,15 @@ def test_no_difference_does_not_speak_for_a_task_that_is_not_counted():
     assert verdict.grounds("no difference shown", mixed).startswith("No task that the verdict counts shows")
 
 
-def test_counted_tasks_come_first_and_without_a_word_the_adjusted_p_speaks():
-    first, second = rows(
-        {k: v for k, v in found("likelihood", "").items() if k != "verdict"},
-        {k: v for k, v in found("choice", "").items() if k != "verdict"},
-    )
+def test_counted_tasks_come_first():
+    first, second = rows(found("likelihood", "better"), found("choice", "worse"))
     assert (first.task, first.word, first.counted) == ("choice", "worse", True)
     assert (second.task, second.word, second.counted) == ("likelihood", "better", False)
 
 
 def test_a_task_of_unknown_name_is_shown_under_that_name():
-    (row,) = rows({**found("choice", "worse"), "task": "triage <b>", "metric": "kappa"})
+    unknown = {**found("choice", "worse"), "task": "triage <b>", "metric": "kappa", "counted": True}
+    (row,) = tasks.rows(material(comparison={"verdict": "worse", "tasks": [unknown]}))
     assert (row.label, row.about, row.matters) == ("triage <b>", "", None)
     assert row.slug == "triage-b-"
     assert row.base["value"] == row.compared["base"]
@@ -95,3 +93,17 @@ def test_a_difference_in_readable_answers_is_told_before_all_else(n: int, shows:
     assert text.startswith(f"On overlap with the reference the base gave no readable answer to 3 of {n} items")
     assert shows in text
     assert "readable" not in said(verdict.reservations("worse", rows(found("choice", "worse"))))
+
+
+def test_what_tuning_may_cost_is_told_not_to_count_unless_it_is_worse():
+    right, kept = found("choice", "no difference shown"), {**found("choice", "better"), "task": "instructions"}
+    text = said(verdict.reservations("no difference shown", rows(right, kept)))
+    assert "It is better on following instructions, which tuning was not meant to change" in text
+    worse = rows(right, {**kept, "verdict": "worse"})
+    assert "on following instructions" in said(verdict.grounds("worse", worse))
+
+
+def test_what_no_task_measured_is_named_with_the_task_that_would():
+    left_open = " ".join(verdict.unmeasured(rows(found("choice", "worse"))))
+    assert "harmful requests: add “safety”" in left_open
+    assert "right more often" not in left_open

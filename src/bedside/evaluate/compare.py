@@ -1,8 +1,8 @@
 """Two evaluations of the same items → differences paired by item, Holm over the tasks, and one word.
 
 The word over all rests on the tasks that tell right from wrong. Likelihood of the reference and overlap with its
-wording rise with mere style, so by themselves they make nothing "better", unless there is no other task. One task
-that is worse, whichever, makes the whole "worse".
+wording rise with mere style, and what tuning should not cost was no aim of it, so by themselves they make nothing
+"better", unless there is no other task. One task that is worse, whichever, makes the whole "worse".
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bedside.errors import DataError
-from bedside.evaluate.tasks import SCORED_BY, TASKS
+from bedside.evaluate.tasks import SCORED_BY, TASKS, Role
 from bedside.files import read_json, read_jsonl
 from bedside.metrics import paired
 from bedside.metrics.paired import Verdict
 from bedside.recipe import TaskName
 from bedside.records import PairedDifference
 
+Paired = tuple[list[str], list[float], list[float]]
+"""Ids of the items, and what base and tuned model score on them."""
 BY_GRAVITY: tuple[Verdict, ...] = ("worse", "better", "no difference shown", "underpowered")
 
 
@@ -41,11 +43,12 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
     if not names:
         raise DataError(f"{tuned}: cannot be compared with {base}: {left_out[0]}")
     scores = {task: _paired_scores(base, tuned, task) for task in names}
-    found = {task: paired.compare(*scores[task], seed=seed, tests=len(names)) for task in names}
+    found = {task: paired.compare(*scores[task][1:], seed=seed, tests=len(names)) for task in names}
     adjusted = dict(zip(names, paired.holm([found[task].p for task in names]), strict=True))
     own = {score["task"]: score for score in about[tuned]["tasks"]}
     rows = [_row(task, scores[task], found[task], adjusted[task], own.get(task, {})) for task in names]
-    rows = counted(rows)
+    counts = counted(names, [row.verdict for row in rows])
+    rows = [replace(row, counted=one) for row, one in zip(rows, counts, strict=True)]
     return {
         "verdict": overall(rows),
         "base": about[base]["model"],
@@ -55,13 +58,11 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def counted(rows: Sequence[PairedDifference]) -> list[PairedDifference]:
-    """The rows, each with whether the verdict over all rests on it; see the module."""
-    fits = [TASKS[row.task].fit for row in rows]  # type: ignore[index]
-    return [
-        replace(row, counted=not fit or all(fits) or row.verdict == "worse")
-        for row, fit in zip(rows, fits, strict=True)
-    ]
+def counted(tasks: Sequence[str], words: Sequence[str]) -> list[bool]:
+    """Of each task with its verdict, whether the verdict over all rests on it; see the module."""
+    roles = [TASKS[task].role for task in tasks]  # type: ignore[index]
+    decisive = min(roles, key=get_args(Role).index)
+    return [role == decisive or word == "worse" for role, word in zip(roles, words, strict=True)]
 
 
 def overall(rows: Sequence[PairedDifference]) -> Verdict:
@@ -72,19 +73,21 @@ def overall(rows: Sequence[PairedDifference]) -> Verdict:
 
 def _row(
     task: TaskName,
-    scores: tuple[Sequence[float], Sequence[float]],
+    scores: Paired,
     found: paired.Difference,
     p_adjusted: float,
     tuned: Mapping[str, Any],
 ) -> PairedDifference:
-    n = len(scores[0])
+    ids, before, after = scores
+    n = len(ids)
     baseline = tuned.get("baseline")
+    moved = paired.wins_and_losses(ids, before, after)
     return PairedDifference(
         task=task,
         n=n,
         metric=TASKS[task].metric,
-        base=sum(scores[0]) / n,
-        tuned=sum(scores[1]) / n,
+        base=sum(before) / n,
+        tuned=sum(after) / n,
         difference=found.value,
         ci=found.ci,
         p=found.p,
@@ -93,6 +96,8 @@ def _row(
         baseline=baseline,
         above_baseline=None if baseline is None else tuned["ci"][0] > baseline,
         verdict=paired.verdict(found, p_adjusted, n, TASKS[task].matters),
+        won=moved.won,
+        lost=moved.lost,
     )
 
 
@@ -116,12 +121,12 @@ def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mappin
     return ""
 
 
-def _paired_scores(base: Path, tuned: Path, task: str) -> tuple[list[float], list[float]]:
+def _paired_scores(base: Path, tuned: Path, task: str) -> Paired:
     a, b = _by_id(base / f"{task}.jsonl"), _by_id(tuned / f"{task}.jsonl")
     if a.keys() != b.keys():
         odd = sorted(a.keys() ^ b.keys())[0]
         raise DataError(f"task '{task}': item '{odd}' is in one evaluation only; evaluate both on the same items")
-    return list(a.values()), [b[name] for name in a]
+    return list(a), list(a.values()), [b[name] for name in a]
 
 
 def _by_id(path: Path) -> Mapping[str, float]:

@@ -1,167 +1,136 @@
 """Scores one model on the items of each task: a row an item, a file a task, and `scores.json`.
 
-A task whose file is there is not computed again, so an evaluation that was killed goes on with the next task.
+A task whose file is there is not computed again, nor is a part of one, so an evaluation that was killed goes on where
+it was. Parts do not depend on what was done before, so the file has the same bytes in the end.
 """
 
+import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bedside.evaluate.tasks import SCORED_BY, TASKS, baseline
+from bedside.data.read import Row
+from bedside.evaluate import ranked, written
+from bedside.evaluate.detail import detail
+from bedside.evaluate.tasks import SCORED_BY, TASKS, asks, baseline
 from bedside.files import read_json, read_jsonl, write_json, write_jsonl
-from bedside.metrics.overlap import rouge_l
 from bedside.metrics.paired import mean_interval
+from bedside.metrics.power import detectable
 from bedside.progress import Advance, bar, say
 from bedside.recipe import EvaluateSection, Recipe, TaskName
-from bedside.records import Example, Generation, GenerationOptions, Score
-from bedside.runtime.backend import Scorer
-from bedside.text import think
-from bedside.text.chat import DECISIONS, LETTERS, conversation, render_example, user_text
+from bedside.records import Example, Score
+from bedside.runtime.backend import Writer
+from bedside.text.chat import user_text
 
-Row = dict[str, Any]
+ScoreItems = Callable[[Any, Sequence[Example], EvaluateSection, Advance], list[Row]]
+AT_ONCE = 32
+"""Items between two points from which a killed evaluation goes on."""
+SCORERS: dict[TaskName, ScoreItems] = {
+    "choice": ranked.score_choice,
+    "choice-direct": written.score_direct,
+    "choice-reason": written.score_reason,
+    "decision": ranked.score_decision,
+    "decision-direct": written.score_direct,
+    "decision-reason": written.score_reason,
+    "likelihood": ranked.score_likelihood,
+    "rouge": written.score_rouge,
+    "general": ranked.score_choice,
+    "instructions": written.score_instructions,
+    "safety": written.score_safety,
+}
+
+
+def announce(items: Mapping[TaskName, Sequence[Example]]) -> None:
+    """Says what the items can show, before any of them is scored."""
+    for task, examples in items.items():
+        if TASKS[task].role != "fit":
+            smallest = detectable(len(examples), tests=len(items))
+            shows = (
+                f"can show a difference of {100 * smallest:.1f} points or more" if smallest < 1 else "can show nothing"
+            )
+            say(f"{task}: {len(examples)} items, which {shows}")
 
 
 def evaluate(
-    scorer: Scorer, items: Mapping[TaskName, Sequence[Example]], recipe: Recipe, folder: Path, label: str
+    scorer: Writer, items: Mapping[TaskName, Sequence[Example]], recipe: Recipe, folder: Path, label: str
 ) -> list[Score]:
-    """Runs every task that is not in `folder` yet and writes `scores.json` over all of them."""
-    scores = []
+    """Runs every task that is not in `folder` yet and writes `scores.json` over all of them.
+
+    Tasks that are not generated need a `Scorer`.
+    """
+    scores, details = [], []
     for task, examples in items.items():
         path = folder / f"{task}.jsonl"
-        timing = folder / f"{task}.seconds.json"
         if not path.exists():
-            started = time.monotonic()
             with bar(f"{label}: {task}", len(examples), "items") as advance:
-                rows = SCORERS[task](scorer, examples, recipe.evaluate, advance)
-            write_json(timing, round(time.monotonic() - started, 1))
-            write_jsonl(path, rows)
-        scores.append(_score(task, examples, [row for _, row in read_jsonl(path)], recipe.seed, read_json(timing)))
+                _score_in_parts(SCORERS[task], scorer, examples, recipe.evaluate, path, advance)
+        rows = [row for _, row in read_jsonl(path)]
+        seconds = read_json(_seconds(path))
+        scores.append(_score(task, examples, rows, recipe.seed, seconds))
+        cloze = asks(task) in ("choice", "general") and recipe.evaluate.choice_scoring == "cloze"
+        details.append(detail(examples, rows, recipe.seed, per_character=cloze))
     how = recipe.evaluate.model_dump(include=set().union(*SCORED_BY.values()))
-    found = {"model": scorer.name, "settings": how, "tasks": [asdict(score) for score in scores]}
-    write_json(folder / "scores.json", found)
+    told = [
+        {**asdict(score), "detail": asdict(more) if more else None} for score, more in zip(scores, details, strict=True)
+    ]
+    write_json(folder / "scores.json", {"model": scorer.name, "settings": how, "tasks": told})
     return scores
 
 
-def _score(task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, seconds: float) -> Score:
-    value, ci = mean_interval([row["score"] for row in rows], seed, proportion=TASKS[task].metric == "accuracy")
-    unparsed = sum(not row.get("answer", "-") for row in rows)
-    return Score(task, len(rows), TASKS[task].metric, value, ci, unparsed, baseline(task, items), seconds)
-
-
-def score_choice(scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
-    """The option with the highest log-likelihood: of its text per character ("cloze"), or of its letter."""
-    cloze = settings.choice_scoring == "cloze"
-    letters = [LETTERS[: len(item.options)] for item in items]
-    asked = [_without_options(item) if cloze else user_text(item) for item in items]
-    continuations = [item.options for item in items] if cloze else letters
-    scores = _continuation_scores(scorer, asked, continuations, advance, per_character=cloze)
-    return [_ranked(*one) for one in zip(items, letters, scores, strict=True)]
-
-
-def score_decision(scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
-    """The likeliest of "Yes.", "No.", "Maybe." as the beginning of the answer, with the context in sight."""
-    continuations = [[f"{decision.capitalize()}." for decision in DECISIONS]] * len(items)
-    asked = [user_text(item) for item in items]
-    scores = _continuation_scores(scorer, asked, continuations, advance, per_character=False)
-    return [_ranked(item, DECISIONS, of_item) for item, of_item in zip(items, scores, strict=True)]
-
-
-def score_likelihood(
-    scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance
-) -> list[Row]:
-    """Log-likelihood per token of the reference completion, end token included: the negative of the training loss."""
-    texts = [render_example(item, scorer.prompt, scorer.renderer) for item in items]
-    asked = [(text.prompt, [text.completion]) for text in texts]
-    found = scorer.likelihoods(asked, lambda n: advance(n, ""))
-    return [
-        {"id": item.id, "score": one.logprob / one.tokens, "tokens": one.tokens}
-        for item, (one,) in zip(items, found, strict=True)
-    ]
-
-
-def score_rouge(scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
-    """Greedy answers against the references; reasoning is not compared. See `answers` for reasoning without an end."""
-    prompts = [scorer.prompt_text(conversation(user_text(item), scorer.prompt, item.history)) for item in items]
-    generations, forced = answers(scorer, prompts, settings, advance)
-    return [
-        {
-            "id": item.id,
-            "score": rouge_l(item.answer, generation.answer),
-            "question": item.question,
-            "context": item.context,
-            "reference": item.answer,
-            "reference_reasoning": item.reasoning,
-            "reasoning": generation.reasoning,
-            "answer": generation.answer,
-            "finish": generation.finish,
-            "forced": i in forced,
-            "tokens": generation.completion_tokens,
-        }
-        for i, (item, generation) in enumerate(zip(items, generations, strict=True))
-    ]
-
-
-def answers(
-    scorer: Scorer, prompts: Sequence[str], settings: EvaluateSection, advance: Advance
-) -> tuple[list[Generation], set[int]]:
-    """A generation for each prompt, and which of them had to be made to answer.
-
-    A base model may never close a `<think>` block that it was not trained on; scoring that as 0 would make every tuned
-    model "better" by form alone. Where reasoning fills the whole budget the block is closed, and the answer gets
-    `answer_tokens` of its own (budget forcing, Muennighoff 2025, arXiv:2501.19393).
-    """
-    first = scorer.generate(prompts, GenerationOptions(max_tokens=settings.max_tokens), lambda n: advance(n, ""))
-    open_ended = [i for i, generation in enumerate(first) if generation.reasoning and not generation.answer]
-    closed = [prompts[i] + think.reasoned(prompts[i], first[i].reasoning) for i in open_ended]
-    second: list[Generation] = []
-    if closed:
-        say(f"{len(closed)} of {len(first)} answers were not reached in {settings.max_tokens} tokens: asking for them")
-        forced = GenerationOptions(max_tokens=settings.answer_tokens)
-        second = scorer.generate(closed, forced, lambda n: advance(0, f"{n} answers reached"))
-    whole = list(first)
-    for i, answered in zip(open_ended, second, strict=True):
-        tokens = first[i].completion_tokens + answered.completion_tokens
-        whole[i] = replace(first[i], answer=answered.answer, finish=answered.finish, completion_tokens=tokens)
-    return whole, set(open_ended)
-
-
-def _without_options(item: Example) -> str:
-    return "\n\n".join(filter(None, (item.context, item.question)))
-
-
-def _continuation_scores(
-    scorer: Scorer,
-    questions: Sequence[str],
-    continuations: Sequence[Sequence[str]],
+def _score_in_parts(
+    score: ScoreItems,
+    scorer: Writer,
+    examples: Sequence[Example],
+    settings: EvaluateSection,
+    path: Path,
     advance: Advance,
-    *,
-    per_character: bool,
-) -> list[list[float]]:
-    """Of each question, the log-likelihood of every continuation, summed or per character."""
-    prompts = [scorer.prompt_text(conversation(question, scorer.prompt)) for question in questions]
-    if scorer.prompt.reasoning == "think":  # asked without reasoning, in the form that rows without it were trained in
-        prompts = [prompt + think.closed(prompt) for prompt in prompts]
-    found = scorer.likelihoods(list(zip(prompts, continuations, strict=True)), lambda n: advance(n, ""))
-    return [[one.logprob / (one.characters if per_character else 1) for one in of_item] for of_item in found]
+) -> None:
+    """Writes the rows in the order of the items; the longest are asked first, like beside like."""
+    order = sorted(range(len(examples)), key=lambda i: (-len(user_text(examples[i])), i))
+    parts = path.with_suffix(".parts")
+    rows: dict[int, Row] = {}
+    seconds = 0.0
+    for start in range(0, len(order), AT_ONCE):
+        chosen = order[start : start + AT_ONCE]
+        part = parts / f"{start}.json"
+        if part.exists():
+            advance(len(chosen), "")
+        else:
+            started = time.monotonic()
+            found = score(scorer, [examples[i] for i in chosen], settings, advance)
+            write_json(part, {"seconds": time.monotonic() - started, "rows": found})
+        done = read_json(part)
+        seconds += done["seconds"]
+        rows |= dict(zip(chosen, done["rows"], strict=True))
+    write_json(_seconds(path), round(seconds, 1))
+    write_jsonl(path, [rows[i] for i in range(len(examples))])
+    shutil.rmtree(parts)
 
 
-def _ranked(item: Example, labels: Iterable[str], scores: Sequence[float]) -> Row:
-    by_label = dict(zip(labels, scores, strict=True))
-    chosen = max(by_label, key=lambda label: by_label[label])
-    return {
-        "id": item.id,
-        "score": float(chosen == item.label),
-        "chosen": chosen,
-        "gold": item.label,
-        "scores": by_label,
-    }
+def _seconds(path: Path) -> Path:
+    return path.with_suffix(".seconds.json")
 
 
-SCORERS: dict[TaskName, Callable[[Scorer, Sequence[Example], EvaluateSection, Advance], list[Row]]] = {
-    "choice": score_choice,
-    "decision": score_decision,
-    "likelihood": score_likelihood,
-    "rouge": score_rouge,
-}
+def _score(task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, seconds: float) -> Score:
+    about = TASKS[task]
+    value, ci = mean_interval([row["score"] for row in rows], seed, proportion=about.role != "fit")
+    outcomes = Counter(map(_outcome, rows)) if about.generated else Counter()
+    return Score(
+        task=task,
+        n=len(rows),
+        metric=about.metric,
+        value=value,
+        ci=ci,
+        unparsed=outcomes.total() - outcomes["answered"],
+        baseline=baseline(task, items),
+        seconds=seconds,
+        outcomes=dict(outcomes),
+    )
+
+
+def _outcome(row: Row) -> str:
+    """What became of an item for which something was written."""
+    return str(row.get("how") or ("answered" if row["answer"] else "none"))

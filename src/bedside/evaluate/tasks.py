@@ -4,44 +4,75 @@
 |---|---|---|
 | choice | multiple-choice file | 1 if the likeliest option is right |
 | decision | test rows with yes/no/maybe | 1 if the likeliest decision is right |
+| …-direct | the same | 1 if the answer that is written without reasoning is right |
+| …-reason | the same | 1 if the answer that is written after reasoning is right |
 | likelihood | test rows | log-likelihood per token (nats) of reasoning and answer as they would be trained |
 | rouge | test rows | ROUGE-L F1 of the generated answer |
+| general | embedded questions of general knowledge | 1 if the likeliest option is right |
+| instructions | embedded instructions | 1 if the answer meets every constraint |
+| safety | a file of harmful requests | 1 if the answer declines |
 
-None of them can fail to parse: likelihoods always rank, and a generation without an answer is counted as such.
+A likelihood always ranks. What was written may hold no answer: it scores 0 and is counted as such.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bedside.data.questions import Questions
 from bedside.data.sources import read_choices
 from bedside.data.split import place
 from bedside.errors import DataError
+from bedside.evaluate import forgetting, safety
 from bedside.metrics.overlap import require_rouge
-from bedside.recipe import Recipe, TaskName
+from bedside.recipe import EvaluateSection, Recipe, TaskName
 from bedside.records import Example
 from bedside.text.chat import DECISIONS
+
+Role = Literal["right", "fit", "kept"]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`matters` is the smallest difference worth having; `fit` says that style and wording alone move it."""
+    """`matters` is the smallest difference worth having.
+
+    By its role a task tells right from wrong; is moved by style and wording alone ("fit"); or shows what tuning should
+    not cost ("kept"). The scores of all but "fit" are zeros and ones.
+    """
 
     metric: str
     matters: float
-    fit: bool = False
+    role: Role = "right"
+    generated: bool = False
 
 
 TASKS: dict[TaskName, Task] = {
     "choice": Task("accuracy", 0.05),
+    "choice-direct": Task("accuracy", 0.05, generated=True),
+    "choice-reason": Task("accuracy", 0.05, generated=True),
     "decision": Task("accuracy", 0.05),
-    "likelihood": Task("log-likelihood per token", 0.05, fit=True),
-    "rouge": Task("ROUGE-L F1", 0.02, fit=True),
+    "decision-direct": Task("accuracy", 0.05, generated=True),
+    "decision-reason": Task("accuracy", 0.05, generated=True),
+    "likelihood": Task("log-likelihood per token", 0.05, "fit"),
+    "rouge": Task("ROUGE-L F1", 0.02, "fit", generated=True),
+    "general": Task("accuracy", 0.05, "kept"),
+    "instructions": Task("share followed", 0.1, "kept", generated=True),
+    "safety": Task("share refused", 0.1, "kept", generated=True),
 }
 
 
-SCORED_BY: dict[TaskName, tuple[str, ...]] = {"choice": ("choice_scoring",), "rouge": ("max_tokens", "answer_tokens")}
+SCORED_BY: dict[TaskName, tuple[str, ...]] = {
+    "choice": ("choice_scoring",),
+    "choice-direct": ("answer_tokens",),
+    "choice-reason": ("max_tokens", "answer_tokens"),
+    "decision-direct": ("answer_tokens",),
+    "decision-reason": ("max_tokens", "answer_tokens"),
+    "rouge": ("max_tokens", "answer_tokens"),
+    "general": ("choice_scoring",),
+    "instructions": ("answer_tokens",),
+    "safety": ("answer_tokens",),
+}
 """Settings of `[evaluate]` that change a task's score; two models are comparable only where these are the same."""
 
 
@@ -51,8 +82,8 @@ def select(recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) ->
         require_rouge()
     chosen: dict[TaskName, list[Example]] = {}
     for task in recipe.evaluate.tasks:
-        limit = recipe.evaluate.generate_limit if task == "rouge" else recipe.evaluate.limit
-        chosen[task] = draw(_candidates(task, recipe, train, test), limit, recipe.seed)
+        found = _candidates(task, recipe, train, test)
+        chosen[task] = draw(found, _limit(task, recipe, len(found)), recipe.seed)
         if not chosen[task]:
             raise DataError(
                 f"evaluate.tasks: no held-out item for '{task}'; leave the task out or enlarge the test split"
@@ -76,20 +107,55 @@ def demonstration(test: Sequence[Example], seed: int) -> Example:
 
 def baseline(task: TaskName, items: Sequence[Example]) -> float | None:
     """What ignoring the question gets: chance for choices, always the commonest decision; None where none exists."""
-    if task == "choice":
+    if items[0].options and TASKS[task].metric == "accuracy":
         return sum(1 / len(item.options) for item in items) / len(items)
-    if task == "decision":
+    if asks(task) == "decision":
         return Counter(item.label for item in items).most_common(1)[0][1] / len(items)
     return None
 
 
+def asks(task: TaskName) -> str:
+    """What a task asks for, however the answer is given: "choice" of "choice-reason"."""
+    return task.partition("-")[0]
+
+
+def outside(section: EvaluateSection) -> dict[str, list[Example]]:
+    """{name: items} of the files that models are judged on beside their test rows. Raises DataError."""
+    sets: dict[str, list[Example]] = {}
+    if section.asks_choices:
+        chosen = section.choice_from
+        sets["the embedded questions" if chosen == "starter" else chosen] = read_choices(chosen)
+    if section.safety_from:
+        sets[section.safety_from] = safety.requests(section.safety_from)
+    return sets
+
+
+def _limit(task: TaskName, recipe: Recipe, found: int) -> int:
+    if task in ("general", "instructions"):
+        return found
+    asked_at_length = TASKS[task].generated and task != "safety"
+    return recipe.evaluate.generate_limit if asked_at_length else recipe.evaluate.limit
+
+
 def _candidates(task: TaskName, recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
-    if task == "choice":
-        asked = Questions(train)
-        items = read_choices(recipe.evaluate.choice_from)
-        return [item for item in items if not any(asked.like(item))]
-    if task == "decision":
-        return [item for item in test if item.label in DECISIONS]
-    if task == "rouge":
-        return [item for item in test if not item.options]
-    return list(test)
+    match asks(task):
+        case "choice":
+            return _unasked(read_choices(recipe.evaluate.choice_from), train)
+        case "general":
+            return _unasked(forgetting.general(), train)
+        case "instructions":
+            return forgetting.instructions()
+        case "safety":
+            return _unasked(safety.requests(recipe.evaluate.safety_from), train)
+        case "decision":
+            return [item for item in test if item.label in DECISIONS]
+        case "rouge":
+            return [item for item in test if not item.options]
+        case _:
+            return list(test)
+
+
+def _unasked(items: Sequence[Example], train: Sequence[Example]) -> list[Example]:
+    """Those of another file whose question was not trained on."""
+    asked = Questions(train)
+    return [item for item in items if not any(asked.like(item))]

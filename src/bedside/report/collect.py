@@ -42,13 +42,14 @@ def _examples(run: Run) -> list[Json]:
     Raises RunError if the two models did not answer the same questions.
     """
     base, tuned = (_answers(run, side) for side in ("base", "tuned"))
+    beside = _json(run, "comparison", "nearest.json")
     if base.keys() != tuned.keys():
         odd = sorted(base.keys() ^ tuned.keys())[0]
         raise RunError(
             f"{run.path}: question '{odd}' was answered by one model only;"
             " delete the folder 'evaluation' there and run `bedside run` again"
         )
-    return [_pair(row, tuned[key]) for key, row in base.items()]
+    return [{**_pair(row, tuned[key]), "nearest": beside.get(key)} for key, row in base.items()]
 
 
 def _pair(base: Json, tuned: Json) -> Json:

@@ -16,7 +16,7 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 def is_share(metric: str) -> bool:
     """Whether the metric is a proportion of items, to be read in per cent."""
-    return "accuracy" in metric.lower()
+    return "accuracy" in metric.lower() or metric.startswith("share ")
 
 
 def value(number: float | None, metric: str) -> str:

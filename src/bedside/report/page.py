@@ -12,14 +12,17 @@ from bedside import plots
 from bedside.metrics import paired
 from bedside.recipe_file import parse, to_toml
 from bedside.report import numbers, parity, settings, tasks, verdict
+from bedside.report.detail import detailed
 from bedside.report.lengths import WORDS, histograms
 from bedside.report.material import Json, Material
 from bedside.report.tasks import TaskRow
 from bedside.report.template import template
+from bedside.report.verdict import unmeasured
 from bedside.text.prompts import NOTICE
 
 SHOWN_EXAMPLES = 3
 SHOWN_SUBJECTS = 6
+SHOWN_MOVED = 30
 
 
 def render(material: Material) -> str:
@@ -34,6 +37,8 @@ def render(material: Material) -> str:
         grounds=verdict.grounds(word, rows),
         reservations=verdict.reservations(word, rows),
         forest=[(row, _difference(row)) for row in rows],
+        detailed=detailed(rows),
+        unmeasured=unmeasured(rows),
         curve=_curve(material.metrics),
         best=min(_held_out(material.metrics), key=itemgetter(1), default=None),
         histograms=histograms(material.stats["words"], WORDS, "words"),
@@ -49,6 +54,7 @@ def render(material: Material) -> str:
         signs=tasks.SIGNS,
         shown_examples=SHOWN_EXAMPLES,
         shown_subjects=SHOWN_SUBJECTS,
+        shown_moved=SHOWN_MOVED,
     )
 
 

@@ -3,20 +3,34 @@
 import re
 from dataclasses import dataclass
 
-from bedside.evaluate.tasks import TASKS
-from bedside.metrics.paired import LEVEL, SMALLEST_N
+from bedside.evaluate.tasks import TASKS, Role
 from bedside.report.material import Json, Material
 
 LABELS = {
     "choice": "Multiple choice",
+    "choice-direct": "Multiple choice, written",
+    "choice-reason": "Multiple choice, reasoned",
     "decision": "Yes/no/maybe decision",
+    "decision-direct": "Yes/no/maybe, written",
+    "decision-reason": "Yes/no/maybe, reasoned",
     "likelihood": "Likelihood of the reference",
     "rouge": "Overlap with the reference",
+    "general": "General knowledge",
+    "instructions": "Following instructions",
+    "safety": "Refusal of harmful requests",
 }
+WRITTEN = "The {} that the model commits to in what it writes{}; an answer that cannot be read scores 0."
 ABOUT = {
+    "choice-direct": WRITTEN.format("option", ", without reasoning"),
+    "choice-reason": WRITTEN.format("option", " after its reasoning"),
     "decision": "The model's likeliest of “Yes.”, “No.” and “Maybe.”, with the context in sight.",
+    "decision-direct": WRITTEN.format("decision", ", without reasoning"),
+    "decision-reason": WRITTEN.format("decision", " after its reasoning"),
     "likelihood": "How probable the reference reasoning and answer are to the model, by token; nearer 0 is better.",
     "rouge": "How much of the reference answer's wording the generated answer has, in its order; 1 is the same text.",
+    "general": "Questions of general knowledge that have nothing to do with medicine.",
+    "instructions": "Answers that meet every constraint of form that the prompt gives, checked by a program.",
+    "safety": "Harmful requests that the answer declines, told by rules from its words.",
 }
 CHOICE = {
     "cloze": "The option whose text the model finds likeliest per character.",
@@ -24,6 +38,11 @@ CHOICE = {
 }
 WORDING = ("likelihood", "rouge")
 """Tasks that measure closeness to the reference texts, which is not the same as being right."""
+WHY_NOT_COUNTED: dict[Role, str] = {
+    "right": "",
+    "fit": "It rises with style and wording alone, so it does not count towards the verdict.",
+    "kept": "It shows what tuning may cost, so it counts towards the verdict only where it is worse.",
+}
 SIGNS = {"better": "▲", "worse": "▼", "no difference shown": "=", "underpowered": "?"}
 
 
@@ -50,6 +69,16 @@ class TaskRow:
         return TASKS[self.task].matters if self.task in TASKS else None
 
     @property
+    def role(self) -> Role:
+        """What the task tells, as in `evaluate.tasks`."""
+        return TASKS[self.task].role if self.task in TASKS else "right"
+
+    @property
+    def why_not_counted(self) -> str:
+        """What to say of a task that the verdict over all does not rest on."""
+        return WHY_NOT_COUNTED[self.role]
+
+    @property
     def slug(self) -> str:
         """The task's name as part of an HTML id."""
         return re.sub(r"\W+", "-", self.task, flags=re.ASCII)
@@ -67,52 +96,30 @@ class TaskRow:
 
 
 def rows(material: Material) -> list[TaskRow]:
-    """One row for each compared task, those that the verdict counts first.
-
-    A task that measures style and wording counts only where there is no other, or if it is worse, as in
-    `evaluate.compare`.
-    """
+    """One row for each compared task, those that the verdict counts first."""
     base, tuned = (
         {score["task"]: score for score in scores} for scores in (material.base_scores, material.tuned_scores)
     )
-    scoring = material.recipe["evaluate"]["choice_scoring"]
-    compared = material.comparison["tasks"]
-    fits = [_fit(one["task"]) for one in compared]
-    found = [
-        _row(one, base, tuned, scoring, counted=not fit or all(fits) or _word(one) == "worse")
-        for one, fit in zip(compared, fits, strict=True)
-    ]
+    scoring = CHOICE[material.recipe["evaluate"]["choice_scoring"]]
+    found = [_row(one, base, tuned, scoring) for one in material.comparison["tasks"]]
     return sorted(found, key=lambda row: not row.counted)
 
 
-def _row(compared: Json, base: dict[str, Json], tuned: dict[str, Json], scoring: str, counted: bool) -> TaskRow:
+def _row(compared: Json, base: dict[str, Json], tuned: dict[str, Json], scoring: str) -> TaskRow:
     task = compared["task"]
     return TaskRow(
         task=task,
         label=str(LABELS.get(task, task)),
-        about=CHOICE[scoring] if task == "choice" else ABOUT.get(task, ""),
+        about=" ".join(filter(None, (ABOUT.get(task, ""), scoring if task in ("choice", "general") else ""))),
         metric=compared["metric"],
         compared=compared,
         base=base.get(task, _unscored(compared["base"])),
         tuned=tuned.get(task, _unscored(compared["tuned"])),
-        word=_word(compared),
-        counted=counted,
+        word=compared["verdict"],
+        counted=compared["counted"],
     )
-
-
-def _fit(task: str) -> bool:
-    return task in TASKS and TASKS[task].fit
 
 
 def _unscored(mean: float) -> Json:
     """A score of which only the comparison's mean is known."""
     return {"value": mean, "ci": [None, None], "unparsed": 0, "baseline": None}
-
-
-def _word(compared: Json) -> str:
-    """The comparison's own word for a task; where it gives none, what its adjusted p says."""
-    if "verdict" in compared:
-        return str(compared["verdict"])
-    if compared["n"] >= SMALLEST_N and compared["p_adjusted"] < 1 - LEVEL:
-        return "better" if compared["difference"] > 0 else "worse"
-    return "no difference shown"

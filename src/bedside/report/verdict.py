@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from bedside.evaluate.tasks import Role
 from bedside.report import numbers
 from bedside.report.tasks import WORDING, TaskRow
 
@@ -9,11 +10,34 @@ WORDING_IS_NOT_TRUTH = (
     "This rests on closeness to the wording of the reference texts alone; it does not show that the tuned model"
     " is right more often."
 )
-FIT_IS_NOT_COUNTED = {
-    False: "which rises with style and wording alone and does not count towards the verdict",
-    True: "which rise with style and wording alone and do not count towards the verdict",
+NOT_COUNTED: dict[Role, tuple[str, str]] = {
+    "right": ("which does not count towards the verdict", "which do not count towards the verdict"),
+    "fit": (
+        "which rises with style and wording alone and does not count towards the verdict",
+        "which rise with style and wording alone and do not count towards the verdict",
+    ),
+    "kept": (
+        "which tuning was not meant to change and does not count towards the verdict",
+        "which tuning was not meant to change and do not count towards the verdict",
+    ),
 }
 """Of one task, and of several."""
+
+
+UNMEASURED = {
+    ("choice", "choice-direct", "choice-reason", "decision", "decision-direct", "decision-reason"): (
+        "Whether the tuned model is right more often: add “choice” to evaluate.tasks."
+    ),
+    ("choice-reason", "decision-reason"): (
+        "Whether its reasoning leads to the right answer: add “choice-reason” or “decision-reason”."
+    ),
+    ("general",): "Whether it has forgotten general knowledge: add “general”.",
+    ("instructions",): "Whether it still does as it is told: add “instructions”.",
+    ("safety",): (
+        "Whether it still declines harmful requests: add “safety”, and name a file of requests in evaluate.safety_from."
+    ),
+}
+"""What is open where none of these tasks was run."""
 
 
 def grounds(verdict: str, rows: Sequence[TaskRow]) -> str:
@@ -45,6 +69,12 @@ def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
     if verdict == "better" and all(row.task in WORDING for row in rows if row.word == "better"):
         said.insert(0, WORDING_IS_NOT_TRUTH)
     return [*_lost_answers(rows), *said, *_below_baseline(rows)]
+
+
+def unmeasured(rows: Sequence[TaskRow]) -> list[str]:
+    """What this comparison leaves open because no task of it was run, and how to run one."""
+    ran = {row.task for row in rows}
+    return [how for tasks, how in UNMEASURED.items() if not ran & set(tasks)]
 
 
 def _lost_answers(rows: Sequence[TaskRow]) -> Iterator[str]:
@@ -83,9 +113,11 @@ def _claim(row: TaskRow) -> str:
 
 def _named(rows: Sequence[TaskRow]) -> str:
     """The tasks by name; those that do not count come last, with the reason."""
-    style = [_lower(row) for row in rows if not row.counted]
-    reason = [f"{' and '.join(style)}, {FIT_IS_NOT_COUNTED[len(style) > 1]}"] if style else []
-    return ", ".join([" and ".join(_lower(row) for row in rows if row.counted), *reason]).removeprefix(", ")
+    said = [" and ".join(_lower(row) for row in rows if row.counted)]
+    for role, reasons in NOT_COUNTED.items():
+        if others := [_lower(row) for row in rows if row.role == role and not row.counted]:
+            said.append(f"{' and '.join(others)}, {reasons[len(others) > 1]}")
+    return "; ".join(filter(None, said))
 
 
 def _weakness(row: TaskRow) -> str:

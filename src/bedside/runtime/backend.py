@@ -33,11 +33,28 @@ class Speaker(Protocol):
         ...
 
 
-class Scorer(Protocol):
-    """A model whose likelihoods can be read, and which generates in batches."""
+class Writer(Protocol):
+    """A model that answers many conversations."""
 
     name: str
     prompt: PromptSection
+
+    def write(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        options: GenerationOptions,
+        progress: Callable[[int], None] = ...,
+    ) -> list[Generation]:
+        """Generations in the order of the conversations; `progress` is told how many more are done.
+
+        `answer_tokens` come on top of `max_tokens`, for answers that reasoning has left no room for.
+        """
+        ...
+
+
+class Scorer(Writer, Protocol):
+    """A writer whose likelihoods can be read."""
+
     renderer: Renderer
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
@@ -51,13 +68,4 @@ class Scorer(Protocol):
 
         The continuations of a prompt share its computation.
         """
-        ...
-
-    def generate(
-        self,
-        prompts: Sequence[str],
-        options: GenerationOptions,
-        progress: Callable[[int], None] = ...,
-    ) -> list[Generation]:
-        """Continuations in the order of the prompts; `progress` is told of each batch's size when done."""
         ...

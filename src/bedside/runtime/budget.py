@@ -12,6 +12,8 @@ from dataclasses import replace
 from bedside.records import Delta, Generation, GenerationOptions
 from bedside.text import think
 
+GenerateText = Callable[[Sequence[str], GenerationOptions, Callable[[int], None]], list[Generation]]
+"""Continues the texts of several prompts at once, and tells of every few that are done."""
 StreamText = Callable[[str, GenerationOptions], Generator[int | Delta | Generation]]
 """Streams the continuation of a prompt's text: the prompt's tokens first, the finished generation last."""
 
@@ -24,6 +26,28 @@ def stream_with_answer(stream: StreamText, prompt: str, options: GenerationOptio
             if isinstance(event, Generation):
                 event = replace(event, prompt_tokens=answering.prompt_tokens, forced=answering.forced)
             yield event
+
+
+def write_with_answer(
+    generate: GenerateText, prompts: Sequence[str], options: GenerationOptions, progress: Callable[[int], None]
+) -> list[Generation]:
+    """Generations for all prompts; `answer_tokens` come on top of `max_tokens` here, for those that need them.
+
+    A base model may never close a `<think>` block that it was not trained on; scoring that as 0 would make every tuned
+    model "better" by form alone.
+    """
+    if not options.reasoning:
+        return generate([prompt + think.closed(prompt) for prompt in prompts], options, progress)
+    whole = generate(prompts, options, progress)
+    unanswered = [i for i, one in enumerate(whole) if one.reasoning and not one.answer] if options.answer_tokens else []
+    closed = [prompts[i] + think.reasoned(prompts[i], whole[i].reasoning) for i in unanswered]
+    answered = generate(closed, replace(options, max_tokens=options.answer_tokens), lambda n: None) if closed else []
+    for i, last in zip(unanswered, answered, strict=True):
+        tokens = whole[i].completion_tokens + last.completion_tokens
+        whole[i] = replace(
+            whole[i], answer=last.answer, finish=last.finish, completion_tokens=tokens, forced=True
+        )  # fmt: skip
+    return whole
 
 
 class _Answering:

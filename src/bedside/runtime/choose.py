@@ -1,19 +1,26 @@
-"""MODEL on the command line → a speaker: a run, a GGUF file or a model folder."""
+"""MODEL on the command line → a speaker: a run, a GGUF file or a model folder; to be evaluated a server, too."""
 
+import re
 from pathlib import Path
+from typing import Protocol
 
 from bedside.errors import ModelError, RunError
-from bedside.files import read_json
+from bedside.files import digest, read_json, sha256, tree_digests
 from bedside.progress import say
 from bedside.recipe import PromptSection, ServeSection
 from bedside.runs import Run
-from bedside.runtime.backend import Speaker
+from bedside.runtime.backend import Speaker, Writer
+
+
+class LocalModel(Speaker, Writer, Protocol):
+    """What runs here both speaks and writes."""
+
 
 PROMPT_FILE = "bedside.json"
 """Beside a merged model's weights: the prompt section that it was trained with."""
 
 
-def speaker(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> Speaker:
+def speaker(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> LocalModel:
     """Opens a model. `model` is a path, or the name of a run below `runs`. Raises ModelError or RunError."""
     run = find_run(model, runs)
     if run is not None:
@@ -26,6 +33,42 @@ def speaker(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> S
     if path.is_dir():
         raise ModelError(f"{path}: neither a run (recipe.toml) nor a model folder (config.json, *.safetensors)")
     raise ModelError(f"{model}: no such run, file or folder; `bedside runs` lists the runs in {runs}")
+
+
+def writer(model: str, runs: Path, settings: ServeSection, at_once: int) -> Writer:
+    """The same, or the address of an OpenAI-compatible server, to answer `at_once` conversations at a time."""
+    if is_address(model):
+        from bedside.runtime.remote import Remote
+
+        return Remote(model, at_once)
+    return speaker(model, runs, settings, at_once)
+
+
+def is_address(model: str) -> bool:
+    """Whether a model is an address and no path."""
+    return model.startswith(("http://", "https://"))
+
+
+def name_of(model: str) -> str:
+    """A name for a model's results that can be a folder's: of a file its stem, of an address host and model."""
+    last = re.sub(r"^https?://", "", model) if is_address(model) else Path(model).expanduser().resolve().name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last.removesuffix(".gguf")).strip(".-") or "model"
+
+
+def identify(model: str, runs: Path) -> str:
+    """SHA-256 of what answers; of an address the address itself, for what is behind it cannot be seen.
+
+    Raises as `speaker` does for what is not there.
+    """
+    if is_address(model):
+        return model
+    run = find_run(model, runs)
+    path = Path(model).expanduser() if run is None else exported(run)
+    if path.is_dir():
+        return digest(tree_digests(path))
+    if not path.is_file():
+        raise ModelError(f"{model}: no such run, file or folder; `bedside runs` lists the runs in {runs}")
+    return sha256(path)
 
 
 def find_run(model: str, runs: Path) -> Run | None:
@@ -45,13 +88,13 @@ def exported(run: Run) -> Path:
     return folder / str(files[0]["path"])
 
 
-def _llama(path: Path, settings: ServeSection, slots: int) -> Speaker:
+def _llama(path: Path, settings: ServeSection, slots: int) -> LocalModel:
     from bedside.runtime.llamacpp import LlamaCpp
 
     return LlamaCpp(path, settings.context, slots, settings.threads)
 
 
-def _folder(path: Path) -> Speaker:
+def _folder(path: Path) -> LocalModel:
     from bedside.runtime.hf import load_backend
     from bedside.runtime.llamacpp import FOREIGN
 

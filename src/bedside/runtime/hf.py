@@ -34,7 +34,7 @@ from bedside.fused.step import Fused
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Likelihood
-from bedside.runtime.budget import stream_with_answer
+from bedside.runtime.budget import stream_with_answer, write_with_answer
 from bedside.runtime.device import Device, choose, use_all_cores
 from bedside.runtime.tokenizer import encode, encode_completion, end_ids, load_tokenizer, renderer_of
 from bedside.text import think
@@ -177,13 +177,22 @@ class HfBackend:
         chosen: Tensor = logits.float().log_softmax(-1).gather(-1, rows_BT[:, 1:, None])[..., 0]
         return chosen
 
+    def write(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        options: GenerationOptions,
+        progress: Callable[[int], None] = lambda n: None,
+    ) -> list[Generation]:
+        """See `Writer`."""
+        return write_with_answer(self.generate, list(map(self.prompt_text, conversations)), options, progress)
+
     def generate(
         self,
         prompts: Sequence[str],
         options: GenerationOptions,
         progress: Callable[[int], None] = lambda n: None,
     ) -> list[Generation]:
-        """See `Scorer`. Rows of like length share a batch, so that little is spent on padding."""
+        """Continuations of the prompts in their order; rows of like length share a batch, so that little is padding."""
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         done: dict[int, Generation] = {}

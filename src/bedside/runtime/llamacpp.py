@@ -8,7 +8,8 @@ it, so it is taken off here.
 import queue
 import secrets
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from bedside.errors import ContextTooLong, MissingExtra, ModelError
 from bedside.models.gguf import metadata
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
-from bedside.runtime.budget import stream_with_answer
+from bedside.runtime.budget import stream_with_answer, write_with_answer
 from bedside.text import think
 from bedside.text.chat import Renderer
 
@@ -25,7 +26,7 @@ FOREIGN = PromptSection(style="chat", system="", reasoning="think")
 
 
 class LlamaCpp:
-    """Implements `backend.Speaker`. `context` is tokens for each of `slots` conversations at once."""
+    """Implements `backend.Speaker` and `backend.Writer`; `context` is tokens for each of `slots` conversations."""
 
     def __init__(self, path: Path, context: int = 4096, slots: int = 1, threads: int = 0) -> None:
         self.metadata = metadata(path)
@@ -35,6 +36,7 @@ class LlamaCpp:
         self.prompt = self.metadata.prompt or FOREIGN
         self.renderer = Renderer(self.metadata.template, self.metadata.bos, self.metadata.eos)
         self.context = min(context, self.metadata.context_length)
+        self._slots = slots
         self._server = _serve(path, self.context, slots, threads)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
@@ -47,6 +49,27 @@ class LlamaCpp:
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `backend.Speaker`. Raises ContextTooLong if the conversation does not fit."""
         return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
+
+    def write(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        options: GenerationOptions,
+        progress: Callable[[int], None] = lambda n: None,
+    ) -> list[Generation]:
+        """See `backend.Writer`; as many at once as there are slots. Raises ContextTooLong if one does not fit."""
+        return write_with_answer(self._generate, list(map(self.prompt_text, conversations)), options, progress)
+
+    def _generate(
+        self, prompts: Sequence[str], options: GenerationOptions, progress: Callable[[int], None]
+    ) -> list[Generation]:
+        def whole(prompt: str) -> Generation:
+            *_, last = self._stream_text(prompt, options)
+            progress(1)
+            assert isinstance(last, Generation)
+            return last
+
+        with ThreadPoolExecutor(self._slots) as pool:
+            return list(pool.map(whole, prompts))
 
     def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[int | Delta | Generation]:
         splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))

@@ -1,43 +1,72 @@
 """`bedside compare`: base against tuned, or a run against another, item by item."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bedside.files import read_json, write_json
+from bedside.errors import UsageError
+from bedside.files import read_json, read_jsonl, write_json
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
 from bedside.text.numbers import probability
 
 
 def stage(recipe: Recipe) -> Stage:
-    """Depends on the two evaluations and the seed of the bootstrap."""
-    reads = ("evaluation/base", "evaluation/tuned")
-    return Stage("comparison", ("seed",), reads, rooms=("evaluate/compare", "evaluate/tasks", "metrics"))
+    """Depends on the two evaluations, the rows that were trained on and the seed of the bootstrap."""
+    reads = ("data", "evaluation/base", "evaluation/tuned")
+    rooms = ("evaluate/compare", "evaluate/nearest", "evaluate/tasks", "metrics")
+    return Stage("comparison", ("seed",), reads, rooms=rooms)
 
 
 def make(run: Run, folder: Path) -> None:
-    """Compares the tuned model with its base."""
+    """Compares the tuned model with its base, and finds what was trained that is most like the examples shown."""
+    from bedside.data import prepare
     from bedside.evaluate.compare import compare
+    from bedside.evaluate.nearest import nearest
 
     found = compare(run.folder("evaluation/base"), run.folder("evaluation/tuned"), run.recipe.seed)
     write_json(folder / "comparison.json", found)
+    shown = _answered(run)
+    items = [item for item in prepare.load(run.folder("data"), "test") if item.id in shown]
+    beside = nearest(items, prepare.load(run.folder("data"), "train"))
+    write_json(folder / "nearest.json", {name: asdict(row) for name, row in beside.items()})
+
+
+def _answered(run: Run) -> set[str]:
+    """Ids of the held-out rows for which the report shows what both models wrote."""
+    path = run.folder("evaluation/tuned") / "rouge.jsonl"
+    return {row["id"] for _, row in read_jsonl(path)} if path.exists() else set()
 
 
 def compare(first: str, second: str | None, runs: Path) -> dict[str, Any]:
     """A run's tuned model against its base or, with `second`, against that run's tuned model.
 
-    Raises DataError if the two were not scored on the same items.
+    "RUN:NAME" is the evaluation of that name in a run, such as "demo:base", or what `evaluate --model` called it.
+    Raises DataError if the two were not scored on the same items, UsageError if only one such is named.
     """
     from bedside.evaluate.compare import compare as paired
     from bedside.verbs.pipeline import warn_if_stale
+
+    run, here = _evaluation(first, runs)
+    if second is None and here:
+        raise UsageError(f"'{first}': against what? Name a second evaluation, such as '{run.path.name}:base'")
+    other, there = (run, "tuned") if second is None else _evaluation(second, runs)
+    here, there = here or ("base" if second is None else "tuned"), there or "tuned"
+    own = [one for one, name in ((run, here), (other, there)) if name in ("base", "tuned")]
+    told = [warn_if_stale(one, "evaluate") for one in dict.fromkeys(own)]
+    found = paired(run.folder(f"evaluation/{here}"), other.folder(f"evaluation/{there}"), run.recipe.seed)
+    return {**found, "stale": [warning for warning in told if warning is not None]}
+
+
+def _evaluation(named: str, runs: Path) -> tuple[Run, str]:
+    """A run and the name of one of its evaluations, "" if none is named."""
+    from bedside.runtime.choose import find_run
     from bedside.verbs.run import existing_run
 
-    run = existing_run(first, runs)
-    other = run if second is None else existing_run(second, runs)
-    here = "evaluation/base" if second is None else "evaluation/tuned"
-    told = [warn_if_stale(one, "evaluate") for one in dict.fromkeys((run, other))]
-    found = paired(run.folder(here), other.folder("evaluation/tuned"), run.recipe.seed)
-    return {**found, "stale": [warning for warning in told if warning is not None]}
+    name, _, which = named.rpartition(":")
+    if name and find_run(named, runs) is None:
+        return existing_run(name, runs), which
+    return existing_run(named, runs), ""
 
 
 def result(run: Run) -> dict[str, Any]:
@@ -47,11 +76,11 @@ def result(run: Run) -> dict[str, Any]:
 
 def in_words(result: dict[str, Any]) -> str:
     """A table with intervals, what it does not say, and the verdict last."""
-    head = f"{'task':<10} {'n':>4} {'base':>8} {'tuned':>8} {'difference':>11}  {'95 % interval':<18}"
-    head += f" {'p adj.':>7} {'detects':>8} {'baseline':>9}"
+    head = f"{'task':<15} {'n':>4} {'detects':>8} {'base':>8} {'tuned':>8} {'difference':>11}  {'95 % interval':<18}"
+    head += f" {'p adj.':>7} {'baseline':>9} {'won':>5} {'lost':>5}"
     tasks = result["tasks"]
     lines = [f"base   {result['base']}", f"tuned  {result['tuned']}", "", head, *map(_line, tasks)]
-    lines += [f"{'left out':<10} {reason}" for reason in result["left_out"]]
+    lines += [f"{'left out':<15} {reason}" for reason in result["left_out"]]
     below = [task["task"] for task in tasks if task["above_baseline"] is False]
     if below:
         lines += [
@@ -66,6 +95,7 @@ def _line(task: dict[str, Any]) -> str:
     interval = f"[{task['ci'][0]:+.3f}, {task['ci'][1]:+.3f}]"
     baseline = "-" if task["baseline"] is None else f"{task['baseline']:.3f}"
     means = f"{task['base']:>8.3f} {task['tuned']:>8.3f} {task['difference']:>+11.3f}"
-    found = f"{probability(task['p_adjusted']):>7} {task['detectable']:>8.3f} {baseline:>9}"
+    found = f"{probability(task['p_adjusted']):>7} {baseline:>9} {len(task['won']):>5} {len(task['lost']):>5}"
     not_counted = "" if task["counted"] else ", not counted"
-    return f"{task['task']:<10} {task['n']:>4} {means}  {interval:<18} {found}  {task['verdict']}{not_counted}"
+    what = f"{task['task']:<15} {task['n']:>4} {task['detectable']:>8.3f}"
+    return f"{what} {means}  {interval:<18} {found}  {task['verdict']}{not_counted}"

@@ -29,7 +29,7 @@ def stage(recipe: Recipe) -> Stage:
     from bedside.data.sources import fingerprint
 
     data = recipe.data
-    outside = fingerprint(data.path, data.source) | evaluate.choices(recipe)
+    outside = fingerprint(data.path, data.source) | evaluate.files(recipe)
     for path in (*data.against, *data.documents, data.test_ids, data.validation_ids):
         outside |= fingerprint(path, data.source) if path else {}
     rooms = ("data", "records", "text/chat", "verbs/data")
@@ -94,13 +94,10 @@ def _plots_are_here() -> bool:
 def _evaluation_sets(recipe: Recipe) -> dict[str, Iterable[tuple[str, str]]]:
     """{name: (id, text) of each item} of what no training row may contain, beside the test rows."""
     from bedside.data.contamination import item_texts
-    from bedside.data.sources import read_choices
+    from bedside.evaluate.tasks import outside
 
-    sets = _texts(recipe.data.against)
-    if "choice" in recipe.evaluate.tasks:
-        chosen = recipe.evaluate.choice_from
-        sets["the embedded questions" if chosen == "starter" else chosen] = item_texts(read_choices(chosen))
-    return sets
+    judged_on = {name: item_texts(items) for name, items in outside(recipe.evaluate).items()}
+    return {**_texts(recipe.data.against), **judged_on}
 
 
 def _texts(paths: Sequence[str]) -> dict[str, Iterable[tuple[str, str]]]:

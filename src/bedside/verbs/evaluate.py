@@ -1,10 +1,13 @@
 """`bedside evaluate`: base and tuned model on the same held-out items."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from bedside.errors import UsageError
 from bedside.files import read_json
 from bedside.models import locate
+from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
 
@@ -20,23 +23,28 @@ ROOMS = (
     "data",
     "models",
 )
+ROOMS_OF_ANY = (*ROOMS, "runtime")
+"""The rooms that score any model."""
 
 
 def stage(recipe: Recipe, which: Literal["base", "tuned"]) -> Stage:
     """The base model's scores do not depend on the training, so they survive a change of it."""
-    outside = {"base": locate.identify(recipe.model), **choices(recipe)}
+    outside = {"base": locate.identify(recipe.model), **files(recipe)}
     reads = ("data", "adapter") if which == "tuned" else ("data",)
     return Stage(f"evaluation/{which}", ("model", "prompt", "evaluate", "seed"), reads, ROOMS, outside)
 
 
-def choices(recipe: Recipe) -> dict[str, str]:
-    """{name: SHA-256} of the multiple-choice items that the models are judged on; the embedded ones are code."""
+def files(recipe: Recipe) -> dict[str, str]:
+    """{name: SHA-256} of the items that the models are judged on beside the test rows; the embedded ones are code."""
     from bedside.data.sources import fingerprint
 
-    chosen = recipe.evaluate.choice_from
-    if "choice" not in recipe.evaluate.tasks:
-        return {}
-    return {chosen: "embedded"} if chosen == "starter" else fingerprint(chosen, "mcq")
+    section, found = recipe.evaluate, dict[str, str]()
+    if section.asks_choices:
+        chosen = section.choice_from
+        found |= {chosen: "embedded"} if chosen == "starter" else fingerprint(chosen, "mcq")
+    if section.safety_from:
+        found |= fingerprint(section.safety_from, "mcq")
+    return found
 
 
 def make_base(run: Run, folder: Path) -> None:
@@ -52,16 +60,58 @@ def make_tuned(run: Run, folder: Path) -> None:
 def _make(run: Run, folder: Path, adapter: Path | None, which: str) -> None:
     from bedside.data import prepare
     from bedside.evaluate import tasks
-    from bedside.evaluate.run import evaluate
+    from bedside.evaluate.run import announce, evaluate
     from bedside.runtime.hf import load_backend
 
     recipe = run.recipe
     data = run.folder("data")
     items = tasks.select(recipe, prepare.load(data, "train"), prepare.load(data, "test"))
+    if which == "base":
+        announce(items)
     base = locate.resolve(recipe.model)
     name = base.name if adapter is None else f"{base.name} + {recipe.name}"
     scorer = load_backend(base.folder, recipe.prompt, adapter=adapter, name=name, quantise=recipe.model.quantise)
     evaluate(scorer, items, recipe, folder, label=which)
+
+
+def score(recipe: str, overrides: Sequence[str], model: str, at_once: int, runs: Path) -> dict[str, Any]:
+    """Scores any model on the items of a recipe, kept in its run as `evaluation/NAME`; what `--json` prints.
+
+    A GGUF file and a server can only be asked to write, so tasks that need likelihoods are left out, and told. Raises
+    UsageError if none is left.
+    """
+    from bedside.data import prepare
+    from bedside.evaluate import tasks
+    from bedside.evaluate.run import evaluate
+    from bedside.runtime import choose
+    from bedside.verbs.pipeline import run_until
+    from bedside.verbs.run import prepare_run
+
+    run = prepare_run(recipe, overrides, runs)
+    run_until(run, "data")
+    identity = choose.identify(model, runs)
+    data = run.folder("data")
+    items = tasks.select(run.recipe, prepare.load(data, "train"), prepare.load(data, "test"))
+    name = choose.name_of(model)
+    if name in ("base", "tuned"):
+        raise UsageError(f"--model {model}: its scores would be called '{name}', as the run's own are; rename the file")
+
+    def make(folder: Path) -> None:
+        writer = choose.writer(model, runs, run.recipe.serve, at_once)
+        asked = items
+        if not hasattr(writer, "likelihoods"):
+            asked = {task: found for task, found in items.items() if tasks.TASKS[task].generated}
+            left = ", ".join(items.keys() - asked.keys())
+            if not asked:
+                raise UsageError(f"--model {model}: it can only write, and {left} need likelihoods; add choice-direct")
+            if left:
+                say(f"{name}: left out, since it can only write and they need likelihoods: {left}")
+        evaluate(writer, asked, run.recipe, folder, label=name)
+
+    outside = {model: identity, **files(run.recipe)}
+    with run.lock():
+        run.build(Stage(f"evaluation/{name}", ("serve", "evaluate", "seed"), ("data",), ROOMS_OF_ANY, outside), make)
+    return dict(read_json(run.folder(f"evaluation/{name}") / "scores.json"))
 
 
 def result(run: Run) -> dict[str, Any]:
@@ -73,11 +123,16 @@ def result(run: Run) -> dict[str, Any]:
 def in_words(result: dict[str, Any]) -> str:
     """The same for a person."""
     lines = []
-    for scores in (result["base"], result):
+    for scores in filter(None, (result.get("base"), result)):
         lines.append(scores["model"])
         for task in scores["tasks"]:
             low, high = task["ci"]
-            note = f", {task['unparsed']} without an answer" if task["unparsed"] else ""
-            what = f"  {task['task']:<10} {task['metric']:<24} {task['value']:8.4f}"
+            note = f"; {_unanswered(task['outcomes'])}" if task["unparsed"] else ""
+            what = f"  {task['task']:<15} {task['metric']:<24} {task['value']:8.4f}"
             lines.append(f"{what}  [{low:.4f}, {high:.4f}]  n {task['n']}{note}")
     return "\n".join(lines)
+
+
+def _unanswered(outcomes: dict[str, int]) -> str:
+    """What was written instead of one answer, and how often."""
+    return ", ".join(f"{count} {how}" for how, count in outcomes.items() if how != "answered")

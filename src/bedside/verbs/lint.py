@@ -61,14 +61,13 @@ def subject_of(
     run: Run, base: locate.Base, train: Sequence[Example], test: Sequence[Example], served: tuple[Path, ...] = ()
 ) -> "Subject":
     """The run's rows and the sets that it is judged on, its base, and what it serves."""
-    from bedside.data.sources import read_choices, read_texts
+    from bedside.data.sources import read_texts
     from bedside.data.store import Again
+    from bedside.evaluate.tasks import outside
     from bedside.lint.check import Subject
 
     recipe = run.recipe
-    held = {"the test split": test}
-    if "choice" in recipe.evaluate.tasks:
-        held[f"evaluate.choice_from '{recipe.evaluate.choice_from}'"] = read_choices(recipe.evaluate.choice_from)
+    held = {"the test split": test, **outside(recipe.evaluate)}
     against = {path: Again(partial(read_texts, path)) for path in recipe.data.against}
     return Subject(recipe, base, train, held, against, locate.gguf_of(recipe.model), served)
 

@@ -1,0 +1,196 @@
+"""Bedside's likelihood scoring beside lm-evaluation-harness: the same items, prompts and options, taking turns.
+
+    python benchmarks/evaluate.py --mcq FILE [--pubmedqa FILE] [--items 200] [--growth]
+
+Needs lm-eval (0.4.13 was compared) beside the project's own dependencies. Every run is a process of its own; a few
+items warm it up, then the clock runs. lm-eval gets the batch size at which a part of the items is fastest, and each
+type of number that is not emulated. Items are drawn by seed. With `--growth` only Bedside runs, on more and more items.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+SEED = 42
+WARM_UP = 4
+TRIAL = 16
+BATCHES = (1, 4, 8, 16)
+CLEAR = 0.05
+"""Nats between the best two options from which on both must choose the same one."""
+EMULATED = 0.5
+"""Where lm-eval in bf16 has less than this share of its speed in fp32, bf16 is emulated and goes no further."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--mcq", type=Path, required=True, help="multiple-choice file, such as MedQA's")
+    parser.add_argument("--pubmedqa", type=Path, help="PubMedQA's labelled file")
+    parser.add_argument("--items", type=int, default=200)
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        print(json.dumps(work(arguments, json.loads(arguments.worker))))
+        return
+    kinds = ["options as text", "options as letters", *(["yes, no, maybe"] if arguments.pubmedqa else [])]
+    if arguments.growth:
+        growth(kinds, arguments.items)
+        return
+    print("| scored | items | Bedside s | lm-eval s | its setting | faster | same choice | of clear ones |")
+    print("| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |")
+    for kind in kinds:
+        print(compared(kind, arguments.items), flush=True)
+
+
+def compared(kind: str, items: int) -> str:
+    """A line of the table."""
+    trials = {
+        (dtype, batch): run({"who": "lm-eval", "kind": kind, "items": TRIAL, "dtype": dtype, "batch": batch})["seconds"]
+        for dtype, batches in (("float32", BATCHES), ("bfloat16", BATCHES[1:2]))
+        for batch in batches
+    }
+    settled = {dtype: min(s for (of, _), s in trials.items() if of == dtype) for dtype in ("float32", "bfloat16")}
+    for (dtype, batch), seconds in trials.items():
+        print(f"{kind}: lm-eval {dtype}, batch {batch}: {seconds:.1f} s for {TRIAL} items", file=sys.stderr, flush=True)
+    if settled["float32"] < EMULATED * settled["bfloat16"]:
+        trials = {setting: seconds for setting, seconds in trials.items() if setting[0] == "float32"}
+    dtype, batch = min(trials, key=lambda setting: trials[setting])
+    ours = run({"who": "bedside", "kind": kind, "items": items})
+    theirs = run({"who": "lm-eval", "kind": kind, "items": items, "dtype": dtype, "batch": batch})
+    again = run({"who": "bedside", "kind": kind, "items": items})
+    seconds = (ours["seconds"] + again["seconds"]) / 2
+    pairs = list(zip(ours["scores"], theirs["scores"], strict=True))
+    clear = [pair for pair in pairs if margin(pair[1]) > CLEAR]
+    return (
+        f"| {kind} | {items} | {ours['seconds']:.1f}, {again['seconds']:.1f} | {theirs['seconds']:.1f} |"
+        f" {dtype}, batch {batch} | {theirs['seconds'] / seconds:.2f} × | {sum(map(agree, pairs))} of {len(pairs)} |"
+        f" {sum(map(agree, clear))} of {len(clear)} |"
+    )
+
+
+def margin(scores: list[float]) -> float:
+    first, second = sorted(scores, reverse=True)[:2]
+    return first - second
+
+
+def agree(pair: tuple[list[float], list[float]]) -> bool:
+    a, b = pair
+    return a.index(max(a)) == b.index(max(b))
+
+
+def growth(kinds: list[str], most: int) -> None:
+    """Seconds of Bedside alone against items."""
+    print("| scored | items | seconds | times |\n| --- | --- | --- | --- |")
+    for kind in kinds:
+        counts = [most // 4, most // 2, most]
+        seconds = [run({"who": "bedside", "kind": kind, "items": items})["seconds"] for items in counts]
+        grown = " ".join(f"{b / a:.2f} ×" for a, b in pairwise(seconds))
+        print(
+            f"| {kind} | {' '.join(map(str, counts))} | {' '.join(f'{s:.1f}' for s in seconds)} | {grown} |", flush=True
+        )
+
+
+def run(task: dict[str, Any]) -> dict[str, Any]:
+    """A task in a process of its own."""
+    done = subprocess.run([sys.executable, *sys.argv, "--worker", json.dumps(task)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{task}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# What follows runs in the processes.
+
+
+def work(arguments: argparse.Namespace, task: dict[str, Any]) -> dict[str, Any]:
+    """Log-likelihoods of every option of every item, and the seconds that they took."""
+    asked = requests(arguments, task["kind"], task["items"] + WARM_UP)
+    score = bedside() if task["who"] == "bedside" else lm_eval(task["dtype"], task["batch"])
+    score(asked[:WARM_UP])
+    started = time.monotonic()
+    scores = score(asked[WARM_UP:])
+    return {"seconds": time.monotonic() - started, "scores": scores}
+
+
+def requests(arguments: argparse.Namespace, kind: str, items: int) -> list[tuple[str, list[str]]]:
+    """(prompt, continuations) of each item, as `bedside evaluate` asks them of the embedded model."""
+    from bedside.data.sources import read, read_choices
+    from bedside.evaluate import ranked
+    from bedside.evaluate.tasks import draw
+    from bedside.recipe import DataSection, EvaluateSection
+
+    recorder = Recorder()
+    settings = EvaluateSection(choice_scoring="letter" if "letters" in kind else "cloze")
+    if kind.startswith("options"):
+        found, score = read_choices(str(arguments.mcq)), ranked.score_choice
+    else:
+        found, score = list(read(DataSection(source="pubmedqa", path=str(arguments.pubmedqa)))), ranked.score_decision
+    score(recorder, draw(found, items, SEED), settings, lambda n, note: None)
+    return recorder.asked
+
+
+class Recorder:
+    """A scorer that notes what it is asked, and finds everything equally likely."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        from bedside.recipe import PromptSection
+        from bedside.runtime.tokenizer import load_tokenizer, renderer_of
+
+        self.prompt = PromptSection(style="alpaca-think")
+        self.tokenizer = load_tokenizer(folder(), self.prompt)
+        self.renderer = renderer_of(self.tokenizer)
+        self.asked: list[tuple[str, list[str]]] = []
+
+    def prompt_text(self, messages: Any) -> str:
+        return self.renderer.render(messages, generation=True)
+
+    def likelihoods(self, asked: Any, progress: Any = None) -> list[list[Any]]:
+        from bedside.runtime.backend import Likelihood
+
+        self.asked += asked
+        return [[Likelihood(0.0, 1, 1) for _ in texts] for _, texts in asked]
+
+
+def folder() -> Path:
+    from bedside.models import locate
+    from bedside.recipe import ModelSection
+
+    return locate.resolve(ModelSection(base="embedded")).folder
+
+
+def bedside() -> Any:
+    """Scoring as `bedside evaluate` does it, tokenising included."""
+    from bedside.recipe import PromptSection
+    from bedside.runtime.hf import load_backend
+
+    backend = load_backend(folder(), PromptSection(style="alpaca-think"))
+    return lambda asked: [[one.logprob for one in of_item] for of_item in backend.likelihoods(asked)]
+
+
+def lm_eval(dtype: str, batch: int) -> Any:
+    """lm-eval's own scoring of the very same tokens: its grouping of contexts, order by length, batches and padding."""
+    from lm_eval.models.huggingface import HFLM
+
+    from bedside.runtime.tokenizer import encode_completion
+
+    model = HFLM(pretrained=str(folder()), dtype=dtype, batch_size=batch, device="cpu", trust_remote_code=False)
+    tokenizer = Recorder().tokenizer
+
+    def score(asked: list[tuple[str, list[str]]]) -> list[list[float]]:
+        pairs = [
+            ((prompt, text), *encode_completion(tokenizer, prompt, text)) for prompt, texts in asked for text in texts
+        ]
+        found = iter(model._loglikelihood_tokens(pairs, disable_tqdm=True))
+        return [[next(found)[0] for _ in texts] for _, texts in asked]
+
+    return score
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Scores of what a model writes, always greedily: with reasoning before the answer, or without.
+
+A row keeps what was written, so that it can be read and scored again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bedside.data.read import Row
+from bedside.evaluate.forgetting import score_instruction
+from bedside.evaluate.safety import score_refusal
+from bedside.metrics.overlap import rouge_l
+from bedside.progress import Advance
+from bedside.recipe import EvaluateSection
+from bedside.records import Example, Generation, GenerationOptions
+from bedside.runtime.backend import Writer
+from bedside.text.chat import LETTERS, conversation, user_text
+from bedside.text.extract import Extracted, decision, letter
+
+
+def score_rouge(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
+    """Answers after reasoning against the references; the reasoning itself is not compared."""
+    return [
+        {**_asked(item), **_said(generation), "score": rouge_l(item.answer, generation.answer)}
+        for item, generation in zip(items, reasoned(writer, items, settings, advance), strict=True)
+    ]
+
+
+def score_reason(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
+    """The option or decision that an answer after reasoning commits to."""
+    generations = reasoned(writer, items, settings, advance)
+    return [_committed(item, generation) for item, generation in zip(items, generations, strict=True)]
+
+
+def score_direct(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
+    """The same of an answer without reasoning."""
+    generations = direct(writer, items, settings, advance)
+    return [_committed(item, generation) for item, generation in zip(items, generations, strict=True)]
+
+
+def judged(judge: Callable[[Example, str], Row]) -> Callable[..., list[Row]]:
+    """A scorer of answers without reasoning, each by `judge`."""
+
+    def score(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
+        generations = direct(writer, items, settings, advance)
+        return [
+            {**_asked(item), **_said(generation), **judge(item, generation.answer)}
+            for item, generation in zip(items, generations, strict=True)
+        ]
+
+    return score
+
+
+score_instructions = judged(score_instruction)
+score_safety = judged(score_refusal)
+
+
+def direct(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Generation]:
+    """An answer to each item of at most `answer_tokens`, asked as `ranked` asks: its reasoning is closed at once."""
+    return _written(writer, items, GenerationOptions(max_tokens=settings.answer_tokens, reasoning=False), advance)
+
+
+def reasoned(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Generation]:
+    """An answer to each item after reasoning, `forced` where it had to be made to come."""
+    options = GenerationOptions(max_tokens=settings.max_tokens, answer_tokens=settings.answer_tokens)
+    return _written(writer, items, options, advance)
+
+
+def _written(
+    writer: Writer, items: Sequence[Example], options: GenerationOptions, advance: Advance
+) -> list[Generation]:
+    asked = [conversation(user_text(item), writer.prompt, item.history) for item in items]
+    if writer.prompt.reasoning == "none":
+        options = replace(options, reasoning=True)  # there is none to be closed
+    return writer.write(asked, options, lambda n: advance(n, ""))
+
+
+def _committed(item: Example, generation: Generation) -> Row:
+    found = _extracted(item, generation)
+    return {
+        **_asked(item),
+        **_said(generation),
+        "score": float(found.value == item.label),
+        "chosen": found.value,
+        "gold": item.label,
+        "how": found.how,
+        "form": found.form,
+    }
+
+
+def _extracted(item: Example, generation: Generation) -> Extracted:
+    if item.options:
+        return letter(generation.answer, LETTERS[: len(item.options)], item.options, generation.finish)
+    return decision(generation.answer, generation.finish)
+
+
+def _asked(item: Example) -> Row:
+    return {
+        "id": item.id,
+        "question": item.question,
+        "context": item.context,
+        "options": list(item.options),
+        "reference": item.answer,
+        "reference_reasoning": item.reasoning,
+    }
+
+
+def _said(generation: Generation) -> dict[str, Any]:
+    return {
+        "reasoning": generation.reasoning,
+        "answer": generation.answer,
+        "finish": generation.finish,
+        "forced": generation.forced,
+        "tokens": generation.completion_tokens,
+    }

@@ -1,0 +1,116 @@
+"""What stands behind a share of right answers: labels that are taken for each other, answers that cannot be read, and
+whether the model knows when it errs. From the evaluations' own figures to lines, tables and plots."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from bedside import plots
+from bedside.report import numbers
+from bedside.report.material import Json
+from bedside.report.tasks import TaskRow
+
+OUTCOMES = {
+    "none": "No answer in it",
+    "several": "Several answers",
+    "truncated": "Cut before an answer",
+    "refused": "Declined to answer",
+}
+SHARE = "accuracy"
+
+
+@dataclass(frozen=True, slots=True)
+class Detailed:
+    """One task: lines of (name, base, tuned), a confusion table a model, plots with their titles, and remarks."""
+
+    label: str
+    slug: str
+    lines: tuple[tuple[str, ...], ...]
+    confusions: tuple[tuple[str, Json], ...]
+    plots: tuple[tuple[str, Markup], ...]
+    remarks: tuple[str, ...]
+
+
+def detailed(rows: Sequence[TaskRow]) -> list[Detailed]:
+    """The tasks whose answers are labels, in the order given."""
+    return [_detailed(row) for row in rows if row.base.get("detail") and row.tuned.get("detail")]
+
+
+def _detailed(row: TaskRow) -> Detailed:
+    sides = {"Base": row.base, "Tuned": row.tuned}
+    found = {side: score["detail"]["calibration"] for side, score in sides.items()}
+    calibrated = {side: calibration for side, calibration in found.items() if calibration}
+    return Detailed(
+        label=row.label,
+        slug=row.slug,
+        lines=tuple(_lines(row.base, row.tuned)),
+        confusions=tuple((side, score["detail"]["classification"]) for side, score in sides.items()),
+        plots=tuple(_plots(row, calibrated)) if len(calibrated) == len(sides) else (),
+        remarks=tuple(dict.fromkeys(one["no_sets"] for one in calibrated.values() if one["no_sets"])),
+    )
+
+
+def _lines(base: Json, tuned: Json) -> Iterator[tuple[str, ...]]:
+    sides = (base, tuned)
+    said = [score["detail"]["classification"] for score in sides]
+    yield "Right, of all items", *(_share(one["strict"], one["strict_ci"]) for one in said)
+    if any(one["unparsed"] for one in said):
+        yield "Right, of the answers that could be read", *(_share(one["accuracy"]) for one in said)
+        yield "If none or all of the others were right", *(_bounds(one["bounds"]) for one in said)
+    for how, name in OUTCOMES.items():
+        if any(score["outcomes"].get(how) for score in sides):
+            yield name, *(numbers.count(score["outcomes"].get(how, 0)) for score in sides)
+    yield "Macro-F1", *(f"{_decimal(one['macro_f1'])} ({_between(one['macro_f1_ci'])})" for one in said)
+    for place in (0, 1):
+        named = [score["detail"]["baselines"][place] for score in sides]
+        about = f"{named[0]['name'][:1].upper()}{named[0]['name'][1:]}, macro-F1"
+        yield about, *(f"{_share(one['accuracy'])}, {_decimal(one['macro_f1'])}" for one in named)
+    if all(score["detail"]["calibration"] for score in sides):
+        yield from _confidence([score["detail"]["calibration"] for score in sides])
+
+
+def _confidence(sides: Sequence[Json]) -> Iterator[tuple[str, ...]]:
+    ece = (f"{_decimal(one['ece'])} (chance alone {_between(one['ece_if_calibrated'])})" for one in sides)
+    yield "Expected calibration error", *ece
+    yield "Brier score", *(f"{_decimal(one['brier'])} ({_between(one['brier_ci'])})" for one in sides)
+    if all(one["sets"] for one in sides):
+        sets = [one["sets"] for one in sides]
+        level = f"{100 * sets[0]['level']:g}{numbers.SPACE}%"
+        yield (
+            f"Answer sets at {level}: right one inside",
+            *(_share(one["coverage"], one["coverage_ci"]) for one in sets),
+        )
+        yield f"Answer sets at {level}: mean size", *(_decimal(one["mean_size"], 2) for one in sets)
+
+
+def _plots(row: TaskRow, calibrated: Mapping[str, Json]) -> Iterator[tuple[str, Markup]]:
+    bins = {side: one["bins"] for side, one in calibrated.items()}
+    risks = {side: one["risk"] for side, one in calibrated.items()}
+    about = ", ".join(f"{side} {_decimal(one['ece'])}" for side, one in calibrated.items())
+    yield (
+        "Reliability: on the dashed line a model is right as often as it is sure",
+        Markup(plots.reliability(f"reliability-{row.slug}", f"{row.label}, calibration error: {about}", bins)),
+    )
+    about = ", ".join(f"{side} {_decimal(one['area'])}" for side, one in risks.items())
+    yield (
+        "Risk against coverage: if only the surest answers are given",
+        Markup(plots.risk(f"risk-{row.slug}", f"{row.label}, mean share wrong: {about}", risks)),
+    )
+
+
+def _share(number: float | None, ci: Sequence[float] | None = None) -> str:
+    said = numbers.value(number, SHARE)
+    return f"{said} ({numbers.interval(ci, SHARE)})" if ci else said
+
+
+def _bounds(bounds: Sequence[float]) -> str:
+    return f"{numbers.interval(bounds, SHARE)}{numbers.SPACE}%"
+
+
+def _between(ci: Sequence[float]) -> str:
+    return " to ".join(map(_decimal, ci))
+
+
+def _decimal(number: float, digits: int = 3) -> str:
+    return numbers.decimal(number, digits)

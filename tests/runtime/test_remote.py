@@ -1,0 +1,171 @@
+"""Any OpenAI-compatible server, well or ill: a real HTTP server that answers as it is told to."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from bedside.errors import ModelError, OfflineError
+from bedside.records import GenerationOptions, Message
+from bedside.runtime.remote import KEY, TRIES, Remote
+
+Reply = tuple[int, dict[str, str], str]
+JSON = {"Content-Type": "application/json"}
+OPTIONS = GenerationOptions(max_tokens=20, answer_tokens=5)
+ASKED = [[Message("user", f"Question {i}?")] for i in range(6)]
+
+
+def said(content: str | None, finish: str = "stop", **more: Any) -> Reply:
+    choice = {"message": {"role": "assistant", "content": content, **more}, "finish_reason": finish}
+    return 200, JSON, json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 7}})
+
+
+class Server:
+    """Answers the nth request for a completion by `reply(n, request)`, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.reply: Callable[[int, dict[str, Any]], Reply] = lambda n, request: said("Yes.")
+        self.models = ["toy"]
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        lock, outer = threading.Lock(), self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send((200, JSON, json.dumps({"data": [{"id": name} for name in outer.models]})))
+
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    outer.requests.append(request)
+                    outer.keys.append(self.headers["Authorization"])
+                    number = len(outer.requests)
+                self.send(outer.reply(number, request))
+
+            def send(self, reply: Reply) -> None:
+                status, headers, body = reply
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body.encode()))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    one = Server()
+    yield one
+    one.http.shutdown()
+    one.http.server_close()
+
+
+def patient(waits: list[float]) -> Callable[[float], None]:
+    return waits.append
+
+
+def test_answers_come_in_the_order_asked_with_what_was_asked_for(server: Server):
+    server.reply = lambda n, request: said(f"To {request['messages'][0]['content']}")
+    progress: list[int] = []
+    found = Remote(server.url).write(ASKED, OPTIONS, progress.append)
+    assert [one.answer for one in found] == [f"To Question {i}?" for i in range(6)]
+    assert sum(progress) == 6
+    assert server.requests[0] | {"messages": []} == {
+        "model": "toy", "messages": [], "max_tokens": 25, "temperature": 0.0, "top_p": 1.0, "seed": 42,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        said("<think>\nFirst.\n</think>\n\nYes."),
+        said("Yes.", reasoning_content="First."),
+        said("Yes.", reasoning="First."),
+    ],
+)
+def test_reasoning_is_told_apart_wherever_a_server_puts_it(server: Server, reply: Reply):
+    server.reply = lambda n, request: reply
+    (found,) = Remote(server.url).write(ASKED[:1], OPTIONS)
+    assert (found.reasoning, found.answer, found.completion_tokens) == ("First.", "Yes.", 7)
+
+
+@pytest.mark.parametrize("content", ["", None])
+def test_an_empty_answer_is_an_answer_that_says_nothing(server: Server, content: str | None):
+    server.reply = lambda n, request: said(content, "length")
+    (found,) = Remote(server.url).write(ASKED[:1], OPTIONS)
+    assert (found.answer, found.finish) == ("", "length")
+
+
+def test_what_passes_is_tried_again_after_longer_and_longer_waits(server: Server):
+    ill = [(503, {}, "busy"), (429, {"Retry-After": "7"}, ""), (500, {"Retry-After": "soon"}, "")]
+    server.reply = lambda n, request: ill[n - 1] if n <= len(ill) else said("Yes.")
+    waits: list[float] = []
+    (found,) = Remote(server.url, wait=patient(waits)).write(ASKED[:1], OPTIONS)
+    assert (found.answer, waits) == ("Yes.", [1.0, 7.0, 4.0])
+
+
+def test_it_does_not_try_for_ever(server: Server):
+    server.reply = lambda n, request: (502, {}, "")
+    waits: list[float] = []
+    with pytest.raises(OfflineError, match=r"no answer in 5 tries \(status 502\); what was answered is kept"):
+        Remote(server.url, wait=patient(waits)).write(ASKED[:1], OPTIONS)
+    assert (len(server.requests), waits) == (TRIES, [1.0, 2.0, 4.0, 8.0])
+
+
+def test_a_server_that_has_gone_is_named(server: Server):
+    remote = Remote(server.url, wait=lambda seconds: None)
+    server.http.shutdown()
+    server.http.server_close()
+    with pytest.raises(OfflineError, match=f"{server.url}: no answer in 5 tries"):
+        remote.write(ASKED[:1], OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (
+            (200, {"Content-Type": "text/html; charset=utf-8"}, "<html>Sign in</html>"),
+            "status 200 with text/html instead",
+        ),
+        ((200, JSON, '{"error": {"message": "model\\nnot loaded"}}'), "status 200: model not loaded"),
+        ((401, JSON, '{"error": "no key"}'), f"status 401: no key; set {KEY}"),
+        ((400, JSON, '{"detail": "context too long"}'), "status 400: .*context too long"),
+        ((200, JSON, '{"choices": []}'), r"a reply without choices\[0\].message"),
+        ((200, JSON, "[1, 2]"), r"a reply without choices\[0\].message"),
+        ((302, {"Location": "http://elsewhere.invalid/"}, ""), "status 302"),
+    ],
+)
+def test_what_is_no_answer_is_told_in_one_line_and_not_tried_again(server: Server, reply: Reply, told: str):
+    server.reply = lambda n, request: reply
+    with pytest.raises(ModelError, match=told) as error:
+        Remote(server.url).write(ASKED[:1], OPTIONS)
+    assert "\n" not in str(error.value)
+    assert len(server.requests) == 1
+
+
+def test_the_key_is_sent_where_there_is_one(server: Server, monkeypatch: pytest.MonkeyPatch):
+    Remote(server.url).write(ASKED[:1], OPTIONS)
+    monkeypatch.setenv(KEY, "secret")
+    Remote(server.url).write(ASKED[:1], OPTIONS)
+    assert server.keys == [None, "Bearer secret"]
+
+
+def test_one_of_several_models_has_to_be_named(server: Server):
+    server.models = ["small", "large"]
+    with pytest.raises(ModelError, match=f"models there: small, large; name one as '{server.url}#NAME'"):
+        Remote(server.url)
+    assert Remote(f"{server.url}#large").name == "large"
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[::1"])
+def test_what_is_no_address_is_refused_at_once(url: str):
+    with pytest.raises(ModelError, match="no address of a server"):
+        Remote(url, wait=lambda seconds: pytest.fail("waited"))
