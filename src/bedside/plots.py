@@ -194,12 +194,11 @@ def reliability(name: str, about: str, sides: Mapping[str, Sequence[Mapping[str,
     for (title, bins), hollow in zip(sides.items(), (True, False), strict=False):
         colour = MUTED if hollow else MARK
         for one in bins:
-            axes.plot((one["confidence"],) * 2, one["ci"], color=colour, linewidth=1.2, alpha=FULL)
+            axes.plot((one["confidence"],) * 2, one["ci"], color=colour, linewidth=3.2 if hollow else 1.2, alpha=FULL)
         x, y = ([one[key] for one in bins] for key in ("confidence", "accuracy"))
-        face = "none" if hollow else colour
-        axes.plot(
-            x, y, color=colour, linestyle="none", marker="o", markersize=5.5, markerfacecolor=face, label=title
-        )  # fmt: skip
+        (points,) = axes.plot(x, y, color=colour, linestyle="none", marker="o", label=title)
+        points.set_markersize(8 if hollow else 5)
+        points.set_markerfacecolor("none" if hollow else colour)
     return _svg(_in_shares(figure, axes, "confidence of the choice", "share right"), name, about)
 
 
@@ -209,8 +208,8 @@ def risk(name: str, about: str, sides: Mapping[str, Mapping[str, Any]]) -> str:
     `sides` are `metrics.calibration.RiskCoverage` by model, two at most: the first pale, the second full.
     """
     figure, axes = _square()
-    for (title, one), colour in zip(sides.items(), (MUTED, MARK), strict=False):
-        axes.plot(one["coverage"], one["risk"], color=colour, linewidth=1.8, drawstyle="steps-post", label=title)
+    for (title, one), colour, width in zip(sides.items(), (MUTED, MARK), (3.2, 1.6), strict=False):
+        axes.plot(one["coverage"], one["risk"], color=colour, linewidth=width, drawstyle="steps-post", label=title)
     return _svg(_in_shares(figure, axes, "share answered, the surest first", "share wrong"), name, about)
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import TypeVar
 
 LINE_EVERY_S = 15.0
@@ -17,7 +18,7 @@ Item = TypeVar("Item")
 
 @contextmanager
 def bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
-    """Yields `advance(n, note)`; `done` units were finished before, as after a resume."""
+    """Yields `advance(n, note)`, for any thread; `done` units were finished before, as after a resume."""
     show = _terminal(label, total, unit, done) if sys.stderr.isatty() else _lines(label, total, unit, done)
     with show as advance:
         yield advance
@@ -70,8 +71,13 @@ def _terminal(label: str, total: int, unit: str, done: int) -> Iterator[Advance]
 def _lines(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     started = last = time.monotonic()
     count = 0
+    lock = Lock()
 
     def advance(n: int, note: str) -> None:
+        with lock:
+            told(n, note)
+
+    def told(n: int, note: str) -> None:
         nonlocal count, last
         count += n
         now = time.monotonic()

@@ -12,7 +12,9 @@ from bedside.evaluate.compare import compare
 def evaluation(folder: Path, **tasks: list[float]) -> Path:
     folder.mkdir()
     for task, scores in tasks.items():
-        lines = [json.dumps({"id": str(i), "score": score}) for i, score in enumerate(scores)]
+        lines = [
+            json.dumps({"id": str(i), "score": score, "answer": "word " * (i % 3)}) for i, score in enumerate(scores)
+        ]
         (folder / f"{task}.jsonl").write_text("\n".join(lines))
     (folder / "scores.json").write_text(json.dumps({"model": folder.name, "tasks": []}))
     return folder
@@ -61,6 +63,15 @@ def test_items_that_were_won_and_lost_are_listed(tmp_path: Path):
     assert (task["won"], task["lost"]) == (("1",), ("0",))
 
 
+def test_nearer_answers_are_counted_with_their_length(tmp_path: Path):
+    base = evaluation(tmp_path / "base", rouge=[0.2] * 15 + [0.4] * 15)
+    tuned = evaluation(tmp_path / "tuned", rouge=[0.3] * 30)
+    found = compare(base, tuned, seed=1)["win_rate"]
+    assert (found["won"], found["lost"], found["raw"]) == (15, 15, 0.5)
+    assert found["controlled"] == pytest.approx(0.5)
+    assert compare(*(evaluation(tmp_path / n, choice=[1.0, 0.0]) for n in ("a", "b")), seed=1)["win_rate"] is None
+
+
 def test_one_worse_task_outweighs_a_better_one(tmp_path: Path):
     base = evaluation(tmp_path / "base", choice=[1.0] * 20 + [0.0] * 20, rouge=[0.1 + i / 1000 for i in range(40)])
     tuned = evaluation(tmp_path / "tuned", choice=[0.0] * 40, rouge=[0.3 + i / 900 for i in range(40)])
@@ -78,11 +89,16 @@ def test_order_of_rows_does_not_matter_but_other_items_are_refused(tmp_path: Pat
         compare(base, tuned, seed=1)
 
 
-def test_a_task_that_one_side_lacks_is_named(tmp_path: Path):
+def test_a_task_that_one_side_lacks_is_left_out_and_without_a_common_one_nothing_can_be_said(tmp_path: Path):
     base = evaluation(tmp_path / "base", choice=[1.0, 0.0], rouge=[0.1, 0.2])
     tuned = evaluation(tmp_path / "tuned", choice=[1.0, 0.0])
-    with pytest.raises(DataError, match="no task 'rouge'"):
-        compare(base, tuned, seed=1)
+    found = compare(base, tuned, seed=1)
+    assert ([task["task"] for task in found["tasks"]], found["left_out"]) == (
+        ["choice"], ["rouge: scored on one side only"],
+    )  # fmt: skip
+    other = evaluation(tmp_path / "other", rouge=[0.1, 0.2])
+    with pytest.raises(DataError, match="has no task in common with"):
+        compare(tuned, other, seed=1)
 
 
 def test_what_ignoring_the_question_gets_stands_beside(tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bedside.evaluate.forgetting import instructions
-from bedside.evaluate.run import AT_ONCE, announce, evaluate
+from bedside.evaluate.run import announce, evaluate
 from bedside.recipe import PromptSection
 from bedside.recipe_file import parse
 from bedside.records import Example, Generation, GenerationOptions, Message
@@ -28,6 +28,8 @@ class ToyScorer:
     """Likelihood by a rule that is given, and answers from a table."""
 
     name = "toy"
+    together = 5
+    at_once = 1
 
     def __init__(self, logprob: Callable[[str], float], answers: Sequence[tuple[str, str]] = ()) -> None:
         self.prompt = THINK
@@ -181,7 +183,7 @@ def test_a_killed_task_goes_on_after_its_last_part_and_gives_the_same_file(tmp_p
                 raise KeyboardInterrupt
             return super().generate(prompts, options, progress)
 
-    items = [replace(OPEN, id=str(i), question="What? " * (i % 7 + 1)) for i in range(3 * AT_ONCE)]
+    items = [replace(OPEN, id=str(i), question="What? " * (i % 7 + 1)) for i in range(3 * ToyScorer.together)]
     said = [("Why.", f"Answer {i}.") for i in range(len(items))]
 
     def run(scorer: ToyScorer, folder: str) -> None:
@@ -190,7 +192,7 @@ def test_a_killed_task_goes_on_after_its_last_part_and_gives_the_same_file(tmp_p
     run(ToyScorer(lambda text: 0.0, said), "whole")
     with pytest.raises(KeyboardInterrupt):
         run(Killed(lambda text: 0.0, said), "torn")
-    run(ToyScorer(lambda text: 0.0, said[2 * AT_ONCE :]), "torn")
+    run(ToyScorer(lambda text: 0.0, said[2 * ToyScorer.together :]), "torn")
     assert (tmp_path / "torn/rouge.jsonl").read_bytes() == (tmp_path / "whole/rouge.jsonl").read_bytes()
     assert not (tmp_path / "torn/rouge.parts").exists()
 

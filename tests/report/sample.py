@@ -139,13 +139,13 @@ def scores(side: str) -> list[dict[str, Any]]:
         {
             "task": task, "n": n, "metric": metric, "value": value, "ci": [value - half, value + half],
             "unparsed": unparsed, "baseline": baseline, "seconds": 31.0, "outcomes": {},
-            "detail": detail_of(n, value) if task == "decision" else None,
+            "detail": labelled(n, value) if task == "decision" else worded() if task == "rouge" else None,
         }
         for task, n, metric, value, half, unparsed, baseline in table
     ]  # fmt: skip
 
 
-def detail_of(n: int, value: float) -> dict[str, Any]:
+def labelled(n: int, value: float) -> dict[str, Any]:
     """Decisions of which the given share is right, the others "maybe"; those that are right are surer."""
     items, rows = [], []
     for i in range(n):
@@ -154,9 +154,17 @@ def detail_of(n: int, value: float) -> dict[str, Any]:
         items.append(Example(str(i), "Does it work?", "", label=gold))
         chances = {name: (-0.2 - 0.01 * i if right else -0.7) if name == chosen else -2.0 for name in DECISIONS}
         rows.append({"id": str(i), "score": float(right), "chosen": chosen, "gold": gold, "scores": chances})
-    found = detail(items, rows, seed=42, per_character=False)
+    found = detail("decision", items, rows, seed=42, per_character=False)
     assert found is not None
     return json.loads(json.dumps(asdict(found)))
+
+
+def worded() -> dict[str, Any]:
+    bleu = {"score": 4.2, "ci": [2.1, 7.9], "n": 12, "signature": "nrefs:1|case:mixed"}
+    return {
+        "rouge_1": 0.31, "rouge_2": 0.08, "rouge_l": 0.21, "bleu": bleu, "exact_match": 0.0, "words": [41.5, 63.2],
+        "cut": 3, "forced": 5,
+    }  # fmt: skip
 
 
 def comparison(verdict: str = "worse") -> dict[str, Any]:
@@ -170,7 +178,8 @@ def comparison(verdict: str = "worse") -> dict[str, Any]:
     rows = [dict(zip(names, row, strict=True)) for row in table]
     moved = {"won": ["case-1"], "lost": ["case-2", "case-<3>"]}
     tasks = [{**row, "difference": row["tuned"] - row["base"], **moved} for row in rows]
-    return {"verdict": verdict, "tasks": with_counts(tasks)}
+    won = {"n": 12, "won": 7, "lost": 4, "raw": 0.625, "controlled": 0.55, "ci": [0.31, 0.77], "p": 0.68}
+    return {"verdict": verdict, "tasks": with_counts(tasks), "win_rate": won}
 
 
 def with_counts(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:

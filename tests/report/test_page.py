@@ -180,8 +180,8 @@ def test_labels_that_are_taken_for_each_other_and_confidence_are_shown():
     page = words(render(material()))
     assert "Answers in detail" in page
     assert "Expected calibration error" in page
-    assert "Always yes, macro-F1" in page
-    assert "answer sets at level 0.9 need at least 9 calibration rows, there are 7" in page
+    assert "Always yes: right, macro-F1" in page
+    assert "Answer sets at level 0.9 need at least 9 calibration rows, there are 7" in page
 
 
 def test_items_won_and_lost_are_listed_and_escaped():
@@ -196,3 +196,9 @@ def test_an_example_stands_beside_its_nearest_training_row():
 
 def test_what_was_not_measured_is_said():
     assert "Whether it still declines harmful requests" in words(render(material()))
+
+
+def test_wording_is_told_with_its_lengths_and_at_the_same_length():
+    page = words(render(material())).replace(SPACE, " ")
+    assert "Made to answer, its reasoning closed 5 5" in page
+    assert "nearer to the reference on 7 of 12 items, the base's on 4; at the same length it would be on 55.0 %" in page

@@ -9,7 +9,7 @@ import torch
 from tokenizers import processors
 from transformers import AutoTokenizer
 
-from bedside.errors import ModelError
+from bedside.errors import ContextTooLong, ModelError
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime import hf
@@ -269,3 +269,11 @@ def test_code_that_comes_with_a_model_is_never_run(copy: Path, tmp_path: Path, m
     with pytest.raises(ModelError, match="cannot be loaded"):
         hf.load_model(copy, FP32)
     assert not mark.exists()
+
+
+def test_what_does_not_fit_into_the_window_is_counted_and_refused(backend: hf.HfBackend) -> None:
+    long = "word " * 600
+    with pytest.raises(ContextTooLong, match=r"1 of 3 texts need more than its window of 512 tokens, the longest \d+"):
+        backend.likelihoods([(PROMPT, ["yes", "no", long])])
+    with pytest.raises(ContextTooLong, match="2 of 2 texts need more"):
+        backend.generate(["Why?", "What?"], GenerationOptions(max_tokens=512))

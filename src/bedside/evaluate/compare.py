@@ -15,6 +15,7 @@ from bedside.evaluate.tasks import SCORED_BY, TASKS, Role
 from bedside.files import read_json, read_jsonl
 from bedside.metrics import paired
 from bedside.metrics.paired import Verdict
+from bedside.metrics.win_rate import WinRate, win_rate
 from bedside.recipe import TaskName
 from bedside.records import PairedDifference
 
@@ -26,19 +27,19 @@ BY_GRAVITY: tuple[Verdict, ...] = ("worse", "better", "no difference shown", "un
 def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
     """The comparison in the shape of `bedside compare --json`.
 
-    A task that was scored in another way, or in other tokens, is left out with its reason; so two runs with different
-    bases still compare by what is right. Raises DataError where the items are not the same, or no task is left.
+    A task that was scored on one side only, in another way, or in other tokens, is left out with its reason; so two
+    runs with different bases still compare by what is right. Raises DataError where the items are not the same, or no
+    task is left.
     """
-    names = [task for task in get_args(TaskName) if (base / f"{task}.jsonl").exists()]
-    missing = [task for task in names if not (tuned / f"{task}.jsonl").exists()]
-    if not names or missing:
-        raise DataError(
-            f"{tuned}: has no task in common with {base}" if not names else f"{tuned}: no task '{missing[0]}'"
-        )
+    scored = [{task for task in get_args(TaskName) if (side / f"{task}.jsonl").exists()} for side in (base, tuned)]
+    names = [task for task in get_args(TaskName) if task in scored[0] & scored[1]]
+    if not names:
+        raise DataError(f"{tuned}: has no task in common with {base}")
+    alone = [f"{task}: scored on one side only" for task in get_args(TaskName) if task in scored[0] ^ scored[1]]
     about = {side: read_json(side / "scores.json") for side in (base, tuned)}
     settings = [about[side].get("settings", {}) for side in (base, tuned)]
     obstacles = {task: _obstacle(base, tuned, task, settings) for task in names}
-    left_out = [f"{task}: {reason}" for task, reason in obstacles.items() if reason]
+    left_out = [f"{task}: {reason}" for task, reason in obstacles.items() if reason] + alone
     names = [task for task in names if not obstacles[task]]
     if not names:
         raise DataError(f"{tuned}: cannot be compared with {base}: {left_out[0]}")
@@ -55,6 +56,7 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
         "tuned": about[tuned]["model"],
         "tasks": [asdict(row) for row in rows],
         "left_out": left_out,
+        "win_rate": asdict(_nearer(base, tuned)) if "rouge" in names else None,
     }
 
 
@@ -119,6 +121,15 @@ def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mappin
                 " same tokenizer and the same prompt"
             )
     return ""
+
+
+def _nearer(base: Path, tuned: Path) -> WinRate:
+    """How often the tuned model's answer is nearer to the reference, its length taken into account."""
+    sides = [{row["id"]: row for _, row in read_jsonl(side / "rouge.jsonl")} for side in (base, tuned)]
+    before, after = ([side[name] for name in sides[0]] for side in sides)
+    similarities = ([row["score"] for row in rows] for rows in (before, after))
+    lengths = ([len(row["answer"].split()) for row in rows] for rows in (before, after))
+    return win_rate(*similarities, *lengths)
 
 
 def _paired_scores(base: Path, tuned: Path, task: str) -> Paired:

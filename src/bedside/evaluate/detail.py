@@ -1,7 +1,8 @@
-"""What a share of right answers does not tell: which label is taken for which, and whether a model knows when it errs.
+"""What one figure a task does not tell: which label is taken for which, whether a model knows when it errs, how long it
+writes.
 
-In: a task's items and rows. Out: `Detail`, for the report and for `scores.json`. Confidence is read from likelihoods of
-whole answers; likelihoods per character, by which the texts of options are ranked, are none.
+In: a task's items and rows. Out: `Labelled` or `Worded`, for the report and for `scores.json`. Confidence is read from
+likelihoods of whole answers; likelihoods per character, by which the texts of options are ranked, are none.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from bedside.metrics import calibration, conformal
 from bedside.metrics.calibration import Bin, RiskCoverage
 from bedside.metrics.classification import Baseline, Classification, baselines, classify
 from bedside.metrics.conformal import AnswerSets
+from bedside.metrics.overlap import Bleu, bleu, exact_match, rouge
 from bedside.metrics.paired import Interval, mean_interval
+from bedside.recipe import TaskName
 from bedside.records import Example
 from bedside.text.chat import DECISIONS, LETTERS
 
@@ -40,7 +43,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
+class Labelled:
     """Of a task whose answers are labels; `calibration` is None where no confidence can be read."""
 
     classification: Classification
@@ -48,14 +51,59 @@ class Detail:
     calibration: Calibration | None
 
 
-def detail(items: Sequence[Example], rows: Sequence[Row], seed: int, per_character: bool) -> Detail | None:
-    """None of a task whose answers are no labels."""
-    if "gold" not in rows[0]:
-        return None
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """Of answers in free words beside their references: means over all n items, in [0, 1] but for BLEU.
+
+    `words` are those of a reference and of an answer, `cut` the answers that a limit ended, `forced` those before which
+    reasoning was closed.
+    """
+
+    rouge_1: float
+    rouge_2: float
+    rouge_l: float
+    bleu: Bleu
+    exact_match: float
+    words: tuple[float, float]
+    cut: int
+    forced: int
+
+
+def detail(
+    task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, per_character: bool
+) -> Labelled | Worded | None:
+    """None of a task whose answers are neither labels nor held against a reference."""
+    if task == "rouge":
+        return worded(rows, seed)
+    return _labelled(items, rows, seed, per_character) if "gold" in rows[0] else None
+
+
+def worded(rows: Sequence[Row], seed: int) -> Worded:
+    """Rows of `written.score_rouge`."""
+    references, answers = ([row[name] for row in rows] for name in ("reference", "answer"))
+    overlaps = [rouge(*pair) for pair in zip(references, answers, strict=True)]
+    n = len(rows)
+    return Worded(
+        rouge_1=sum(one.one for one in overlaps) / n,
+        rouge_2=sum(one.two for one in overlaps) / n,
+        rouge_l=sum(one.l for one in overlaps) / n,
+        bleu=bleu(references, answers, seed),
+        exact_match=sum(map(exact_match, references, answers)) / n,
+        words=(_mean_words(references), _mean_words(answers)),
+        cut=sum(row["finish"] == "length" for row in rows),
+        forced=sum(row["forced"] for row in rows),
+    )
+
+
+def _mean_words(texts: Sequence[str]) -> float:
+    return sum(len(text.split()) for text in texts) / len(texts)
+
+
+def _labelled(items: Sequence[Example], rows: Sequence[Row], seed: int, per_character: bool) -> Labelled:
     gold = [row["gold"] for row in rows]
     options = [len(item.options) or len(DECISIONS) for item in items]
     labels = LETTERS[: max(options)] if items[0].options else DECISIONS
-    return Detail(
+    return Labelled(
         classification=classify(gold, [row["chosen"] for row in rows], labels, seed),
         baselines=baselines(gold, labels, options),
         calibration=None if per_character or "scores" not in rows[0] else _calibration(rows, seed),

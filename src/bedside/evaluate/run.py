@@ -8,6 +8,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,6 @@ from bedside.runtime.backend import Writer
 from bedside.text.chat import user_text
 
 ScoreItems = Callable[[Any, Sequence[Example], EvaluateSection, Advance], list[Row]]
-AT_ONCE = 32
-"""Items between two points from which a killed evaluation goes on."""
 SCORERS: dict[TaskName, ScoreItems] = {
     "choice": ranked.score_choice,
     "choice-direct": written.score_direct,
@@ -55,7 +54,7 @@ def announce(items: Mapping[TaskName, Sequence[Example]]) -> None:
 
 
 def evaluate(
-    scorer: Writer, items: Mapping[TaskName, Sequence[Example]], recipe: Recipe, folder: Path, label: str
+    writer: Writer, items: Mapping[TaskName, Sequence[Example]], recipe: Recipe, folder: Path, label: str
 ) -> list[Score]:
     """Runs every task that is not in `folder` yet and writes `scores.json` over all of them.
 
@@ -66,23 +65,23 @@ def evaluate(
         path = folder / f"{task}.jsonl"
         if not path.exists():
             with bar(f"{label}: {task}", len(examples), "items") as advance:
-                _score_in_parts(SCORERS[task], scorer, examples, recipe.evaluate, path, advance)
+                _score_in_parts(SCORERS[task], writer, examples, recipe.evaluate, path, advance)
         rows = [row for _, row in read_jsonl(path)]
         seconds = read_json(_seconds(path))
         scores.append(_score(task, examples, rows, recipe.seed, seconds))
         cloze = asks(task) in ("choice", "general") and recipe.evaluate.choice_scoring == "cloze"
-        details.append(detail(examples, rows, recipe.seed, per_character=cloze))
+        details.append(detail(task, examples, rows, recipe.seed, per_character=cloze))
     how = recipe.evaluate.model_dump(include=set().union(*SCORED_BY.values()))
     told = [
         {**asdict(score), "detail": asdict(more) if more else None} for score, more in zip(scores, details, strict=True)
     ]
-    write_json(folder / "scores.json", {"model": scorer.name, "settings": how, "tasks": told})
+    write_json(folder / "scores.json", {"model": writer.name, "settings": how, "tasks": told})
     return scores
 
 
 def _score_in_parts(
     score: ScoreItems,
-    scorer: Writer,
+    writer: Writer,
     examples: Sequence[Example],
     settings: EvaluateSection,
     path: Path,
@@ -90,24 +89,28 @@ def _score_in_parts(
 ) -> None:
     """Writes the rows in the order of the items; the longest are asked first, like beside like."""
     order = sorted(range(len(examples)), key=lambda i: (-len(user_text(examples[i])), i))
-    parts = path.with_suffix(".parts")
-    rows: dict[int, Row] = {}
-    seconds = 0.0
-    for start in range(0, len(order), AT_ONCE):
-        chosen = order[start : start + AT_ONCE]
-        part = parts / f"{start}.json"
+    parts = [order[start : start + writer.together] for start in range(0, len(order), writer.together)]
+    kept = path.with_suffix(".parts")
+
+    def scored(chosen: Sequence[int]) -> dict[str, Any]:
+        part = kept / f"{chosen[0]}.json"
         if part.exists():
             advance(len(chosen), "")
         else:
             started = time.monotonic()
-            found = score(scorer, [examples[i] for i in chosen], settings, advance)
+            found = score(writer, [examples[i] for i in chosen], settings, advance)
             write_json(part, {"seconds": time.monotonic() - started, "rows": found})
-        done = read_json(part)
-        seconds += done["seconds"]
-        rows |= dict(zip(chosen, done["rows"], strict=True))
+        return dict(read_json(part))
+
+    rows: dict[int, Row] = {}
+    seconds = 0.0
+    with ThreadPoolExecutor(writer.at_once) as pool:
+        for chosen, part in zip(parts, pool.map(scored, parts), strict=True):
+            rows |= dict(zip(chosen, part["rows"], strict=True))
+            seconds += part["seconds"] / writer.at_once
     write_json(_seconds(path), round(seconds, 1))
     write_jsonl(path, [rows[i] for i in range(len(examples))])
-    shutil.rmtree(parts)
+    shutil.rmtree(kept)
 
 
 def _seconds(path: Path) -> Path:

@@ -1,5 +1,5 @@
-"""What stands behind a share of right answers: labels that are taken for each other, answers that cannot be read, and
-whether the model knows when it errs. From the evaluations' own figures to lines, tables and plots."""
+"""What stands behind a task's one figure: labels that are taken for each other, answers that cannot be read, whether
+the model knows when it errs, how long it writes. From the evaluations' own figures to lines, tables and plots."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ OUTCOMES = {
     "truncated": "Cut before an answer",
     "refused": "Declined to answer",
 }
+OVERLAPS = {"rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2", "rouge_l": "ROUGE-L"}
 SHARE = "accuracy"
 
 
@@ -32,12 +33,13 @@ class Detailed:
     remarks: tuple[str, ...]
 
 
-def detailed(rows: Sequence[TaskRow]) -> list[Detailed]:
-    """The tasks whose answers are labels, in the order given."""
-    return [_detailed(row) for row in rows if row.base.get("detail") and row.tuned.get("detail")]
+def detailed(rows: Sequence[TaskRow], won: Json | None) -> list[Detailed]:
+    """The tasks of which more is known, in the order given; `won` is the win rate of answers in free words."""
+    known = [row for row in rows if row.base.get("detail") and row.tuned.get("detail")]
+    return [_worded(row, won) if row.task == "rouge" else _labelled(row) for row in known]
 
 
-def _detailed(row: TaskRow) -> Detailed:
+def _labelled(row: TaskRow) -> Detailed:
     sides = {"Base": row.base, "Tuned": row.tuned}
     found = {side: score["detail"]["calibration"] for side, score in sides.items()}
     calibrated = {side: calibration for side, calibration in found.items() if calibration}
@@ -49,6 +51,33 @@ def _detailed(row: TaskRow) -> Detailed:
         plots=tuple(_plots(row, calibrated)) if len(calibrated) == len(sides) else (),
         remarks=tuple(dict.fromkeys(one["no_sets"] for one in calibrated.values() if one["no_sets"])),
     )
+
+
+def _worded(row: TaskRow, won: Json | None) -> Detailed:
+    sides = [row.base["detail"], row.tuned["detail"]]
+    lines = [
+        *((name, *(_decimal(side[key]) for side in sides)) for key, name in OVERLAPS.items()),
+        (
+            "BLEU, of 100",
+            *(f"{_decimal(side['bleu']['score'], 1)} ({_between(side['bleu']['ci'], 1)})" for side in sides),
+        ),
+        ("The same as the reference", *(_share(side["exact_match"]) for side in sides)),
+        ("Words of an answer, on average", *(_decimal(side["words"][1], 1) for side in sides)),
+        ("Words of a reference", *(_decimal(side["words"][0], 1) for side in sides)),
+        ("Cut at the token limit", *(numbers.count(side["cut"]) for side in sides)),
+        ("Made to answer, its reasoning closed", *(numbers.count(side["forced"]) for side in sides)),
+    ]
+    remarks = [f"BLEU as sacrebleu counts it: {sides[1]['bleu']['signature']}", *([_won(won)] if won else [])]
+    return Detailed(row.label, row.slug, tuple(lines), (), (), tuple(remarks))
+
+
+def _won(won: Json) -> str:
+    """Who is nearer to the reference, as it is and at the same length."""
+    tuned, base, n = (numbers.count(won[name]) for name in ("won", "lost", "n"))
+    said = f"the tuned model's answer is nearer to the reference on {tuned} of {n} items, the base's on {base}"
+    if won["controlled"] is None:
+        return f"{said}; one of them nearly always writes more, so what length alone does cannot be told"
+    return f"{said}; at the same length it would be on {_share(won['controlled'], won['ci'])} of them"
 
 
 def _lines(base: Json, tuned: Json) -> Iterator[tuple[str, ...]]:
@@ -64,7 +93,7 @@ def _lines(base: Json, tuned: Json) -> Iterator[tuple[str, ...]]:
     yield "Macro-F1", *(f"{_decimal(one['macro_f1'])} ({_between(one['macro_f1_ci'])})" for one in said)
     for place in (0, 1):
         named = [score["detail"]["baselines"][place] for score in sides]
-        about = f"{named[0]['name'][:1].upper()}{named[0]['name'][1:]}, macro-F1"
+        about = f"{named[0]['name'][:1].upper()}{named[0]['name'][1:]}: right, macro-F1"
         yield about, *(f"{_share(one['accuracy'])}, {_decimal(one['macro_f1'])}" for one in named)
     if all(score["detail"]["calibration"] for score in sides):
         yield from _confidence([score["detail"]["calibration"] for score in sides])
@@ -108,8 +137,8 @@ def _bounds(bounds: Sequence[float]) -> str:
     return f"{numbers.interval(bounds, SHARE)}{numbers.SPACE}%"
 
 
-def _between(ci: Sequence[float]) -> str:
-    return " to ".join(map(_decimal, ci))
+def _between(ci: Sequence[float], digits: int = 3) -> str:
+    return " to ".join(_decimal(bound, digits) for bound in ci)
 
 
 def _decimal(number: float, digits: int = 3) -> str:

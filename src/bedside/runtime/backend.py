@@ -34,10 +34,16 @@ class Speaker(Protocol):
 
 
 class Writer(Protocol):
-    """A model that answers many conversations."""
+    """A model that answers many conversations.
+
+    `together` are best handed over in one call, since they are computed together; of such calls `at_once` may be made
+    at the same time, from threads of their own.
+    """
 
     name: str
     prompt: PromptSection
+    together: int
+    at_once: int
 
     def write(
         self,

@@ -26,7 +26,7 @@ from transformers import (
     TextIteratorStreamer,
 )
 
-from bedside.errors import MissingExtra, ModelError, first_line
+from bedside.errors import ContextTooLong, MissingExtra, ModelError, first_line
 from bedside.fused.lanes import each
 from bedside.fused.packs import Row, pack
 from bedside.fused.stack import why_not
@@ -111,6 +111,9 @@ def quiet_peft() -> Iterator[None]:
 class HfBackend:
     """Implements `backend.Speaker` and `backend.Scorer`."""
 
+    together = 2 * BATCH
+    at_once = 1
+
     def __init__(
         self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, prompt: PromptSection, name: str
     ) -> None:
@@ -128,14 +131,28 @@ class HfBackend:
     def likelihoods(
         self, asked: Sequence[tuple[str, Sequence[str]]], progress: Callable[[int], None] = lambda n: None
     ) -> list[list[Likelihood]]:
-        """See `Scorer`. Where the fused step holds, a prompt with its continuations is a pack, one a core."""
+        """See `Scorer`. Where the fused step holds, a prompt with its continuations is a pack, one a core.
+
+        Raises ContextTooLong if a text does not fit into the model's window.
+        """
         rows = [[self._row(prompt, text) for text in texts] for prompt, texts in asked]
+        self._need_room([len(row.ids) for of_one in rows for row in of_one])
         scored = map(self._by_cache, rows) if self._fused is None else each(self._by_pack, rows)
         found = []
         for (_, texts), of_each in zip(asked, scored, strict=True):
             found.append([_likelihood(logprobs, text) for logprobs, text in zip(of_each, texts, strict=True)])
             progress(1)
         return found
+
+    def _need_room(self, lengths: Sequence[int]) -> None:
+        """Nothing is cut: beyond its window a model computes nonsense without a word."""
+        window = getattr(self.model.config, "max_position_embeddings", None)
+        over = [length for length in lengths if window and length > window]
+        if over:
+            raise ContextTooLong(
+                f"{self.name}: {len(over)} of {len(lengths)} texts need more than its window of {window} tokens, the"
+                f" longest {max(over)}; leave those items out, or lower evaluate.max_tokens"
+            )
 
     @cached_property
     def _fused(self) -> Fused | None:
@@ -194,6 +211,7 @@ class HfBackend:
     ) -> list[Generation]:
         """Continuations of the prompts in their order; rows of like length share a batch, so that little is padding."""
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
+        self._need_room([len(row) + options.max_tokens for row in ids])
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         done: dict[int, Generation] = {}
         for start in range(0, len(order), BATCH):

@@ -9,7 +9,6 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ FOREIGN = PromptSection(style="chat", system="", reasoning="think")
 class LlamaCpp:
     """Implements `backend.Speaker` and `backend.Writer`; `context` is tokens for each of `slots` conversations."""
 
+    together = 1
+
     def __init__(self, path: Path, context: int = 4096, slots: int = 1, threads: int = 0) -> None:
         self.metadata = metadata(path)
         if not self.metadata.template:
@@ -36,7 +37,7 @@ class LlamaCpp:
         self.prompt = self.metadata.prompt or FOREIGN
         self.renderer = Renderer(self.metadata.template, self.metadata.bos, self.metadata.eos)
         self.context = min(context, self.metadata.context_length)
-        self._slots = slots
+        self.at_once = slots
         self._server = _serve(path, self.context, slots, threads)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
@@ -56,20 +57,19 @@ class LlamaCpp:
         options: GenerationOptions,
         progress: Callable[[int], None] = lambda n: None,
     ) -> list[Generation]:
-        """See `backend.Writer`; as many at once as there are slots. Raises ContextTooLong if one does not fit."""
+        """See `backend.Writer`. Raises ContextTooLong if one does not fit."""
         return write_with_answer(self._generate, list(map(self.prompt_text, conversations)), options, progress)
 
     def _generate(
         self, prompts: Sequence[str], options: GenerationOptions, progress: Callable[[int], None]
     ) -> list[Generation]:
-        def whole(prompt: str) -> Generation:
+        found = []
+        for prompt in prompts:
             *_, last = self._stream_text(prompt, options)
-            progress(1)
             assert isinstance(last, Generation)
-            return last
-
-        with ThreadPoolExecutor(self._slots) as pool:
-            return list(pool.map(whole, prompts))
+            found.append(last)
+            progress(1)
+        return found
 
     def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[int | Delta | Generation]:
         splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server as a writer: `POST …/chat/completions`, several at once, in the order asked.
+"""Any OpenAI-compatible server as a writer: `POST …/chat/completions`.
 
 What passes by itself is tried again: a connection that breaks, a time limit, 429, 5xx. It waits 1, 2, 4, 8 seconds, or
 as long as `Retry-After` says, and gives up after five tries. What a server says instead of an answer is told.
@@ -7,7 +7,6 @@ as long as `Retry-After` says, and gives up after five tries. What a server says
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -32,16 +31,17 @@ AS_SERVED = PromptSection(style="chat", system="", reasoning="none")
 class Remote:
     """Implements `backend.Writer`. `url` ends before `/chat/completions`; `#NAME` after it names one of its models.
 
-    `at_once` conversations are asked together. Raises OfflineError if nobody is there, ModelError if it is no such
+    Raises OfflineError if nobody is there, ModelError if it is no such
     server or has several models and none is named.
     """
 
     prompt = AS_SERVED
+    together = 1
 
     def __init__(self, url: str, at_once: int = 4, wait: Callable[[float], None] = time.sleep) -> None:
         self._url, _, named = url.rstrip("/").partition("#")
         self._url = self._url.rstrip("/")
-        self._at_once = at_once
+        self.at_once = at_once
         self._wait = wait
         key = os.environ.get(KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -55,14 +55,11 @@ class Remote:
         progress: Callable[[int], None] = lambda n: None,
     ) -> list[Generation]:
         """See `backend.Writer`. Whether it reasons, and how long, is the server's matter."""
-
-        def one(messages: Sequence[Message]) -> Generation:
-            generation = self._answer(messages, options)
+        found = []
+        for messages in conversations:
+            found.append(self._answer(messages, options))
             progress(1)
-            return generation
-
-        with ThreadPoolExecutor(self._at_once) as pool:
-            return list(pool.map(one, conversations))
+        return found
 
     def _answer(self, messages: Sequence[Message], options: GenerationOptions) -> Generation:
         request = {

@@ -1,0 +1,107 @@
+"""Any model on the items of a run: a GGUF file, a model folder, a server; and one evaluation against another."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from bedside import cli
+
+from .conftest import Place
+
+
+def test_a_gguf_file_is_scored_by_what_it_writes_and_compared_with_the_base(done: Place, json_of, capsys):
+    (exported,) = (done.runs / "tiny/export").glob("*.gguf")
+    found = json_of(*done.command("evaluate", "--model", str(exported)))
+    assert [task["task"] for task in found["tasks"]] == ["rouge"]
+    compared = json_of("compare", "tiny:base", f"tiny:{exported.stem}", "--runs", str(done.runs))
+    assert [task["n"] for task in compared["tasks"]] == [4]
+    assert sorted(compared["left_out"]) == ["decision: scored on one side only", "likelihood: scored on one side only"]
+
+
+def test_what_cannot_be_asked_of_a_gguf_file_is_told(done: Place, capsys: pytest.CaptureFixture[str]):
+    (exported,) = (done.runs / "tiny/export").glob("*.gguf")
+    only = done.command("evaluate", "evaluate.tasks=['likelihood']", "--model", str(exported))
+    assert cli.run(only) == 2
+    assert "it can only write, and likelihood need likelihoods; add choice-direct" in capsys.readouterr().err
+
+
+def test_the_merged_folder_scores_as_the_tuned_model_does(done: Place, json_of):
+    merged = json_of(*done.command("evaluate", "--model", str(done.runs / "tiny/merged")))
+    tuned = json_of(*done.command("evaluate"))
+    values = [{task["task"]: task["value"] for task in scores["tasks"]} for scores in (merged, tuned)]
+    assert values[0] == pytest.approx(values[1], abs=1e-4)
+
+
+def test_a_server_that_dies_keeps_what_it_answered_and_is_not_asked_again(done: Place, tmp_path: Path, json_of, capsys):
+    with serving() as server:
+        server.answers = 34
+        command = done.command("evaluate", "evaluate.tasks=['instructions']", "--model", server.url, "--at-once", "1")
+        assert cli.run(command) == 2
+        assert "status 400: the model is gone" in capsys.readouterr().err
+        server.answers = 1000
+        found = json_of(*command)
+    assert found["tasks"][0]["n"] == 65
+    assert len(server.asked) - 65 in (1, 2)  # the one that was refused, and one that was on its way
+    assert found["model"] == "toy"
+
+
+def test_one_evaluation_needs_another_to_be_compared_with(done: Place, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["compare", "tiny:base", "--runs", str(done.runs)]) == 2
+    assert "against what? Name a second evaluation, such as 'tiny:base'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["nothing.gguf", "no-run"])
+def test_a_model_that_is_not_there_is_told(done: Place, capsys: pytest.CaptureFixture[str], model: str):
+    assert cli.run(done.command("evaluate", "--model", model)) == 2
+    assert f"{model}: no such run, file or folder" in capsys.readouterr().err
+
+
+class Answers(ThreadingHTTPServer):
+    """Says "Yes." as often as `answers` says, and refuses from then on."""
+
+    answers = 0
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.asked: list[dict[str, Any]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Answers
+
+    def do_GET(self) -> None:
+        self._send(200, {"data": [{"id": "toy"}]})
+
+    def do_POST(self) -> None:
+        self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        if len(self.server.asked) > self.server.answers:
+            self._send(400, {"error": {"message": "the model is gone"}})
+        else:
+            self._send(200, {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]})
+
+    def _send(self, status: int, value: dict[str, Any]) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@contextmanager
+def serving() -> Iterator[Answers]:
+    server = Answers()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
