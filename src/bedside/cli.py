@@ -171,6 +171,9 @@ def evaluate(
         str | None,
         typer.Option(help="Score this instead: a run, a GGUF file, a model folder, or a server's address (…/v1#NAME)."),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With --model: what its scores are called; default: its own.")
+    ] = None,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="With --model: conversations asked at once.")] = 4,
     runs: RunsOption = RUNS,
     json_: JsonOption = False,
@@ -181,7 +184,7 @@ def evaluate(
     if model is None:
         _stage("evaluate", verb, recipe, overrides, runs, json_)
     else:
-        _print(verb.score(recipe, overrides or [], model, at_once, runs), verb.in_words, json_)
+        _print(verb.score(recipe, overrides or [], model, name, at_once, runs), verb.in_words, json_)
 
 
 @app.command()

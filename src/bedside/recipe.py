@@ -221,6 +221,8 @@ class EvaluateSection(Section):
     """Tokens that an answer gets of its own: without reasoning, or where that has filled `max_tokens`."""
     choice_from: str = "starter"
     """Multiple-choice file, or "starter" for the embedded held-out items."""
+    choice_columns: dict[str, str] = {}
+    """Columns of that file that have other names: {question = "stem", options = "answers", answer = "key"}."""
     choice_scoring: Literal["cloze", "letter"] = "cloze"
     """"cloze" scores the options' texts, "letter" their letters with all options in sight (arXiv:2406.08446)."""
     safety_from: str = ""
@@ -317,7 +319,10 @@ class Recipe(Section):
         if self.model.quantise != "none" and self.train.step == "fused":
             raise ValueError("train.step: 'fused' does not hold for a quantised base (model.quantise); use 'auto'")
         labelled = ("pubmedqa", "starter")
-        if "decision" in self.evaluate.tasks and self.data.source not in labelled and "label" not in self.data.columns:
+        if self.prompt.reasoning == "none" and (odd := next((t for t in self.evaluate.tasks if "-reason" in t), None)):
+            raise ValueError(f"evaluate.tasks: '{odd}' needs reasoning, and prompt.reasoning is 'none'; use '-direct'")
+        decides = any(task.startswith("decision") for task in self.evaluate.tasks)
+        if decides and self.data.source not in labelled and "label" not in self.data.columns:
             raise ValueError(
                 f"evaluate.tasks: 'decision' needs yes/no/maybe labels, which source '{self.data.source}' has not;"
                 ' map a column with data.columns = {label = "…"}'

@@ -120,8 +120,8 @@ class PairedDifference:
 
     `baseline` is what ignoring the question gets, where that is known; `above_baseline` says whether the tuned model's
     whole interval lies above it, since a model may win and still be worth nothing. `counted`: the verdict over all
-    rests on this task, too. `won` and `lost` are the ids of the items that the tuned model has better and worse, the
-    largest difference first.
+    rests on this task, too. `unparsed` counts the answers of base and tuned model that could not be read. `won` and
+    `lost` are the ids of the items that the tuned model has better and worse, the largest difference first.
     """
 
     task: str
@@ -137,6 +137,7 @@ class PairedDifference:
     baseline: float | None
     above_baseline: bool | None
     verdict: str
+    unparsed: tuple[int, int] = (0, 0)
     won: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     counted: bool = True

@@ -8,6 +8,7 @@ stage is a stage of its own whose files lie in the other's folder.
 """
 
 import fcntl
+import glob
 import hashlib
 import shutil
 import time
@@ -276,7 +277,7 @@ def _aside(stage: Path, key: str) -> Path:
 
 
 def _all_aside(stage: Path) -> list[Path]:
-    return list(stage.parent.glob(f".{stage.name}.*.aside"))
+    return list(stage.parent.glob(f".{glob.escape(stage.name)}.{'[0-9a-f]' * 16}.aside"))
 
 
 def _has_text(path: Path, text: str) -> bool:

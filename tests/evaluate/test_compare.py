@@ -40,10 +40,60 @@ def test_style_and_wording_alone_make_nothing_better_but_may_make_it_worse(tmp_p
     assert compare(strong, weak, seed=1)["verdict"] == "worse"
 
 
-def test_where_only_style_was_measured_it_decides(tmp_path: Path):
-    weak = evaluation(tmp_path / "weak", rouge=[0.1 - i / 1000 for i in range(30)])
-    strong = evaluation(tmp_path / "strong", rouge=[0.9 - i / 900 for i in range(30)])
-    assert compare(weak, strong, seed=1)["verdict"] == "better"
+@pytest.mark.parametrize("task", ["rouge", "general"])
+def test_where_nothing_tells_right_from_wrong_nothing_is_better(tmp_path: Path, task: str):
+    weak = evaluation(tmp_path / "weak", **{task: [0.0] * 30})
+    strong = evaluation(tmp_path / "strong", **{task: [1.0] * 30})
+    found = compare(weak, strong, seed=1)
+    assert ([one["verdict"] for one in found["tasks"]], found["verdict"]) == (["better"], "underpowered")
+    assert compare(strong, weak, seed=1)["verdict"] == "worse"
+
+
+def test_a_model_that_learnt_only_to_answer_is_not_better(tmp_path: Path):
+    def written(name: str, answers: list[str | None], baseline: float) -> Path:
+        folder = evaluation(tmp_path / name, **{"choice-direct": []})
+        rows = [
+            {"id": str(i), "score": float(said == "A"), "how": "answered" if said else "none", "answer": "x"}
+            for i, said in enumerate(answers)
+        ]
+        (folder / "choice-direct.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        score = {"task": "choice-direct", "baseline": baseline, "ci": [0.0, 1.0]}
+        (folder / "scores.json").write_text(json.dumps({"model": name, "tasks": [score]}))
+        return folder
+
+    silent = written("silent", [None] * 100, 0.25)
+    guesses = written("guesses", ["A", "B", "C", "D"] * 25, 0.25)
+    (task,) = compare(silent, guesses, seed=1)["tasks"]
+    assert (task["p"] < 0.001, task["unparsed"], task["verdict"] == "better") == (True, (100, 0), False)
+    knows = written("knows", ["A"] * 80 + ["B"] * 20, 0.25)
+    assert compare(silent, knows, seed=1)["verdict"] == "better"
+
+
+def test_too_few_items_of_one_task_outweigh_no_difference_on_another(tmp_path: Path):
+    half = {"choice": [1.0, 0.0] * 1000, "decision": [1.0, 0.0] * 6}
+    a, b = evaluation(tmp_path / "a", **half), evaluation(tmp_path / "b", **half)
+    found = compare(a, b, seed=1)
+    assert [task["verdict"] for task in found["tasks"]] == ["no difference shown", "underpowered"]
+    assert found["verdict"] == "underpowered"
+
+
+def test_items_of_one_id_and_another_question_are_refused(tmp_path: Path):
+    one, other = (evaluation(tmp_path / name, choice=[1.0, 0.0]) for name in ("one", "other"))
+    for folder, digest in ((one, "aa"), (other, "bb")):
+        rows = [{"id": str(i), "score": 1.0, "item": digest if i else "same"} for i in range(2)]
+        (folder / "choice.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match="item '1' is not the same question in both"):
+        compare(one, other, seed=1)
+
+
+def test_an_answer_after_reasoning_is_not_held_against_one_without(tmp_path: Path):
+    one, other = (evaluation(tmp_path / name, choice=[1.0, 0.0], safety=[1.0, 0.0]) for name in ("one", "other"))
+    rows = [{"id": str(i), "score": 1.0, "answer": "No.", "reasoning": "Hm."} for i in range(2)]
+    (other / "safety.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = compare(one, other, seed=1)
+    assert found["left_out"] == [
+        "safety: one side reasoned before it answered and the other could not; compare what ends in -reason"
+    ]
 
 
 @pytest.mark.parametrize("kept", ["general", "instructions", "safety"])

@@ -2,14 +2,16 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bedside.errors import OfflineError
 from bedside.evaluate.forgetting import instructions
-from bedside.evaluate.run import announce, evaluate
+from bedside.evaluate.run import announce, evaluate, identity
 from bedside.recipe import PromptSection
 from bedside.recipe_file import parse
 from bedside.records import Example, Generation, GenerationOptions, Message
@@ -89,6 +91,7 @@ def test_decision_sees_the_context_and_takes_the_likeliest_word(tmp_path: Path):
     assert "It failed." in scorer.prompts[0]
     assert rows(tmp_path, "decision")[0] == {
         "id": "d", "score": 1.0, "chosen": "no", "gold": "no", "scores": {"yes": -2.0, "no": -1.0, "maybe": -3.0},
+        "item": identity(DECISION),
     }  # fmt: skip
 
 
@@ -195,6 +198,37 @@ def test_a_killed_task_goes_on_after_its_last_part_and_gives_the_same_file(tmp_p
     run(ToyScorer(lambda text: 0.0, said[2 * ToyScorer.together :]), "torn")
     assert (tmp_path / "torn/rouge.jsonl").read_bytes() == (tmp_path / "whole/rouge.jsonl").read_bytes()
     assert not (tmp_path / "torn/rouge.parts").exists()
+
+
+def test_parts_that_are_made_at_once_and_end_in_any_order_keep_the_order_of_the_items(tmp_path: Path):
+    class Slow(ToyScorer):
+        together, at_once = 1, 4
+
+        def generate(self, prompts, options, progress=lambda n: None):
+            number = int(prompts[0].split("number ")[1].split("?")[0])
+            time.sleep(0.02 * (number % 3 == 0))
+            return [Generation("", f"Answer {number}.", "stop", 1, 2)]
+
+    items = [Example(str(i), f"What is number {i}?", f"Answer {i}.") for i in range(12)]
+    (score,) = evaluate(Slow(lambda text: 0.0), {"rouge": items}, recipe("rouge"), tmp_path, label="toy")
+    assert [(row["id"], row["answer"]) for row in rows(tmp_path, "rouge")] == [
+        (str(i), f"Answer {i}.") for i in range(12)
+    ]
+    assert score.value == 1.0
+
+
+def test_an_error_in_one_part_leaves_those_that_are_not_begun(tmp_path: Path):
+    class Broken(ToyScorer):
+        together, at_once = 1, 2
+
+        def generate(self, prompts, options, progress=lambda n: None):
+            self.generated.append((list(prompts), options))
+            raise OfflineError("gone")
+
+    scorer = Broken(lambda text: 0.0)
+    with pytest.raises(OfflineError, match="gone"):
+        evaluate(scorer, {"rouge": [replace(OPEN, id=str(i)) for i in range(50)]}, recipe("rouge"), tmp_path, "toy")
+    assert len(scorer.generated) < 50
 
 
 def test_likelihood_is_per_token_over_reasoning_answer_and_end_token(tiny_llama: Path, tmp_path: Path):

@@ -35,6 +35,14 @@ def test_a_task_without_items_is_named():
         tasks.select(parse({"name": "r", "evaluate": {"tasks": ["decision"]}}, "test"), [], [Example("a", "Q?", "A.")])
 
 
+def test_a_choice_file_with_columns_of_its_own_is_read_by_a_mapping(tmp_path: Path):
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"stem": "Which drug?", "answers": ["oil", "aspirin"], "key": "B"}\n')
+    columns = {"question": "stem", "options": "answers", "answer": "key"}
+    (item,) = tasks.select(recipe(tasks=["choice"], choice_from=str(path), choice_columns=columns), [], ITEMS)["choice"]
+    assert (item.question, item.options, item.label) == ("Which drug?", ("oil", "aspirin"), "B")
+
+
 def test_items_with_one_id_are_refused(tmp_path: Path):
     path = tmp_path / "own.jsonl"
     path.write_text('{"id": 1, "question": "Q?", "options": ["a", "b"], "answer": 0}\n' * 2)

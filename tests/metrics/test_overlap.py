@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedside.errors import DataError
-from bedside.metrics.overlap import bleu, exact_match, rouge, rouge_l
+from bedside.metrics.overlap import bleu, exact_match, names, rouge, rouge_l
 
 GUIDE = "It is a guide to action that ensures that the military will forever heed Party commands"
 OBEYS = "It is a guide to action which ensures that the military always obeys the commands of the party"
@@ -125,3 +125,17 @@ def test_without_the_package_the_line_that_installs_it_is_told(package: str, cal
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("pip install 'bedside[eval]'")
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "found"),
+    [
+        ("Acute pericarditis", "This is most likely an acute pericarditis.", True),
+        ("the gout", "Gout!", True),
+        ("acute pericarditis", "acute viral pericarditis", False),
+        ("gout", "goutweed", False),
+        ("", "anything", False),
+    ],
+)
+def test_a_diagnosis_is_named_where_its_words_stand_together(reference: str, candidate: str, found: bool) -> None:
+    assert names(reference, candidate) == found

@@ -162,7 +162,7 @@ def labelled(n: int, value: float) -> dict[str, Any]:
 def worded() -> dict[str, Any]:
     bleu = {"score": 4.2, "ci": [2.1, 7.9], "n": 12, "signature": "nrefs:1|case:mixed"}
     return {
-        "rouge_1": 0.31, "rouge_2": 0.08, "rouge_l": 0.21, "bleu": bleu, "exact_match": 0.0, "words": [41.5, 63.2],
+        "rouge_1": 0.31, "rouge_2": 0.08, "rouge_l": 0.21, "bleu": bleu, "exact_match": 0.0, "names_reference": 0.08, "words": [41.5, 63.2],
         "cut": 3, "forced": 5,
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bedside.errors import ModelError, OfflineError
+from bedside.errors import ModelError, OfflineError, UsageError
 from bedside.records import GenerationOptions, Message
 from bedside.runtime.remote import KEY, TRIES, Remote
 
@@ -89,6 +89,7 @@ def test_answers_come_in_the_order_asked_with_what_was_asked_for(server: Server)
         said("<think>\nFirst.\n</think>\n\nYes."),
         said("Yes.", reasoning_content="First."),
         said("Yes.", reasoning="First."),
+        said(None, refusal="Yes.", reasoning="First."),
     ],
 )
 def test_reasoning_is_told_apart_wherever_a_server_puts_it(server: Server, reply: Reply):
@@ -110,6 +111,14 @@ def test_what_passes_is_tried_again_after_longer_and_longer_waits(server: Server
     waits: list[float] = []
     (found,) = Remote(server.url, wait=patient(waits)).write(ASKED[:1], OPTIONS)
     assert (found.answer, waits) == ("Yes.", [1.0, 7.0, 4.0])
+
+
+@pytest.mark.parametrize(("told", "waited"), [("-1", 0.0), ("nan", 1.0), ("1e9", 60.0)])
+def test_a_server_cannot_make_it_wait_for_ever(server: Server, told: str, waited: float):
+    server.reply = lambda n, request: (503, {"Retry-After": told}, "") if n == 1 else said("Yes.")
+    waits: list[float] = []
+    Remote(server.url, wait=patient(waits)).write(ASKED[:1], OPTIONS)
+    assert waits == [waited]
 
 
 def test_it_does_not_try_for_ever(server: Server):
@@ -139,6 +148,9 @@ def test_a_server_that_has_gone_is_named(server: Server):
         ((401, JSON, '{"error": "no key"}'), f"status 401: no key; set {KEY}"),
         ((400, JSON, '{"detail": "context too long"}'), "status 400: .*context too long"),
         ((200, JSON, '{"choices": []}'), r"a reply without choices\[0\].message"),
+        (said([{"text": "Yes."}]), r"a reply without choices\[0\].message in text"),  # type: ignore[arg-type]
+        ((200, JSON, "[" * 100_000), "with application/json instead of JSON"),
+        ((200, JSON, '{"error": "\\u001b[31mred"}'), "status 200: \\[31mred"),
         ((200, JSON, "[1, 2]"), r"a reply without choices\[0\].message"),
         ((302, {"Location": "http://elsewhere.invalid/"}, ""), "status 302"),
     ],
@@ -151,11 +163,43 @@ def test_what_is_no_answer_is_told_in_one_line_and_not_tried_again(server: Serve
     assert len(server.requests) == 1
 
 
-def test_the_key_is_sent_where_there_is_one(server: Server, monkeypatch: pytest.MonkeyPatch):
+def test_the_key_is_sent_where_there_is_one_and_never_told(server: Server, monkeypatch: pytest.MonkeyPatch):
     Remote(server.url).write(ASKED[:1], OPTIONS)
-    monkeypatch.setenv(KEY, "secret")
+    monkeypatch.setenv(KEY, "secret\n")
     Remote(server.url).write(ASKED[:1], OPTIONS)
     assert server.keys == [None, "Bearer secret"]
+    server.reply = lambda n, request: (401, JSON, '{"error": "wrong key secret"}')
+    with pytest.raises(ModelError, match=r"wrong key \[key\]; set"):
+        Remote(server.url).write(ASKED[:1], OPTIONS)
+
+
+def test_a_key_that_cannot_be_sent_is_refused_without_telling_it(server: Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(KEY, "sécret\u0007")
+    with pytest.raises(UsageError, match=f"{KEY}: holds signs that no key can have"):
+        Remote(server.url)
+
+
+def test_a_password_in_an_address_is_refused_without_telling_it():
+    with pytest.raises(UsageError, match="an address must not carry a password") as error:
+        Remote("http://user:hunter2@127.0.0.1/v1")
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_reply_without_end_is_broken_off(server: Server, monkeypatch: pytest.MonkeyPatch):
+    server.reply = lambda n, request: said("word " * 1000)
+    remote = Remote(server.url, wait=lambda seconds: None)
+    monkeypatch.setattr("bedside.runtime.remote.LARGEST_REPLY", 1000)
+    with pytest.raises(OfflineError, match="a reply without end"):
+        remote.write(ASKED[:1], OPTIONS)
+
+
+def test_closing_ends_the_wait_for_another_try(server: Server):
+    server.reply = lambda n, request: (503, {"Retry-After": "60"}, "")
+    remote = Remote(server.url)
+    threading.Timer(0.1, remote.close).start()
+    with pytest.raises((OfflineError, RuntimeError)):
+        remote.write(ASKED[:1], OPTIONS)
+    assert len(server.requests) < TRIES
 
 
 def test_one_of_several_models_has_to_be_named(server: Server):

@@ -1,6 +1,7 @@
 """Any model on the items of a run: a GGUF file, a model folder, a server; and one evaluation against another."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +29,7 @@ def test_what_cannot_be_asked_of_a_gguf_file_is_told(done: Place, capsys: pytest
     (exported,) = (done.runs / "tiny/export").glob("*.gguf")
     only = done.command("evaluate", "evaluate.tasks=['likelihood']", "--model", str(exported))
     assert cli.run(only) == 2
-    assert "it can only write, and likelihood need likelihoods; add choice-direct" in capsys.readouterr().err
+    assert "it can only write, and likelihood need likelihoods; add 'choice-direct'" in capsys.readouterr().err
 
 
 def test_the_merged_folder_scores_as_the_tuned_model_does(done: Place, json_of):
@@ -49,6 +50,25 @@ def test_a_server_that_dies_keeps_what_it_answered_and_is_not_asked_again(done: 
     assert found["tasks"][0]["n"] == 65
     assert len(server.asked) - 65 in (1, 2)  # the one that was refused, and one that was on its way
     assert found["model"] == "toy"
+
+
+def test_a_name_is_one_models_and_never_the_runs_own(done: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (exported,) = (done.runs / "tiny/export").glob("*.gguf")
+    other = tmp_path / exported.name
+    shutil.copyfile(exported, other)
+    for model in (exported, other):
+        status = cli.run(done.command("evaluate", "--model", str(model), "--name", "served"))
+    assert status == 2
+    assert f"the scores of {exported} are called 'served'; choose a --name" in capsys.readouterr().err
+    assert cli.run(done.command("evaluate", "--model", str(other), "--name", "tuned")) == 2
+
+
+def test_another_models_scores_leave_the_runs_own_recipe_alone(done: Place):
+    (exported,) = (done.runs / "tiny/export").glob("*.gguf")
+    before = (done.runs / "tiny/recipe.toml").read_bytes()
+    other = done.command("evaluate", "evaluate.generate_limit=2", "--model", str(exported), "--name", "few")
+    assert cli.run(other) == 0
+    assert (done.runs / "tiny/recipe.toml").read_bytes() == before
 
 
 def test_one_evaluation_needs_another_to_be_compared_with(done: Place, capsys: pytest.CaptureFixture[str]):

@@ -76,9 +76,9 @@ def _tell_pool(path: str) -> None:
         )
 
 
-def read_choices(name: str) -> list[Example]:
-    """Multiple-choice items of a file, or the embedded held-out ones for "starter"."""
-    path, columns = (str(HELD_OUT), {"subject": "specialty"}) if name == "starter" else (name, {})
+def read_choices(name: str, columns: Mapping[str, str] | None = None) -> list[Example]:
+    """Multiple-choice items of a file, by a mapping of its columns, or the embedded held-out ones for "starter"."""
+    path, columns = (str(HELD_OUT), {"subject": "specialty"}) if name == "starter" else (name, columns or {})
     return [choices.choice(Columns(where, row, columns)) for where, row in read_path(path, None)]
 
 

@@ -1,8 +1,9 @@
 """Two evaluations of the same items → differences paired by item, Holm over the tasks, and one word.
 
 The word over all rests on the tasks that tell right from wrong. Likelihood of the reference and overlap with its
-wording rise with mere style, and what tuning should not cost was no aim of it, so by themselves they make nothing
-"better", unless there is no other task. One task that is worse, whichever, makes the whole "worse".
+wording rise with mere style, and what tuning should not cost was no aim of it, so they make nothing "better", not even
+by themselves. One task that is worse, whichever, makes the whole "worse". A base whose answers cannot be read is taken
+to guess, so that a model which has learnt the form of an answer alone is not "better" for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from bedside.data.read import Row
 from bedside.errors import DataError
+from bedside.evaluate.detail import outcome
 from bedside.evaluate.tasks import SCORED_BY, TASKS, Role
 from bedside.files import read_json, read_jsonl
 from bedside.metrics import paired
@@ -19,9 +22,7 @@ from bedside.metrics.win_rate import WinRate, win_rate
 from bedside.recipe import TaskName
 from bedside.records import PairedDifference
 
-Paired = tuple[list[str], list[float], list[float]]
-"""Ids of the items, and what base and tuned model score on them."""
-BY_GRAVITY: tuple[Verdict, ...] = ("worse", "better", "no difference shown", "underpowered")
+BY_GRAVITY: tuple[Verdict, ...] = ("worse", "better", "underpowered", "no difference shown")
 
 
 def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
@@ -43,47 +44,66 @@ def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
     names = [task for task in names if not obstacles[task]]
     if not names:
         raise DataError(f"{tuned}: cannot be compared with {base}: {left_out[0]}")
-    scores = {task: _paired_scores(base, tuned, task) for task in names}
-    found = {task: paired.compare(*scores[task][1:], seed=seed, tests=len(names)) for task in names}
+    rows = {task: _paired_rows(base, tuned, task) for task in names}
+    found = {
+        task: paired.compare(_scores(before), _scores(after), seed, tests=len(names))
+        for task, (before, after) in rows.items()
+    }
     adjusted = dict(zip(names, paired.holm([found[task].p for task in names]), strict=True))
     own = {score["task"]: score for score in about[tuned]["tasks"]}
-    rows = [_row(task, scores[task], found[task], adjusted[task], own.get(task, {})) for task in names]
-    counts = counted(names, [row.verdict for row in rows])
-    rows = [replace(row, counted=one) for row, one in zip(rows, counts, strict=True)]
+    told = [_row(task, rows[task], found[task], adjusted[task], own.get(task, {}), seed, len(names)) for task in names]
+    words = [row.verdict for row in told]
+    counts = counted(names, words)
     return {
-        "verdict": overall(rows),
+        "verdict": overall(names, words),
         "base": about[base]["model"],
         "tuned": about[tuned]["model"],
-        "tasks": [asdict(row) for row in rows],
+        "tasks": [asdict(replace(row, counted=one)) for row, one in zip(told, counts, strict=True)],
         "left_out": left_out,
-        "win_rate": asdict(_nearer(base, tuned)) if "rouge" in names else None,
+        "win_rate": asdict(_nearer(*rows["rouge"])) if "rouge" in names else None,
+        "same_prompt": settings[0].get("prompt") == settings[1].get("prompt"),
     }
 
 
 def counted(tasks: Sequence[str], words: Sequence[str]) -> list[bool]:
     """Of each task with its verdict, whether the verdict over all rests on it; see the module."""
-    roles = [TASKS[task].role for task in tasks]  # type: ignore[index]
-    decisive = min(roles, key=get_args(Role).index)
-    return [role == decisive or word == "worse" for role, word in zip(roles, words, strict=True)]
+    return [_role(task) == "right" or word == "worse" for task, word in zip(tasks, words, strict=True)]
 
 
-def overall(rows: Sequence[PairedDifference]) -> Verdict:
-    """The gravest word of the tasks that count, "worse" before "better"."""
-    words = {row.verdict for row in rows if row.counted}
-    return next(word for word in BY_GRAVITY if word in words)
+def overall(tasks: Sequence[str], words: Sequence[str]) -> Verdict:
+    """The gravest word of the tasks that count, "worse" before "better".
+
+    "underpowered" where none of them tells right from wrong, since nothing about that was measured.
+    """
+    resting = {word for word, one in zip(words, counted(tasks, words), strict=True) if one}
+    return next((word for word in BY_GRAVITY if word in resting), "underpowered")
+
+
+def _role(task: str) -> Role:
+    return TASKS[task].role  # type: ignore[index]
 
 
 def _row(
     task: TaskName,
-    scores: Paired,
+    rows: tuple[Sequence[Row], Sequence[Row]],
     found: paired.Difference,
     p_adjusted: float,
     tuned: Mapping[str, Any],
+    seed: int,
+    tests: int,
 ) -> PairedDifference:
-    ids, before, after = scores
+    ids = [row["id"] for row in rows[0]]
+    before, after = map(_scores, rows)
     n = len(ids)
     baseline = tuned.get("baseline")
     moved = paired.wins_and_losses(ids, before, after)
+    unread = tuple(sum(not _read(row) for row in side) for side in rows)
+    word = paired.verdict(found, p_adjusted, n, TASKS[task].matters)
+    if word == "better" and unread[0] and baseline is not None:
+        guessed = [score if _read(row) else baseline for row, score in zip(rows[0], before, strict=True)]
+        fair = paired.compare(guessed, after, seed=seed, tests=tests)
+        word = paired.verdict(fair, min(1.0, tests * fair.p), n, TASKS[task].matters)
+        word = "no difference shown" if word == "worse" else word
     return PairedDifference(
         task=task,
         n=n,
@@ -97,10 +117,20 @@ def _row(
         detectable=found.detectable,
         baseline=baseline,
         above_baseline=None if baseline is None else tuned["ci"][0] > baseline,
-        verdict=paired.verdict(found, p_adjusted, n, TASKS[task].matters),
+        verdict=word,
+        unparsed=(unread[0], unread[1]),
         won=moved.won,
         lost=moved.lost,
     )
+
+
+def _scores(rows: Sequence[Row]) -> list[float]:
+    return [float(row["score"]) for row in rows]
+
+
+def _read(row: Row) -> bool:
+    """Whether an answer could be read; a likelihood always can."""
+    return outcome(row) == "answered" if "answer" in row else True
 
 
 def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mapping[str, Any]]) -> str:
@@ -109,6 +139,12 @@ def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mappin
     for name in SCORED_BY.get(task, ()):
         if a.get(name) != b.get(name):
             return f"scored with {name} {a.get(name)} here and {b.get(name)} there; evaluate both the same way"
+    if TASKS[task].generated and "max_tokens" not in SCORED_BY[task]:
+        reasoned = [
+            any(row.get("reasoning") for _, row in read_jsonl(side / f"{task}.jsonl")) for side in (base, tuned)
+        ]
+        if reasoned[0] != reasoned[1]:
+            return "one side reasoned before it answered and the other could not; compare what ends in -reason"
     if task == "likelihood":
         counted = (
             {row["id"]: row.get("tokens") for _, row in read_jsonl(side / f"{task}.jsonl")} for side in (base, tuned)
@@ -123,22 +159,25 @@ def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mappin
     return ""
 
 
-def _nearer(base: Path, tuned: Path) -> WinRate:
+def _nearer(before: Sequence[Row], after: Sequence[Row]) -> WinRate:
     """How often the tuned model's answer is nearer to the reference, its length taken into account."""
-    sides = [{row["id"]: row for _, row in read_jsonl(side / "rouge.jsonl")} for side in (base, tuned)]
-    before, after = ([side[name] for name in sides[0]] for side in sides)
-    similarities = ([row["score"] for row in rows] for rows in (before, after))
     lengths = ([len(row["answer"].split()) for row in rows] for rows in (before, after))
-    return win_rate(*similarities, *lengths)
+    return win_rate(_scores(before), _scores(after), *lengths)
 
 
-def _paired_scores(base: Path, tuned: Path, task: str) -> Paired:
+def _paired_rows(base: Path, tuned: Path, task: str) -> tuple[list[Row], list[Row]]:
+    """The rows of both sides in the same order. Raises DataError where they are not of the same items."""
     a, b = _by_id(base / f"{task}.jsonl"), _by_id(tuned / f"{task}.jsonl")
     if a.keys() != b.keys():
         odd = sorted(a.keys() ^ b.keys())[0]
         raise DataError(f"task '{task}': item '{odd}' is in one evaluation only; evaluate both on the same items")
-    return list(a), list(a.values()), [b[name] for name in a]
+    other = next((name for name in a if a[name].get("item") != b[name].get("item")), None)
+    if other is not None:
+        raise DataError(
+            f"task '{task}': item '{other}' is not the same question in both; evaluate both on the same items"
+        )
+    return list(a.values()), [b[name] for name in a]
 
 
-def _by_id(path: Path) -> Mapping[str, float]:
-    return {row["id"]: float(row["score"]) for _, row in read_jsonl(path)}
+def _by_id(path: Path) -> Mapping[str, Row]:
+    return {row["id"]: row for _, row in read_jsonl(path)}

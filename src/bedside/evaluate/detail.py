@@ -14,7 +14,7 @@ from bedside.metrics import calibration, conformal
 from bedside.metrics.calibration import Bin, RiskCoverage
 from bedside.metrics.classification import Baseline, Classification, baselines, classify
 from bedside.metrics.conformal import AnswerSets
-from bedside.metrics.overlap import Bleu, bleu, exact_match, rouge
+from bedside.metrics.overlap import Bleu, bleu, exact_match, names, rouge
 from bedside.metrics.paired import Interval, mean_interval
 from bedside.recipe import TaskName
 from bedside.records import Example
@@ -55,6 +55,7 @@ class Labelled:
 class Worded:
     """Of answers in free words beside their references: means over all n items, in [0, 1] but for BLEU.
 
+    `names_reference` is the share of answers with the reference word for word, as a vignette's should the diagnosis.
     `words` are those of a reference and of an answer, `cut` the answers that a limit ended, `forced` those before which
     reasoning was closed.
     """
@@ -64,9 +65,15 @@ class Worded:
     rouge_l: float
     bleu: Bleu
     exact_match: float
+    names_reference: float
     words: tuple[float, float]
     cut: int
     forced: int
+
+
+def outcome(row: Row) -> str:
+    """What became of an item for which something was written: "answered", or why no answer could be read."""
+    return str(row.get("how") or ("answered" if row["answer"] else "none"))
 
 
 def detail(
@@ -89,6 +96,7 @@ def worded(rows: Sequence[Row], seed: int) -> Worded:
         rouge_l=sum(one.l for one in overlaps) / n,
         bleu=bleu(references, answers, seed),
         exact_match=sum(map(exact_match, references, answers)) / n,
+        names_reference=sum(map(names, references, answers)) / n,
         words=(_mean_words(references), _mean_words(answers)),
         cut=sum(row["finish"] == "length" for row in rows),
         forced=sum(row["forced"] for row in rows),

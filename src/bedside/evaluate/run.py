@@ -8,16 +8,16 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bedside.data.read import Row
 from bedside.evaluate import ranked, written
-from bedside.evaluate.detail import detail
+from bedside.evaluate.detail import detail, outcome
 from bedside.evaluate.tasks import SCORED_BY, TASKS, asks, baseline
-from bedside.files import read_json, read_jsonl, write_json, write_jsonl
+from bedside.files import digest, read_json, read_jsonl, write_json, write_jsonl
 from bedside.metrics.paired import mean_interval
 from bedside.metrics.power import detectable
 from bedside.progress import Advance, bar, say
@@ -64,14 +64,18 @@ def evaluate(
     for task, examples in items.items():
         path = folder / f"{task}.jsonl"
         if not path.exists():
-            with bar(f"{label}: {task}", len(examples), "items") as advance:
-                _score_in_parts(SCORERS[task], writer, examples, recipe.evaluate, path, advance)
+            _score_in_parts(task, writer, examples, recipe.evaluate, path, label)
+        shutil.rmtree(_parts(path), ignore_errors=True)
         rows = [row for _, row in read_jsonl(path)]
         seconds = read_json(_seconds(path))
         scores.append(_score(task, examples, rows, recipe.seed, seconds))
         cloze = asks(task) in ("choice", "general") and recipe.evaluate.choice_scoring == "cloze"
         details.append(detail(task, examples, rows, recipe.seed, per_character=cloze))
-    how = recipe.evaluate.model_dump(include=set().union(*SCORED_BY.values()))
+    how = {
+        **recipe.evaluate.model_dump(include=set().union(*SCORED_BY.values())),
+        "prompt": writer.prompt.model_dump(mode="json"),
+        "seed": recipe.seed,
+    }
     told = [
         {**asdict(score), "detail": asdict(more) if more else None} for score, more in zip(scores, details, strict=True)
     ]
@@ -80,37 +84,51 @@ def evaluate(
 
 
 def _score_in_parts(
-    score: ScoreItems,
-    writer: Writer,
-    examples: Sequence[Example],
-    settings: EvaluateSection,
-    path: Path,
-    advance: Advance,
+    task: TaskName, writer: Writer, examples: Sequence[Example], settings: EvaluateSection, path: Path, label: str
 ) -> None:
     """Writes the rows in the order of the items; the longest are asked first, like beside like."""
     order = sorted(range(len(examples)), key=lambda i: (-len(user_text(examples[i])), i))
     parts = [order[start : start + writer.together] for start in range(0, len(order), writer.together)]
-    kept = path.with_suffix(".parts")
+    done = [part for part in parts if _part(path, part).exists()]
 
-    def scored(chosen: Sequence[int]) -> dict[str, Any]:
-        part = kept / f"{chosen[0]}.json"
-        if part.exists():
-            advance(len(chosen), "")
-        else:
-            started = time.monotonic()
-            found = score(writer, [examples[i] for i in chosen], settings, advance)
-            write_json(part, {"seconds": time.monotonic() - started, "rows": found})
-        return dict(read_json(part))
+    def make(part: Sequence[int]) -> None:
+        started = time.monotonic()
+        rows = SCORERS[task](writer, [examples[i] for i in part], settings, advance)
+        write_json(_part(path, part), {"seconds": time.monotonic() - started, "rows": rows})
 
-    rows: dict[int, Row] = {}
-    seconds = 0.0
-    with ThreadPoolExecutor(writer.at_once) as pool:
-        for chosen, part in zip(parts, pool.map(scored, parts), strict=True):
-            rows |= dict(zip(chosen, part["rows"], strict=True))
-            seconds += part["seconds"] / writer.at_once
-    write_json(_seconds(path), round(seconds, 1))
-    write_jsonl(path, [rows[i] for i in range(len(examples))])
-    shutil.rmtree(kept)
+    with bar(f"{label}: {task}", len(examples), "items", sum(map(len, done))) as advance:
+        _each(make, [part for part in parts if part not in done], writer.at_once)
+    made = [read_json(_part(path, part)) for part in parts]
+    rows = {i: row for part, one in zip(parts, made, strict=True) for i, row in zip(part, one["rows"], strict=True)}
+    write_json(_seconds(path), round(sum(one["seconds"] for one in made) / min(writer.at_once, len(parts)), 1))
+    write_jsonl(path, [{**rows[i], "item": identity(example)} for i, example in enumerate(examples)])
+
+
+def _each(make: Callable[[Sequence[int]], None], parts: Sequence[Sequence[int]], at_once: int) -> None:
+    """Makes the parts, some of them at the same time; an error or an interruption begins no further one."""
+    if at_once == 1:
+        for part in parts:
+            make(part)
+        return
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        for made in as_completed([pool.submit(make, part) for part in parts]):
+            made.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def identity(example: Example) -> str:
+    """What tells an item from another with its id: question, context, options and what is right, as a short digest."""
+    return digest([example.question, example.context, example.options, example.label, example.answer])[:16]
+
+
+def _parts(path: Path) -> Path:
+    return path.with_suffix(".parts")
+
+
+def _part(path: Path, part: Sequence[int]) -> Path:
+    return _parts(path) / f"{part[0]}.json"
 
 
 def _seconds(path: Path) -> Path:
@@ -120,7 +138,7 @@ def _seconds(path: Path) -> Path:
 def _score(task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, seconds: float) -> Score:
     about = TASKS[task]
     value, ci = mean_interval([row["score"] for row in rows], seed, proportion=about.role != "fit")
-    outcomes = Counter(map(_outcome, rows)) if about.generated else Counter()
+    outcomes = Counter(map(outcome, rows)) if about.generated else Counter()
     return Score(
         task=task,
         n=len(rows),
@@ -132,8 +150,3 @@ def _score(task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: 
         seconds=seconds,
         outcomes=dict(outcomes),
     )
-
-
-def _outcome(row: Row) -> str:
-    """What became of an item for which something was written."""
-    return str(row.get("how") or ("answered" if row["answer"] else "none"))

@@ -124,7 +124,7 @@ def outside(section: EvaluateSection) -> dict[str, list[Example]]:
     sets: dict[str, list[Example]] = {}
     if section.asks_choices:
         chosen = section.choice_from
-        sets["the embedded questions" if chosen == "starter" else chosen] = read_choices(chosen)
+        sets["the embedded questions" if chosen == "starter" else chosen] = read_choices(chosen, section.choice_columns)
     if section.safety_from:
         sets[section.safety_from] = safety.requests(section.safety_from)
     return sets
@@ -140,11 +140,11 @@ def _limit(task: TaskName, recipe: Recipe, found: int) -> int:
 def _candidates(task: TaskName, recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
     match asks(task):
         case "choice":
-            return _unasked(read_choices(recipe.evaluate.choice_from), train)
+            return _unasked(read_choices(recipe.evaluate.choice_from, recipe.evaluate.choice_columns), train)
         case "general":
             return _unasked(forgetting.general(), train)
         case "instructions":
-            return forgetting.instructions()
+            return _unasked(forgetting.instructions(), train)
         case "safety":
             return _unasked(safety.requests(recipe.evaluate.safety_from), train)
         case "decision":

@@ -60,6 +60,15 @@ def exact_match(reference: str, candidate: str) -> bool:
     return _normalised(reference) == _normalised(candidate)
 
 
+def names(reference: str, candidate: str) -> bool:
+    """Whether the candidate has the reference's words somewhere, in their order and without others between them.
+
+    Normalised as in `exact_match`. Means something for short references only, such as a diagnosis.
+    """
+    sought, said = _normalised(reference), _normalised(candidate)
+    return bool(sought) and any(said[i : i + len(sought)] == sought for i in range(len(said) - len(sought) + 1))
+
+
 def bleu(references: Sequence[str], candidates: Sequence[str], seed: int) -> Bleu:
     """Corpus BLEU with sacrebleu's defaults, one reference an item: counts are summed before they are divided.
 

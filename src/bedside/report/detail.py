@@ -62,6 +62,7 @@ def _worded(row: TaskRow, won: Json | None) -> Detailed:
             *(f"{_decimal(side['bleu']['score'], 1)} ({_between(side['bleu']['ci'], 1)})" for side in sides),
         ),
         ("The same as the reference", *(_share(side["exact_match"]) for side in sides)),
+        ("Having the whole reference in it", *(_share(side["names_reference"]) for side in sides)),
         ("Words of an answer, on average", *(_decimal(side["words"][1], 1) for side in sides)),
         ("Words of a reference", *(_decimal(side["words"][0], 1) for side in sides)),
         ("Cut at the token limit", *(numbers.count(side["cut"]) for side in sides)),

@@ -36,8 +36,6 @@ CHOICE = {
     "cloze": "The option whose text the model finds likeliest per character.",
     "letter": "The letter that the model finds likeliest, with all options in sight.",
 }
-WORDING = ("likelihood", "rouge")
-"""Tasks that measure closeness to the reference texts, which is not the same as being right."""
 WHY_NOT_COUNTED: dict[Role, str] = {
     "right": "",
     "fit": "It rises with style and wording alone, so it does not count towards the verdict.",

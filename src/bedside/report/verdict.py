@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from bedside.evaluate.tasks import Role
 from bedside.report import numbers
-from bedside.report.tasks import WORDING, TaskRow
+from bedside.report.tasks import TaskRow
 
-WORDING_IS_NOT_TRUTH = (
-    "This rests on closeness to the wording of the reference texts alone; it does not show that the tuned model"
-    " is right more often."
+NOTHING_IS_RIGHT = (
+    "No task that tells right from wrong was compared, so nothing can be called better. Add “choice” or “decision” to"
+    " evaluate.tasks."
 )
 NOT_COUNTED: dict[Role, tuple[str, str]] = {
     "right": ("which does not count towards the verdict", "which do not count towards the verdict"),
@@ -46,6 +46,8 @@ def grounds(verdict: str, rows: Sequence[TaskRow]) -> str:
     counted = [row for row in supporting if row.counted]
     if verdict in ("better", "worse") and counted:
         return f"The tuned model scores {'; and '.join(map(_claim, counted))}."
+    if not any(row.role == "right" for row in rows):
+        return NOTHING_IS_RIGHT
     none = "No task" if all(row.counted for row in rows) else "No task that the verdict counts"
     if verdict == "underpowered":
         return f"{none} shows a difference beyond chance, and the items were too few to rule out one that matters."
@@ -66,8 +68,6 @@ def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
     if weak := [row for row in rows if row.word == "underpowered"]:
         seen = ", ".join(map(_weakness, weak))
         said.append(f"Too few items to tell on {_named(weak)}: {seen}.")
-    if verdict == "better" and all(row.task in WORDING for row in rows if row.word == "better"):
-        said.insert(0, WORDING_IS_NOT_TRUTH)
     return [*_lost_answers(rows), *said, *_below_baseline(rows)]
 
 

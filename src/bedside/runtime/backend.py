@@ -57,6 +57,10 @@ class Writer(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Frees the model, and ends what it is still asked."""
+        ...
+
 
 class Scorer(Writer, Protocol):
     """A writer whose likelihoods can be read."""

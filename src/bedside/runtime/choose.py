@@ -1,6 +1,5 @@
 """MODEL on the command line → a speaker: a run, a GGUF file or a model folder; to be evaluated a server, too."""
 
-import re
 from pathlib import Path
 from typing import Protocol
 
@@ -49,26 +48,13 @@ def is_address(model: str) -> bool:
     return model.startswith(("http://", "https://"))
 
 
-def name_of(model: str) -> str:
-    """A name for a model's results that can be a folder's: of a file its stem, of an address host and model."""
-    last = re.sub(r"^https?://", "", model) if is_address(model) else Path(model).expanduser().resolve().name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", last.removesuffix(".gguf")).strip(".-") or "model"
-
-
-def identify(model: str, runs: Path) -> str:
-    """SHA-256 of what answers; of an address the address itself, for what is behind it cannot be seen.
-
-    Raises as `speaker` does for what is not there.
-    """
+def identify(model: str, runs: Path, opened: Writer) -> str:
+    """SHA-256 of what answers; of a server its address and the model's name, for what is behind it cannot be seen."""
     if is_address(model):
-        return model
+        return f"{model.partition('#')[0]}#{opened.name}"
     run = find_run(model, runs)
     path = Path(model).expanduser() if run is None else exported(run)
-    if path.is_dir():
-        return digest(tree_digests(path))
-    if not path.is_file():
-        raise ModelError(f"{model}: no such run, file or folder; `bedside runs` lists the runs in {runs}")
-    return sha256(path)
+    return digest(tree_digests(path)) if path.is_dir() else sha256(path)
 
 
 def find_run(model: str, runs: Path) -> Run | None:

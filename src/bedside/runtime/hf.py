@@ -200,8 +200,11 @@ class HfBackend:
         options: GenerationOptions,
         progress: Callable[[int], None] = lambda n: None,
     ) -> list[Generation]:
-        """See `Writer`."""
-        return write_with_answer(self.generate, list(map(self.prompt_text, conversations)), options, progress)
+        """See `Writer`. Raises ContextTooLong if an answer would not fit into the model's window."""
+        prompts = list(map(self.prompt_text, conversations))
+        most = options.max_tokens + options.answer_tokens
+        self._need_room([len(encode(self.tokenizer, prompt)) + most for prompt in prompts])
+        return write_with_answer(self.generate, prompts, options, progress)
 
     def generate(
         self,

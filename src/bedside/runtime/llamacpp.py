@@ -176,7 +176,7 @@ def _raise_if_refused(reply: dict[str, Any]) -> None:
         if detail.get("type") == "exceed_context_size_error":
             raise ContextTooLong(
                 f"the conversation has {detail['n_prompt_tokens']} tokens, the context {detail['n_ctx']};"
-                " shorten it, or allow more with --context"
+                " shorten it, or allow more (--context, or serve.context in the recipe)"
             )
         raise ModelError(f"llama.cpp: {detail.get('message', detail)}")
 

@@ -1,27 +1,32 @@
 """Any OpenAI-compatible server as a writer: `POST …/chat/completions`.
 
 What passes by itself is tried again: a connection that breaks, a time limit, 429, 5xx. It waits 1, 2, 4, 8 seconds, or
-as long as `Retry-After` says, and gives up after five tries. What a server says instead of an answer is told.
+as long as `Retry-After` says, and gives up after five tries. What a server says instead of an answer is told. Nothing
+of the server is trusted: replies are bounded in size and time, and its words are shown without control characters.
 """
 
+import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from threading import Event
 from typing import Any
 
 import httpx
 
-from bedside.errors import ModelError, OfflineError, first_line
+from bedside.errors import ModelError, OfflineError, UsageError, first_line
 from bedside.recipe import PromptSection
 from bedside.records import Generation, GenerationOptions, Message
 from bedside.text import think
 
-KEY = "BEDSIDE_API_KEY"
+KEY = "BEDSIDE_REMOTE_KEY"
 """Environment variable with the server's key; none is sent without it."""
 TRIES = 5
 LONGEST_WAIT_S = 60.0
 TIMEOUT_S = 600.0
+LARGEST_REPLY = 16 * 2**20
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 SHOWN = 120
 AS_SERVED = PromptSection(style="chat", system="", reasoning="none")
@@ -31,21 +36,26 @@ AS_SERVED = PromptSection(style="chat", system="", reasoning="none")
 class Remote:
     """Implements `backend.Writer`. `url` ends before `/chat/completions`; `#NAME` after it names one of its models.
 
-    Raises OfflineError if nobody is there, ModelError if it is no such
-    server or has several models and none is named.
+    Raises OfflineError if nobody is there, ModelError if it is no such server or has several models and none is named,
+    UsageError for an address that carries a password or a key that cannot be sent.
     """
 
     prompt = AS_SERVED
     together = 1
 
-    def __init__(self, url: str, at_once: int = 4, wait: Callable[[float], None] = time.sleep) -> None:
-        self._url, _, named = url.rstrip("/").partition("#")
-        self._url = self._url.rstrip("/")
+    def __init__(self, url: str, at_once: int = 4, wait: Callable[[float], object] | None = None) -> None:
+        address, _, named = url.partition("#")
+        self._url = address.rstrip("/")
         self.at_once = at_once
-        self._wait = wait
-        key = os.environ.get(KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(timeout=TIMEOUT_S, headers=headers, follow_redirects=False)
+        self._closed = Event()
+        self._wait = wait or self._closed.wait
+        self._client = httpx.Client(timeout=TIMEOUT_S, headers=_headers(), follow_redirects=False)
+        try:
+            userinfo = httpx.URL(self._url).userinfo
+        except httpx.InvalidURL as error:
+            raise ModelError(f"{_shown(self._url)}: no address of a server ({first_line(error)})") from error
+        if userinfo:
+            raise UsageError(f"an address must not carry a password; put the server's key into {KEY}")
         self.name = named or self._only_model()
 
     def write(
@@ -61,6 +71,11 @@ class Remote:
             progress(1)
         return found
 
+    def close(self) -> None:
+        """Ends what is still being asked or waited for."""
+        self._closed.set()
+        self._client.close()
+
     def _answer(self, messages: Sequence[Message], options: GenerationOptions) -> Generation:
         request = {
             "model": self.name,
@@ -74,70 +89,100 @@ class Remote:
         try:
             choice = reply["choices"][0]
             said = choice["message"]
-            content, apart = said.get("content") or "", said.get("reasoning_content") or said.get("reasoning") or ""
-            usage = reply.get("usage") or {}
+            texts = [said.get(name) or "" for name in ("content", "refusal", "reasoning_content", "reasoning")]
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise ModelError(f"{self._url}: a reply without choices[0].message: {_shown(reply)}") from error
+            raise ModelError(f"{self._url}: a reply without choices[0].message in text: {_shown(reply)}") from error
+        content, refusal, *apart = texts
         reasoning, answer = think.split(content, opened=False)
         return Generation(
-            reasoning="\n\n".join(filter(None, (apart.strip(), reasoning))),
-            answer=answer,
+            reasoning="\n\n".join(filter(None, (next(filter(None, apart), "").strip(), reasoning))),
+            answer=answer or refusal.strip(),
             finish="length" if choice.get("finish_reason") == "length" else "stop",
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
+            prompt_tokens=_count(reply, "prompt_tokens"),
+            completion_tokens=_count(reply, "completion_tokens"),
         )
 
     def _only_model(self) -> str:
         listed = self._asked("GET", "/models", None)
         data = listed.get("data") if isinstance(listed, dict) else None
-        names = [str(one.get("id")) for one in data or [] if isinstance(one, dict)]
+        names = [str(one.get("id")) for one in data if isinstance(one, dict)] if isinstance(data, list) else []
         if len(names) != 1:
-            some = ", ".join(names[:5]) or "none"
+            some = _shown(", ".join(names)) or "none"
             raise ModelError(f"{self._url}: models there: {some}; name one as '{self._url}#NAME'")
-        return names[0]
+        return _shown(names[0])
 
     def _asked(self, method: str, path: str, request: dict[str, Any] | None) -> Any:
         """The reply's JSON, after as many tries as it may take."""
         for tried in range(1, TRIES + 1):
             try:
-                reply = self._client.request(method, self._url + path, json=request)
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                status, headers, body = self._reply(method, path, request)
+            except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
                 raise ModelError(f"{self._url}: no address of a server ({first_line(error)})") from error
             except httpx.HTTPError as error:
                 said, wait = first_line(error), None
             else:
-                if reply.status_code not in PASSING:
-                    return self._read(reply)
-                said, wait = f"status {reply.status_code}", reply.headers.get("Retry-After")
+                if status not in PASSING:
+                    return self._read(status, headers, body)
+                said, wait = f"status {status}", headers.get("Retry-After")
             if tried < TRIES:
                 self._wait(_seconds(wait, 2.0 ** (tried - 1)))
         raise OfflineError(
-            f"{self._url}: no answer in {TRIES} tries ({said}); what was answered is kept, and the same command goes on"
+            f"{self._url}: no answer in {TRIES} tries ({_shown(said)});"
+            " what was answered is kept, and the same command goes on"
         )
 
-    def _read(self, reply: httpx.Response) -> Any:
+    def _reply(self, method: str, path: str, request: dict[str, Any] | None) -> tuple[int, httpx.Headers, bytes]:
+        """Status, headers and body; one that is too long, or takes too long, is a broken connection."""
+        body, end = b"", time.monotonic() + TIMEOUT_S
+        with self._client.stream(method, self._url + path, json=request) as reply:
+            for piece in reply.iter_bytes():
+                body += piece
+                if len(body) > LARGEST_REPLY or time.monotonic() > end:
+                    raise httpx.ReadError("a reply without end")
+            return reply.status_code, reply.headers, body
+
+    def _read(self, status: int, headers: httpx.Headers, body: bytes) -> Any:
         try:
-            value = reply.json()
-        except ValueError as error:
-            kind = reply.headers.get("Content-Type", "no type").partition(";")[0]
+            value = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            kind = _shown(headers.get("Content-Type", "no type").partition(";")[0])
             raise ModelError(
-                f"{self._url}: status {reply.status_code} with {kind} instead of JSON;"
+                f"{self._url}: status {status} with {kind} instead of JSON;"
                 " give the address of its API, such as http://127.0.0.1:8080/v1"
             ) from error
         wrong = value.get("error") if isinstance(value, dict) else None
-        if wrong or reply.status_code >= 300:
+        if wrong or status >= 300:
             told = wrong.get("message", wrong) if isinstance(wrong, dict) else wrong or value
-            key = f"; set {KEY}" if reply.status_code in (401, 403) else ""
-            raise ModelError(f"{self._url}: status {reply.status_code}: {_shown(told)}{key}")
+            key = f"; set {KEY}" if status in (401, 403) else ""
+            raise ModelError(f"{self._url}: status {status}: {_shown(told)}{key}")
         return value
+
+
+def _headers() -> dict[str, str]:
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(f"{KEY}: holds signs that no key can have")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _count(reply: dict[str, Any], name: str) -> int:
+    usage = reply.get("usage")
+    value = usage.get(name) if isinstance(usage, dict) else 0
+    return value if isinstance(value, int) else 0
 
 
 def _seconds(told: str | None, otherwise: float) -> float:
     try:
-        return min(float(told), LONGEST_WAIT_S) if told else otherwise
+        seconds = float(told) if told else otherwise
     except ValueError:  # a date
         return otherwise
+    return min(max(seconds, 0.0), LONGEST_WAIT_S) if math.isfinite(seconds) else otherwise
 
 
 def _shown(value: Any) -> str:
-    return " ".join(str(value).split())[:SHOWN]
+    """A server's words in a line of ours: short, printable, and without our key, which it may repeat."""
+    text = "".join(sign if sign.isprintable() else " " for sign in str(value))
+    key = os.environ.get(KEY, "").strip()
+    return " ".join((text.replace(key, "[key]") if key else text).split())[:SHOWN]

@@ -1,5 +1,6 @@
 """`bedside compare`: base against tuned, or a run against another, item by item."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from bedside.text.numbers import probability
 def stage(recipe: Recipe) -> Stage:
     """Depends on the two evaluations, the rows that were trained on and the seed of the bootstrap."""
     reads = ("data", "evaluation/base", "evaluation/tuned")
-    rooms = ("evaluate/compare", "evaluate/nearest", "evaluate/tasks", "metrics")
+    rooms = ("evaluate", "metrics", "data")
     return Stage("comparison", ("seed",), reads, rooms=rooms)
 
 
@@ -78,17 +79,32 @@ def in_words(result: dict[str, Any]) -> str:
     """A table with intervals, what it does not say, and the verdict last."""
     head = f"{'task':<15} {'n':>4} {'detects':>8} {'base':>8} {'tuned':>8} {'difference':>11}  {'95 % interval':<18}"
     head += f" {'p adj.':>7} {'baseline':>9} {'won':>5} {'lost':>5}"
-    tasks = result["tasks"]
-    lines = [f"base   {result['base']}", f"tuned  {result['tuned']}", "", head, *map(_line, tasks)]
+    lines = [f"base   {result['base']}", f"tuned  {result['tuned']}", "", head, *map(_line, result["tasks"])]
     lines += [f"{'left out':<15} {reason}" for reason in result["left_out"]]
-    below = [task["task"] for task in tasks if task["above_baseline"] is False]
-    if below:
-        lines += [
-            "",
-            f"On {' and '.join(below)} the tuned model is not shown to beat ignoring the question (baseline).",
-        ]
+    notes = list(_notes(result))
+    if notes:
+        lines += ["", *notes]
     stale = [f"STALE    {warning}" for warning in result.get("stale", [])]
     return "\n".join([*lines, "", f"Verdict: {result['verdict']}", *stale])
+
+
+def _notes(result: dict[str, Any]) -> Iterator[str]:
+    """What the table does not say of itself."""
+    from bedside.evaluate.tasks import TASKS
+
+    tasks = result["tasks"]
+    for task in tasks:
+        base, tuned = task["unparsed"]
+        if base or tuned:
+            unread = f"base {base}, tuned {tuned} of {task['n']}"
+            yield f"On {task['task']} answers that could not be read score 0: {unread}."
+    below = " and ".join(task["task"] for task in tasks if task["above_baseline"] is False)
+    if below:
+        yield f"On {below} the tuned model is not shown to beat ignoring the question (baseline)."
+    if not any(TASKS[task["task"]].role == "right" for task in tasks):
+        yield "No task that tells right from wrong was compared, so nothing can be called better."
+    if not result["same_prompt"]:
+        yield "The two were asked in different prompts; the difference is one of model and prompt together."
 
 
 def _line(task: dict[str, Any]) -> str:

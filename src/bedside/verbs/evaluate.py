@@ -1,8 +1,10 @@
 """`bedside evaluate`: base and tuned model on the same held-out items."""
 
+import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bedside.errors import UsageError
 from bedside.files import read_json
@@ -11,20 +13,11 @@ from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
 
-ROOMS = (
-    "verbs/evaluate",
-    "evaluate",
-    "metrics",
-    "text",
-    "fused",
-    "runtime/hf",
-    "runtime/tokenizer",
-    "runtime/device",
-    "data",
-    "models",
-)
-ROOMS_OF_ANY = (*ROOMS, "runtime")
-"""The rooms that score any model."""
+if TYPE_CHECKING:
+    from bedside.runtime.backend import Writer
+
+OWN = ("base", "tuned")
+ROOMS = ("verbs/evaluate", "evaluate", "metrics", "text", "fused", "runtime", "data", "models")
 
 
 def stage(recipe: Recipe, which: Literal["base", "tuned"]) -> Stage:
@@ -74,44 +67,62 @@ def _make(run: Run, folder: Path, adapter: Path | None, which: str) -> None:
     evaluate(scorer, items, recipe, folder, label=which)
 
 
-def score(recipe: str, overrides: Sequence[str], model: str, at_once: int, runs: Path) -> dict[str, Any]:
+def score(
+    recipe: str, overrides: Sequence[str], model: str, name: str | None, at_once: int, runs: Path
+) -> dict[str, Any]:
     """Scores any model on the items of a recipe, kept in its run as `evaluation/NAME`; what `--json` prints.
 
     A GGUF file and a server can only be asked to write, so tasks that need likelihoods are left out, and told. Raises
-    UsageError if none is left.
+    UsageError if none is left, or if the name is another model's.
     """
-    from bedside.data import prepare
-    from bedside.evaluate import tasks
-    from bedside.evaluate.run import evaluate
     from bedside.runtime import choose
     from bedside.verbs.pipeline import run_until
     from bedside.verbs.run import prepare_run
 
     run = prepare_run(recipe, overrides, runs)
-    run_until(run, "data")
-    identity = choose.identify(model, runs)
+    run_until(run, "data", keep=False)
+    with closing(choose.writer(model, runs, run.recipe.serve, at_once)) as writer:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", name or writer.name).strip(".-") or "model"
+        sections = ("serve.context", "evaluate", "seed")
+        outside = {f"model {model}": choose.identify(model, runs, writer), **files(run.recipe)}
+        stage = Stage(f"evaluation/{name}", sections, ("data",), ROOMS, outside)
+        _refuse_anothers(run, stage, name, model)
+        with run.lock():
+            run.build(stage, lambda folder: _score_any(run, folder, writer, name))
+    say(f"kept as '{name}'; `bedside compare {run.path.name}:base {run.path.name}:{name}` compares it")
+    return dict(read_json(run.folder(stage.name) / "scores.json"))
+
+
+def _refuse_anothers(run: Run, stage: Stage, name: str, model: str) -> None:
+    """Raises UsageError if the name is that of the run's own models, or of another model's scores."""
+    if name in OWN:
+        raise UsageError(f"--model {model}: '{name}' is what the run's own model is called; choose a --name")
+    if run.state(stage) == "stale":
+        of = next((key for key in run.manifest(stage.name)["inputs"] if key.startswith("model ")), f"model {model}")
+        if of != f"model {model}":
+            raise UsageError(
+                f"--model {model}: the scores of {of.removeprefix('model ')} are called '{name}'; choose a --name"
+            )
+
+
+def _score_any(run: Run, folder: Path, writer: "Writer", name: str) -> None:
+    from bedside.data import prepare
+    from bedside.evaluate import tasks
+    from bedside.evaluate.run import announce, evaluate
+
     data = run.folder("data")
     items = tasks.select(run.recipe, prepare.load(data, "train"), prepare.load(data, "test"))
-    name = choose.name_of(model)
-    if name in ("base", "tuned"):
-        raise UsageError(f"--model {model}: its scores would be called '{name}', as the run's own are; rename the file")
-
-    def make(folder: Path) -> None:
-        writer = choose.writer(model, runs, run.recipe.serve, at_once)
-        asked = items
-        if not hasattr(writer, "likelihoods"):
-            asked = {task: found for task, found in items.items() if tasks.TASKS[task].generated}
-            left = ", ".join(items.keys() - asked.keys())
-            if not asked:
-                raise UsageError(f"--model {model}: it can only write, and {left} need likelihoods; add choice-direct")
-            if left:
-                say(f"{name}: left out, since it can only write and they need likelihoods: {left}")
-        evaluate(writer, asked, run.recipe, folder, label=name)
-
-    outside = {model: identity, **files(run.recipe)}
-    with run.lock():
-        run.build(Stage(f"evaluation/{name}", ("serve", "evaluate", "seed"), ("data",), ROOMS_OF_ANY, outside), make)
-    return dict(read_json(run.folder(f"evaluation/{name}") / "scores.json"))
+    if not hasattr(writer, "likelihoods"):
+        left = ", ".join(task for task in items if not tasks.TASKS[task].generated)
+        items = {task: found for task, found in items.items() if tasks.TASKS[task].generated}
+        if not items:
+            raise UsageError(
+                f"{name}: it can only write, and {left} need likelihoods; add 'choice-direct' to the tasks"
+            )
+        if left:
+            say(f"{name}: left out, since it can only write and they need likelihoods: {left}")
+    announce(items)
+    evaluate(writer, items, run.recipe, folder, label=name)
 
 
 def result(run: Run) -> dict[str, Any]:

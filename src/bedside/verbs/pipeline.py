@@ -49,8 +49,11 @@ def steps(recipe: Recipe, until: str = "report") -> list[Step]:
     return [Step(verb, stage(recipe), make) for verb, stage, make in every if VERBS.index(verb) <= upto]
 
 
-def run_until(run: Run, verb: str) -> Sequence[str]:
-    """Makes what is missing or stale up to the last stage of `verb`; returns the names of the stages made."""
+def run_until(run: Run, verb: str, keep: bool = True) -> Sequence[str]:
+    """Makes what is missing or stale up to the last stage of `verb`; returns the names of the stages made.
+
+    `keep` makes this recipe the run's own; without it, and where the run has one, the run's models stay what they are.
+    """
     made = []
     with run.lock():
         for step in steps(run.recipe, verb):
@@ -59,7 +62,8 @@ def run_until(run: Run, verb: str) -> Sequence[str]:
                 say(f"{step.stage.name}: done in {run.manifest(step.stage.name)['seconds']:.0f} s")
             else:
                 say(f"{step.stage.name}: unchanged")
-            run.keep_recipe()
+            if keep or not (run.path / "recipe.toml").exists():
+                run.keep_recipe()
     return made
 
 
