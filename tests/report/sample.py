@@ -179,7 +179,7 @@ def comparison(verdict: str = "worse") -> dict[str, Any]:
     moved = {"won": ["case-1"], "lost": ["case-2", "case-<3>"]}
     tasks = [{**row, "difference": row["tuned"] - row["base"], **moved} for row in rows]
     won = {"n": 12, "won": 7, "lost": 4, "raw": 0.625, "controlled": 0.55, "ci": [0.31, 0.77], "p": 0.68}
-    return {"verdict": verdict, "tasks": with_counts(tasks), "win_rate": won}
+    return {"verdict": verdict, "tasks": with_counts(tasks), "win_rate": won, "left_out": []}
 
 
 def with_counts(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:

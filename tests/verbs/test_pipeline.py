@@ -232,7 +232,9 @@ def test_the_run_keeps_the_whole_recipe(done: Place):
 
 
 def test_the_report_is_one_page_without_outside_links(done: Place):
-    page = (done.runs / "tiny" / "report" / "report.html").read_text()
+    folder = done.runs / "tiny" / "report"
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", "report.html", "report.md", "results.json"}
+    page = (folder / "report.html").read_text()
     assert "<svg" in page
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
 

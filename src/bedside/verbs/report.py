@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bedside.files import write_text
+from bedside.files import write_json, write_text
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
 
@@ -14,11 +14,14 @@ def stage(recipe: Recipe) -> Stage:
 
 
 def make(run: Run, folder: Path) -> None:
-    """Renders the page."""
+    """Renders the page; beside it the same in Markdown, and its figures as JSON."""
+    from bedside.report import markdown, page
     from bedside.report.collect import collect
-    from bedside.report.page import render
 
-    write_text(folder / "report.html", render(collect(run.path)))
+    material = collect(run.path)
+    write_text(folder / "report.html", page.render(material))
+    write_text(folder / "report.md", markdown.render(material))
+    write_json(folder / "results.json", markdown.results(material))
 
 
 def path(run: Run) -> Path:
