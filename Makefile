@@ -2,13 +2,14 @@
 # make test   set up if needed, then all tests (make test-fast leaves the slow ones out)
 # make check  format, lint, types, layers          make docs   write the generated reference pages
 # make bench-train  the training step beside TRL's; bench-growth  how its time grows; bench-kill  50 kills, 50 resumes
+# make bench-eval MCQ=medqa.jsonl [PUBMEDQA=ori_pqal.json]  likelihood scoring beside lm-evaluation-harness
 # make setup  only the environment in .venv        make clean  remove the environment
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: setup demo test test-fast check docs bench-train bench-growth bench-kill clean
+.PHONY: setup demo test test-fast check docs bench-train bench-growth bench-kill bench-eval clean
 
 setup: $(STAMP)
 
@@ -47,6 +48,10 @@ bench-growth: $(STAMP)
 
 bench-kill: $(STAMP)
 	$(BIN)/python benchmarks/kill.py
+
+bench-eval: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "lm-eval[hf]==0.4.13"
+	$(BIN)/python benchmarks/evaluate.py --mcq $(MCQ) $(if $(PUBMEDQA),--pubmedqa $(PUBMEDQA))
 
 clean:
 	rm -rf .venv

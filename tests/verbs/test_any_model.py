@@ -76,6 +76,11 @@ def test_one_evaluation_needs_another_to_be_compared_with(done: Place, capsys: p
     assert "against what? Name a second evaluation, such as 'tiny:base'" in capsys.readouterr().err
 
 
+def test_an_evaluation_that_is_not_there_is_told_with_those_that_are(done: Place, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["compare", "tiny:base", "tiny:other", "--runs", str(done.runs)]) == 2
+    assert "'tiny:other': no such evaluation; there are: base, " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("model", ["nothing.gguf", "no-run"])
 def test_a_model_that_is_not_there_is_told(done: Place, capsys: pytest.CaptureFixture[str], model: str):
     assert cli.run(done.command("evaluate", "--model", model)) == 2

@@ -65,17 +65,19 @@ class LlamaCpp:
     ) -> list[Generation]:
         found = []
         for prompt in prompts:
-            *_, last = self._stream_text(prompt, options)
+            *_, last = self._stream_text(prompt, options, cached=False)
             assert isinstance(last, Generation)
             found.append(last)
             progress(1)
         return found
 
-    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[int | Delta | Generation]:
+    def _stream_text(
+        self, prompt: str, options: GenerationOptions, cached: bool = True
+    ) -> Generator[int | Delta | Generation]:
         splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))
         said: list[Delta] = []
         last: dict[str, Any] = {}
-        for chunk in self._complete(prompt, options):
+        for chunk in self._complete(prompt, options, cached):
             if not last:
                 yield chunk["timings"]["cache_n"] + chunk["timings"]["prompt_n"]
             last = chunk
@@ -100,8 +102,11 @@ class LlamaCpp:
         """Frees the model."""
         del self._server
 
-    def _complete(self, prompt: str, options: GenerationOptions) -> Iterator[dict[str, Any]]:
-        """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own."""
+    def _complete(self, prompt: str, options: GenerationOptions, cached: bool) -> Iterator[dict[str, Any]]:
+        """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own.
+
+        What an earlier prompt began with is not computed again if `cached`, in other batches and so with other rounding.
+        """
         request: dict[str, Any] = {
             "prompt": prompt,
             "stream": True,
@@ -110,6 +115,7 @@ class LlamaCpp:
             "top_p": options.top_p,
             "seed": options.seed,
             "timings_per_token": True,
+            "cache_prompt": cached,
         }
         chunks: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
         gone = threading.Event()

@@ -8,7 +8,7 @@ from typing import Any
 from bedside.errors import UsageError
 from bedside.files import read_json, read_jsonl, write_json
 from bedside.recipe import Recipe
-from bedside.runs import Run, Stage
+from bedside.runs import MANIFEST, Run, Stage
 from bedside.text.numbers import probability
 
 
@@ -66,7 +66,11 @@ def _evaluation(named: str, runs: Path) -> tuple[Run, str]:
 
     name, _, which = named.rpartition(":")
     if name and find_run(named, runs) is None:
-        return existing_run(name, runs), which
+        run = existing_run(name, runs)
+        there = sorted(path.parent.name for path in run.path.glob(f"evaluation/*/{MANIFEST}"))
+        if which not in there:
+            raise UsageError(f"'{named}': no such evaluation; there are: {', '.join(there) or 'none'}")
+        return run, which
     return existing_run(named, runs), ""
 
 
