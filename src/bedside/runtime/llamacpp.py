@@ -105,7 +105,7 @@ class LlamaCpp:
     def _complete(self, prompt: str, options: GenerationOptions, cached: bool) -> Iterator[dict[str, Any]]:
         """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own.
 
-        What an earlier prompt began with is not computed again if `cached`, in other batches and so with other rounding.
+        What an earlier prompt began with is not computed again if `cached`, which rounds otherwise.
         """
         request: dict[str, Any] = {
             "prompt": prompt,
