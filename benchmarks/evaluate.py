@@ -1,10 +1,11 @@
 """Bedside's likelihood scoring beside lm-evaluation-harness: the same items, prompts and options, taking turns.
 
-    python benchmarks/evaluate.py --mcq FILE [--pubmedqa FILE] [--items 200] [--growth]
+    python benchmarks/evaluate.py [--mcq FILE] [--pubmedqa FILE] [--items 200] [--growth]
 
 Needs lm-eval (0.4.13 was compared) beside the project's own dependencies. Every run is a process of its own; a few
-items warm it up, then the clock runs. lm-eval gets the batch size at which a part of the items is fastest, and each
-type of number that is not emulated. Items are drawn by seed. With `--growth` only Bedside runs, on more and more items.
+items warm it up, then the clock runs. lm-eval gets the batch size, and the type of number, at which a few items are
+fastest; bf16 is left out where the machine emulates it. Items are drawn by seed. With `--growth` only Bedside runs, on
+more and more items.
 """
 
 import argparse
@@ -16,19 +17,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import train
+
 SEED = 42
 WARM_UP = 4
-TRIAL = 16
+TRIAL = 8
 BATCHES = (1, 4, 8, 16)
 CLEAR = 0.05
 """Nats between the best two options from which on both must choose the same one."""
-EMULATED = 0.5
-"""Where lm-eval in bf16 has less than this share of its speed in fp32, bf16 is emulated and goes no further."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--mcq", type=Path, required=True, help="multiple-choice file, such as MedQA's")
+    parser.add_argument("--mcq", type=Path, help="multiple-choice file, such as MedQA's")
     parser.add_argument("--pubmedqa", type=Path, help="PubMedQA's labelled file")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--growth", action="store_true")
@@ -37,28 +38,28 @@ def main() -> None:
     if arguments.worker:
         print(json.dumps(work(arguments, json.loads(arguments.worker))))
         return
-    kinds = ["options as text", "options as letters", *(["yes, no, maybe"] if arguments.pubmedqa else [])]
+    kinds = ["options as text", "options as letters"] if arguments.mcq else []
+    kinds += ["yes, no, maybe"] if arguments.pubmedqa else []
     if arguments.growth:
         growth(kinds, arguments.items)
         return
+    rates = train.run({"variant": "gemm"})
+    dtypes = [dtype for dtype, rate in rates.items() if rate > train.EMULATED * rates["float32"]]
+    print(f"types of number that this machine multiplies in: {', '.join(dtypes)}\n")
     print("| scored | items | Bedside s | lm-eval s | its setting | faster | same choice | of clear ones |")
     print("| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |")
     for kind in kinds:
-        print(compared(kind, arguments.items), flush=True)
+        print(compared(kind, arguments.items, dtypes), flush=True)
 
 
-def compared(kind: str, items: int) -> str:
+def compared(kind: str, items: int, dtypes: list[str]) -> str:
     """A line of the table."""
-    trials = {
-        (dtype, batch): run({"who": "lm-eval", "kind": kind, "items": TRIAL, "dtype": dtype, "batch": batch})["seconds"]
-        for dtype, batches in (("float32", BATCHES), ("bfloat16", BATCHES[1:2]))
-        for batch in batches
-    }
-    settled = {dtype: min(s for (of, _), s in trials.items() if of == dtype) for dtype in ("float32", "bfloat16")}
-    for (dtype, batch), seconds in trials.items():
-        print(f"{kind}: lm-eval {dtype}, batch {batch}: {seconds:.1f} s for {TRIAL} items", file=sys.stderr, flush=True)
-    if settled["float32"] < EMULATED * settled["bfloat16"]:
-        trials = {setting: seconds for setting, seconds in trials.items() if setting[0] == "float32"}
+    trials = {}
+    for dtype in dtypes:
+        for batch in BATCHES:
+            task = {"who": "lm-eval", "kind": kind, "items": TRIAL, "dtype": dtype, "batch": batch}
+            seconds = trials[dtype, batch] = run(task)["seconds"]
+            print(f"{kind}: lm-eval {dtype}, batch {batch}: {seconds:.1f} s for {TRIAL}", file=sys.stderr, flush=True)
     dtype, batch = min(trials, key=lambda setting: trials[setting])
     ours = run({"who": "bedside", "kind": kind, "items": items})
     theirs = run({"who": "lm-eval", "kind": kind, "items": items, "dtype": dtype, "batch": batch})
@@ -85,6 +86,9 @@ def agree(pair: tuple[list[float], list[float]]) -> bool:
 
 def growth(kinds: list[str], most: int) -> None:
     """Seconds of Bedside alone against items."""
+    rates = train.run({"variant": "gemm"})
+    dtypes = [dtype for dtype, rate in rates.items() if rate > train.EMULATED * rates["float32"]]
+    print(f"types of number that this machine multiplies in: {', '.join(dtypes)}\n")
     print("| scored | items | seconds | times |\n| --- | --- | --- | --- |")
     for kind in kinds:
         counts = [most // 4, most // 2, most]
