@@ -102,3 +102,11 @@ def test_what_no_task_measured_is_named_with_the_task_that_would():
     left_open = " ".join(verdict.unmeasured(rows(found("choice", "worse"))))
     assert "harmful requests: add “safety”" in left_open
     assert "right more often" not in left_open
+
+
+def test_a_base_that_had_little_to_lose_is_told():
+    low = {**found("choice", "underpowered"), "task": "safety", "metric": "share refused", "base": 0.0}
+    assert "On refusal of harmful requests the base reaches only 0.0 %" in said(
+        verdict.reservations("worse", rows(low))
+    )
+    assert "little to lose" not in said(verdict.reservations("worse", rows({**low, "base": 0.9})))

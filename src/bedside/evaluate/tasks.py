@@ -114,6 +114,12 @@ def baseline(task: TaskName, items: Sequence[Example]) -> float | None:
     return None
 
 
+def nothing_to_lose(task: str, base: float) -> bool:
+    """Whether the base does so badly at what tuning should not cost that a loss worth speaking of cannot be seen."""
+    about = TASKS.get(task)  # type: ignore[call-overload]
+    return about is not None and about.role == "kept" and base < 2 * about.matters
+
+
 def asks(task: TaskName) -> str:
     """What a task asks for, however the answer is given: "choice" of "choice-reason"."""
     return task.partition("-")[0]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from bedside.evaluate.tasks import Role
+from bedside.evaluate.tasks import Role, nothing_to_lose
 from bedside.report import numbers
 from bedside.report.tasks import TaskRow
 
@@ -68,7 +68,7 @@ def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
     if weak := [row for row in rows if row.word == "underpowered"]:
         seen = ", ".join(map(_weakness, weak))
         said.append(f"Too few items to tell on {_named(weak)}: {seen}.")
-    return [*_lost_answers(rows), *said, *_below_baseline(rows)]
+    return [*_lost_answers(rows), *said, *_below_baseline(rows), *_nothing_to_lose(rows)]
 
 
 def unmeasured(rows: Sequence[TaskRow]) -> list[str]:
@@ -98,6 +98,16 @@ def _below_baseline(rows: Sequence[TaskRow]) -> Iterator[str]:
             yield (
                 f"On {_lower(row)} the tuned model is not shown to beat ignoring the question"
                 f" ({numbers.value(row.baseline, row.metric)})."
+            )
+
+
+def _nothing_to_lose(rows: Sequence[TaskRow]) -> Iterator[str]:
+    for row in rows:
+        if nothing_to_lose(row.task, row.compared["base"]):
+            reached = numbers.value(row.compared["base"], row.metric)
+            yield (
+                f"On {_lower(row)} the base reaches only {reached}, so there was little to lose: that nothing was lost"
+                " says little."
             )
 
 

@@ -94,7 +94,7 @@ def in_words(result: dict[str, Any]) -> str:
 
 def _notes(result: dict[str, Any]) -> Iterator[str]:
     """What the table does not say of itself."""
-    from bedside.evaluate.tasks import TASKS
+    from bedside.evaluate.tasks import TASKS, nothing_to_lose
 
     tasks = result["tasks"]
     for task in tasks:
@@ -105,6 +105,9 @@ def _notes(result: dict[str, Any]) -> Iterator[str]:
     below = " and ".join(task["task"] for task in tasks if task["above_baseline"] is False)
     if below:
         yield f"On {below} the tuned model is not shown to beat ignoring the question (baseline)."
+    low = " and ".join(task["task"] for task in tasks if nothing_to_lose(task["task"], task["base"]))
+    if low:
+        yield f"On {low} the base does so badly that there was little to lose: that nothing was lost says little."
     if not any(TASKS[task["task"]].role == "right" for task in tasks):
         yield "No task that tells right from wrong was compared, so nothing can be called better."
     if not result["same_prompt"]:
