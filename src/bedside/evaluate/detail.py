@@ -6,7 +6,7 @@ likelihoods of whole answers; likelihoods per character, by which the texts of o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bedside.data.read import Row
 from bedside.errors import DataError
@@ -137,10 +137,10 @@ def _calibration(rows: Sequence[Row], seed: int) -> Calibration:
 
 
 def _answer_sets(chances: Sequence[Sequence[float]], gold: Sequence[int], seed: int) -> tuple[AnswerSets | None, str]:
-    """Sets for one half of the items, from the other half; or why there are none."""
+    """Figures of sets for one half of the items, from the other half, without the sets; or why there are none."""
     first, second = ([int(i) for i in half] for half in conformal.halves(len(gold), seed))
     halves = ([chances[i] for i in first], [gold[i] for i in first], [chances[i] for i in second])
     try:
-        return conformal.answer_sets(*halves, [gold[i] for i in second], LEVEL), ""
+        return replace(conformal.answer_sets(*halves, [gold[i] for i in second], LEVEL), sets=()), ""
     except DataError as error:
         return None, str(error)
