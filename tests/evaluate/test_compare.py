@@ -90,7 +90,10 @@ def test_an_answer_after_reasoning_is_not_held_against_one_without(tmp_path: Pat
     one, other = (evaluation(tmp_path / name, choice=[1.0, 0.0], safety=[1.0, 0.0]) for name in ("one", "other"))
     rows = [{"id": str(i), "score": 1.0, "answer": "No.", "reasoning": "Hm."} for i in range(2)]
     (other / "safety.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert compare(one, other, seed=1)["left_out"] == []  # one prompt, in which both were closed
+    scored(other, prompt={"reasoning": "none"})
     found = compare(one, other, seed=1)
+    assert found["same_prompt"] is False
     assert found["left_out"] == [
         "safety: one side reasoned before it answered and the other could not; compare what ends in -reason"
     ]

@@ -139,7 +139,8 @@ def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mappin
     for name in SCORED_BY.get(task, ()):
         if a.get(name) != b.get(name):
             return f"scored with {name} {a.get(name)} here and {b.get(name)} there; evaluate both the same way"
-    if TASKS[task].generated and "max_tokens" not in SCORED_BY[task]:
+    closed = TASKS[task].generated and "max_tokens" not in SCORED_BY[task]
+    if closed and a.get("prompt") != b.get("prompt"):
         reasoned = [
             any(row.get("reasoning") for _, row in read_jsonl(side / f"{task}.jsonl")) for side in (base, tuned)
         ]
