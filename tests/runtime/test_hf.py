@@ -277,3 +277,18 @@ def test_what_does_not_fit_into_the_window_is_counted_and_refused(backend: hf.Hf
         backend.likelihoods([(PROMPT, ["yes", "no", long])])
     with pytest.raises(ContextTooLong, match="2 of 2 texts need more"):
         backend.generate(["Why?", "What?"], GenerationOptions(max_tokens=512))
+
+
+def test_prompts_of_many_lengths_and_continuations_keep_their_places(
+    backend: hf.HfBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Single tokens of several prompts share a pack, other continuations have one of their own."""
+    monkeypatch.setattr(hf, "AT_ONCE", 60)
+    start = "<|im_start|>user\nWhich of these is right? "
+    asked = [(f"{start}{'word ' * n}<|im_end|>\n", ["A", "B", "C"][: 2 + n % 2]) for n in (1, 9, 4, 30, 2)]
+    asked.insert(2, (PROMPT, CONTINUATIONS))
+    progress: list[int] = []
+    found = backend.likelihoods(asked, progress.append)
+    assert sum(progress) == len(asked)
+    for (prompt, texts), ours in zip(asked, found, strict=True):
+        assert [one.logprob for one in ours] == pytest.approx([direct(backend, prompt, t)[0] for t in texts], abs=1e-3)

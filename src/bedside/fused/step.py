@@ -54,6 +54,11 @@ class Fused:
         return _summed_loss(self._before(batch), self.head, batch.trained_N.to(self.embedding.device))
 
     @torch.no_grad()
+    def following(self, batch: Packed) -> Tensor:
+        """The natural log-probability of every token where a trained one stands, [trained, vocabulary]."""
+        return F.linear(self._before(batch), self.head).float().log_softmax(-1)
+
+    @torch.no_grad()
     def logprobs(self, batch: Packed) -> Tensor:
         """The natural log-probability of each trained token after those before it, [trained]."""
         parts = self._before(batch).split(CHUNK), batch.trained_N.to(self.embedding.device).split(CHUNK)

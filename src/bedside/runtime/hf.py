@@ -4,7 +4,7 @@ base with an adapter."""
 import importlib.util
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from transformers import (
 
 from bedside.errors import ContextTooLong, MissingExtra, ModelError, first_line
 from bedside.fused.lanes import each
-from bedside.fused.packs import Row, pack
+from bedside.fused.packs import Row, fitting, pack
 from bedside.fused.stack import why_not
 from bedside.fused.step import Fused
 from bedside.recipe import PromptSection
@@ -42,6 +42,8 @@ from bedside.text import think
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 BATCH = 16
+AT_ONCE = 1024
+"""Tokens of a pack of several prompts."""
 
 
 def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = "none") -> PreTrainedModel:
@@ -131,18 +133,17 @@ class HfBackend:
     def likelihoods(
         self, asked: Sequence[tuple[str, Sequence[str]]], progress: Callable[[int], None] = lambda n: None
     ) -> list[list[Likelihood]]:
-        """See `Scorer`. Where the fused step holds, a prompt with its continuations is a pack, one a core.
-
-        Raises ContextTooLong if a text does not fit into the model's window.
-        """
+        """See `Scorer`. Raises ContextTooLong if a text does not fit into the model's window."""
         rows = [[self._row(prompt, text) for text in texts] for prompt, texts in asked]
         self._need_room([len(row.ids) for of_one in rows for row in of_one])
-        scored = map(self._by_cache, rows) if self._fused is None else each(self._by_pack, rows)
-        found = []
-        for (_, texts), of_each in zip(asked, scored, strict=True):
-            found.append([_likelihood(logprobs, text) for logprobs, text in zip(of_each, texts, strict=True)])
-            progress(1)
-        return found
+        found: dict[int, Sequence[Tensor]] = {}
+        for part in self._by_packs(rows) if self._fused else ({i: self._by_cache(one)} for i, one in enumerate(rows)):
+            found |= part
+            progress(len(part))
+        return [
+            [_likelihood(logprobs, text) for logprobs, text in zip(found[i], texts, strict=True)]
+            for i, (_, texts) in enumerate(asked)
+        ]
 
     def _need_room(self, lengths: Sequence[int]) -> None:
         """Nothing is cut: beyond its window a model computes nonsense without a word."""
@@ -163,10 +164,30 @@ class HfBackend:
         prompt_ids, ids = encode_completion(self.tokenizer, prompt, text)
         return Row("", (*prompt_ids, *ids), len(prompt_ids))
 
-    def _by_pack(self, rows: Sequence[Row]) -> Sequence[Tensor]:
-        """Log-probabilities of the trained tokens of each row, by the fused step."""
+    def _by_packs(self, prompts: Sequence[Sequence[Row]]) -> Iterator[dict[int, Sequence[Tensor]]]:
+        """{place of a prompt: log-probabilities of the trained tokens of its rows} by the fused step, a pack a core.
+
+        A pack is a prompt with its continuations; or several prompts whose continuations are one token each, since all
+        of these are read at the prompt's end, and what the prompts begin with is computed once.
+        """
+        ends = {i: rows[0] for i, rows in enumerate(prompts) if all(row.trained == 1 for row in rows)}
+        short = [Row(str(i), row.ids, row.prompt) for i, row in ends.items()]
+        packs = [[int(row.id) for row in part] for part in fitting(short, AT_ONCE)]
+        packs += [[i] for i in range(len(prompts)) if i not in ends]
+        packs.sort(key=lambda pack: -sum(len(prompts[i][0].ids) for i in pack))
+        yield from each(lambda places: self._by_pack({i: prompts[i] for i in places}), packs)
+
+    def _by_pack(self, prompts: Mapping[int, Sequence[Row]]) -> dict[int, Sequence[Tensor]]:
         assert self._fused is not None
-        return list(self._fused.logprobs(pack(rows, share=True)).split([row.trained for row in rows]))
+        ends = [rows[0] for rows in prompts.values()]
+        if any(row.trained > 1 for rows in prompts.values() for row in rows):
+            ((place, rows),) = prompts.items()
+            return {place: self._fused.logprobs(pack(rows, share=True)).split([row.trained for row in rows])}
+        following_NV = self._fused.following(pack(ends, share=True))
+        return {
+            place: [logprobs_V[[row.ids[-1]]] for row in rows]
+            for (place, rows), logprobs_V in zip(prompts.items(), following_NV, strict=True)
+        }
 
     @torch.inference_mode()
     def _by_cache(self, rows: Sequence[Row]) -> Sequence[Tensor]:
