@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from bedside.fused.allocator import let_go_of_file
 from bedside.fused.attention import Heads, Layout, attend
 from bedside.fused.packs import Packed
 from bedside.fused.project import RmsNorm
@@ -37,8 +38,7 @@ class Fused:
 
     def __init__(self, model: PeftModel | PreTrainedModel, *, recompute: bool = False) -> None:
         causal = causal_of(model)
-        for parameter in causal.parameters():  # a file of weights is mapped as a whole, and stays while one is used
-            parameter.data = parameter.data.clone() if parameter.is_cpu else parameter.data
+        let_go_of_file(causal)
         decoder = causal.model
         config = causal.config
         self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, decoder.layers[0].self_attn.head_dim)

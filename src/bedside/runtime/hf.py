@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from bedside.errors import ContextTooLong, MissingExtra, ModelError, first_line
+from bedside.fused.allocator import let_go_of_file
 from bedside.fused.lanes import each
 from bedside.fused.packs import Row, fitting, pack
 from bedside.fused.stack import why_not
@@ -67,6 +68,8 @@ def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = 
     if found["missing_keys"]:  # transformers would go on with random numbers in their place
         missing = sorted(found["missing_keys"])
         raise ModelError(f"{folder}: cannot be loaded (its weights lack {len(missing)} tensors, such as {missing[0]})")
+    if quantise == "nf4":
+        let_go_of_file(model)
     model.generation_config = transformers.GenerationConfig(
         eos_token_id=model.generation_config.eos_token_id, pad_token_id=model.config.pad_token_id
     )
