@@ -19,43 +19,6 @@ from bedside.text.chat import LETTERS, conversation, user_text
 from bedside.text.extract import Extracted, decision, letter
 
 
-def score_rouge(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
-    """Answers after reasoning against the references; the reasoning itself is not compared."""
-    return [
-        {**_asked(item), **_said(generation), "score": rouge_l(item.answer, generation.answer)}
-        for item, generation in zip(items, reasoned(writer, items, settings, advance), strict=True)
-    ]
-
-
-def score_reason(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
-    """The option or decision that an answer after reasoning commits to."""
-    generations = reasoned(writer, items, settings, advance)
-    return [_committed(item, generation) for item, generation in zip(items, generations, strict=True)]
-
-
-def score_direct(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
-    """The same of an answer without reasoning."""
-    generations = direct(writer, items, settings, advance)
-    return [_committed(item, generation) for item, generation in zip(items, generations, strict=True)]
-
-
-def judged(judge: Callable[[Example, str], Row]) -> Callable[..., list[Row]]:
-    """A scorer of answers without reasoning, each by `judge`."""
-
-    def score(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
-        generations = direct(writer, items, settings, advance)
-        return [
-            {**_asked(item), **_said(generation), **judge(item, generation.answer)}
-            for item, generation in zip(items, generations, strict=True)
-        ]
-
-    return score
-
-
-score_instructions = judged(score_instruction)
-score_safety = judged(score_refusal)
-
-
 def direct(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Generation]:
     """An answer to each item of at most `answer_tokens`, asked as `ranked` asks: its reasoning is closed at once."""
     return _written(writer, items, GenerationOptions(max_tokens=settings.answer_tokens, reasoning=False), advance)
@@ -79,8 +42,6 @@ def _written(
 def _committed(item: Example, generation: Generation) -> Row:
     found = _extracted(item, generation)
     return {
-        **_asked(item),
-        **_said(generation),
         "score": float(found.value == item.label),
         "chosen": found.value,
         "gold": item.label,
@@ -114,3 +75,28 @@ def _said(generation: Generation) -> dict[str, Any]:
         "forced": generation.forced,
         "tokens": generation.completion_tokens,
     }
+
+
+def _scorer(
+    write: Callable[[Writer, Sequence[Example], EvaluateSection, Advance], list[Generation]],
+    judge: Callable[[Example, Generation], Row],
+) -> Callable[[Writer, Sequence[Example], EvaluateSection, Advance], list[Row]]:
+    """A row an item: what was asked, what was written, and how that is judged."""
+
+    def score(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
+        return [
+            {**_asked(item), **_said(generation), **judge(item, generation)}
+            for item, generation in zip(items, write(writer, items, settings, advance), strict=True)
+        ]
+
+    return score
+
+
+score_rouge = _scorer(reasoned, lambda item, said: {"score": rouge_l(item.answer, said.answer)})
+"""Answers after reasoning against the references; the reasoning itself is not compared."""
+score_reason = _scorer(reasoned, _committed)
+"""The option or decision that an answer after reasoning commits to."""
+score_direct = _scorer(direct, _committed)
+"""The same of an answer without reasoning."""
+score_instructions = _scorer(direct, lambda item, said: score_instruction(item, said.answer))
+score_safety = _scorer(direct, lambda item, said: score_refusal(item, said.answer))
