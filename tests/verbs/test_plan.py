@@ -45,9 +45,10 @@ def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
     return result
 
 
-def a_machine(monkeypatch: pytest.MonkeyPatch, free_gib: float, device: str = "cpu") -> None:
+def a_machine(monkeypatch: pytest.MonkeyPatch, free_gib: float, device: str = "cpu", disk_gib: int = 500) -> None:
     machine = hardware.Machine(device, "test", round(free_gib * GIB), "bf16", 2)  # type: ignore[arg-type]
     monkeypatch.setattr(hardware, "look", lambda: machine)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=disk_gib * GIB))
 
 
 @pytest.fixture
@@ -114,8 +115,7 @@ def test_recomputing_is_switched_on_by_itself_where_memory_asks_for_it(
 def test_a_full_disk_does_not_fit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a_machine(monkeypatch, 64)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=GIB))
+    a_machine(monkeypatch, 64, disk_gib=1)
     result = planned(capsys, "tinyllama-flashcards", "--runs", str(tmp_path))
     assert not result["fits"]
     assert result["fits_by"] == {"memory": True, "disk": False}
