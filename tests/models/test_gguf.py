@@ -21,7 +21,8 @@ def write(path: Path, **changes: Any) -> Path:
     writer.add_context_length(512)
     writer.add_tokenizer_model(changes.get("model", "gpt2"))
     writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(["<s>", "</s>", "a", "é"])
+    writer.add_token_list(["<s>", "</s>", "a", "é", "<|user|>", "<h1>"])
+    writer.add_token_types([3, 3, 1, 1, 4, 4])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     if "template" in changes:
@@ -30,7 +31,7 @@ def write(path: Path, **changes: Any) -> Path:
         writer.add_add_bos_token(changes["adds_bos"])
     if "prompt" in changes:
         writer.add_string(gguf.PROMPT_KEY, changes["prompt"])
-    writer.add_tensor("token_embd.weight", np.zeros((4, 8), np.float32))
+    writer.add_tensor("token_embd.weight", np.zeros((6, 8), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -45,7 +46,9 @@ def small(tmp_path: Path) -> Path:
 
 def test_a_file_says_what_asking_needs(small: Path) -> None:
     found = gguf.metadata(small)
-    assert found == gguf.GgufMetadata("Small", "{{ bos_token }}", "<s>", "</s>", False, "smollm", 512, None, "")
+    about = ("Small", "{{ bos_token }}", "<s>", "</s>", False, "smollm", 512, None, "")
+    assert found == gguf.GgufMetadata(*about, controls=("<s>", "</s>", "<|user|>"))
+    assert found == gguf.metadata(small)  # and so it does from the cache
 
 
 @pytest.mark.parametrize(

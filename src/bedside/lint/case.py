@@ -15,7 +15,7 @@ from bedside.fused import packs
 from bedside.fused.packs import Row
 from bedside.recipe import PromptSection
 from bedside.records import Example, Message
-from bedside.runtime.tokenizer import encode, part_lengths, renderer_of
+from bedside.runtime.tokenizer import controls, encode, part_lengths, renderer_of
 from bedside.text import think
 from bedside.text.chat import conversation, user_text
 from bedside.train import batch
@@ -99,7 +99,6 @@ class Encoder:
         """What all rows share; the end token exists, or `load_tokenizer` would have refused the tokenizer."""
         it = self.tokenizer
         reasons = self.section.reasoning == "think"
-        controls = tuple(token.content for token in it.added_tokens_decoder.values() if token.special)
         return Setting(
             begin=it.bos_token_id,
             end=int(it.eos_token_id),
@@ -107,7 +106,7 @@ class Encoder:
             pad=int(it.pad_token_id),
             reasons=reasons,
             decides=decides,
-            controls=controls,
+            controls=controls(it),
         )
 
     def decode(self, ids: Sequence[int]) -> str:

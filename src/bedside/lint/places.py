@@ -20,6 +20,7 @@ from bedside.models.gguf import GgufMetadata, metadata
 from bedside.recipe import PromptSection
 from bedside.records import Message
 from bedside.runtime.tokenizer import encode, renderer_of
+from bedside.text import chat
 from bedside.text.chat import Renderer, conversation
 
 CONTEXT = 512
@@ -72,7 +73,7 @@ def _lead(about: GgufMetadata, tokenizer: PreTrainedTokenizerBase) -> str:
 
     `export.convert` writes it for SentencePiece tokenizers: with it llama.cpp arrives at the tokens of training.
     """
-    theirs = Renderer(about.template, about.bos, about.eos)
+    theirs = chat.renderer_of(about)
     ours, printed = (_printed(it.render, [Message("user", "x")], True) for it in (renderer_of(tokenizer), theirs))
     return SPACE if printed == SPACE + ours else ""
 
@@ -107,7 +108,7 @@ def _by_transformers(tokenizer: PreTrainedTokenizerBase) -> Render:
 
 def _by_file(about: GgufMetadata, tokenizer: PreTrainedTokenizerBase) -> Render:
     """A GGUF file's own template, without the space that it leads with for its tokenizer's sake."""
-    renderer, lead = Renderer(about.template, about.bos, about.eos), _lead(about, tokenizer)
+    renderer, lead = chat.renderer_of(about), _lead(about, tokenizer)
     return lambda messages, generation: renderer.render(messages, generation).removeprefix(lead)
 
 

@@ -14,7 +14,7 @@ from bedside.lint.findings import Finding
 from bedside.recipe import PromptSection
 from bedside.records import Example
 from bedside.text import think
-from bedside.text.chat import user_text
+from bedside.text.chat import JOINER, user_text
 
 TAG = re.compile(r"</?think>")
 OPENED = re.compile(r"<think>(\s*)$")
@@ -77,5 +77,5 @@ def text_changed(case: Case, setting: Setting) -> str:
 
 
 def squeezed(text: str) -> str:
-    """Text without white space, in Unicode's form NFKC."""
-    return "".join(unicodedata.normalize("NFKC", text).split())
+    """Text without white space and without what breaks a control token's text, in Unicode's form NFKC."""
+    return "".join(unicodedata.normalize("NFKC", text).replace(JOINER, "").split())

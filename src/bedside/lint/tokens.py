@@ -77,7 +77,7 @@ def control_token(case: Case, setting: Setting) -> str:
     found += [
         (w, token) for w, text in said for token in setting.controls if token in text and token != setting.end_text
     ]
-    return f"the {found[0][0]} holds {found[0][1]!r}, of which the tokenizer makes a control token" if found else ""
+    return f"the {found[0][0]} holds {found[0][1]!r}, the text of a control token" if found else ""
 
 
 def begin_doubled(case: Case, setting: Setting) -> str:

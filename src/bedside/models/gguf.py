@@ -4,6 +4,7 @@ The gguf library parses the vocabulary with everything else (4 s for 49,152 toke
 are kept in the cache, by path, size and time of the file.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +14,15 @@ from pydantic import ValidationError
 
 from bedside.errors import DataError, MissingExtra, ModelError, RunError, first_line
 from bedside.files import digest, read_json, write_json
+from bedside.models.control import is_control
 from bedside.models.locate import cache_folder
 from bedside.recipe import PromptSection
 
 PROMPT_KEY = "bedside.prompt"
 """Our own metadata key: the recipe's prompt section as JSON, so that the file alone can be asked as it was trained."""
+
+CONTROL, USER_DEFINED = 3, 4
+"""Kinds of tokens in the file (gguf.TokenType)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class GgufMetadata:
     context_length: int
     prompt: PromptSection | None
     licence: str
+    controls: tuple[str, ...] = ()
 
 
 def metadata(path: Path) -> GgufMetadata:
@@ -53,7 +59,7 @@ def metadata(path: Path) -> GgufMetadata:
 
 def _from_json(values: dict[str, Any]) -> GgufMetadata:
     prompt = PromptSection.model_validate(values["prompt"]) if values["prompt"] else None
-    return GgufMetadata(**{**values, "prompt": prompt})
+    return GgufMetadata(**{**values, "prompt": prompt, "controls": tuple(values["controls"])})
 
 
 def _read(path: Path) -> GgufMetadata:
@@ -74,6 +80,7 @@ def _read(path: Path) -> GgufMetadata:
         return "" if index is None else str(fields["tokenizer.ggml.tokens"].contents(index))
 
     prompt = get(PROMPT_KEY, None)
+    kinds = get("tokenizer.ggml.token_type", [])
     return GgufMetadata(
         name=str(get("general.name", path.stem)),
         template=str(get("tokenizer.chat_template", "")),
@@ -85,7 +92,15 @@ def _read(path: Path) -> GgufMetadata:
         context_length=int(get(f"{get('general.architecture', 'llama')}.context_length", 2048)),
         prompt=_prompt(path, prompt) if prompt else None,
         licence=str(get("general.license", "")),
+        controls=tuple(_controls(fields["tokenizer.ggml.tokens"], kinds) if len(kinds) else ()),
     )
+
+
+def _controls(tokens: Any, kinds: Sequence[int]) -> Iterator[str]:
+    """Texts of which llama.cpp makes control tokens."""
+    for i, kind in enumerate(kinds):
+        if kind in (CONTROL, USER_DEFINED) and is_control(text := str(tokens.contents(i)), kind == CONTROL):
+            yield text
 
 
 def _prompt(path: Path, text: str) -> PromptSection:

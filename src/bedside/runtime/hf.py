@@ -43,7 +43,7 @@ from bedside.text import think
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 BATCH = 16
-AT_ONCE = 1024
+AT_ONCE = 2048
 """Tokens of a pack of several prompts."""
 
 

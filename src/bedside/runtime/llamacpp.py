@@ -18,7 +18,7 @@ from bedside.recipe import PromptSection
 from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
 from bedside.runtime.budget import stream_with_answer, write_with_answer
 from bedside.text import think
-from bedside.text.chat import Renderer
+from bedside.text.chat import renderer_of
 
 FOREIGN = PromptSection(style="chat", system="", reasoning="think")
 """How a file is prompted that does not say: its own template and no system message."""
@@ -35,7 +35,7 @@ class LlamaCpp:
             raise ModelError(f"{path}: the file holds no chat template, so it cannot be asked")
         self.name = path.stem
         self.prompt = self.metadata.prompt or FOREIGN
-        self.renderer = Renderer(self.metadata.template, self.metadata.bos, self.metadata.eos)
+        self.renderer = renderer_of(self.metadata)
         self.context = min(context, self.metadata.context_length)
         self.at_once = slots
         self._server = _serve(path, self.context, slots, threads)

@@ -5,6 +5,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from bedside.errors import ModelError, first_line
+from bedside.models.control import is_control
 from bedside.recipe import PromptSection
 from bedside.records import Example
 from bedside.text import think
@@ -47,7 +48,14 @@ def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 def renderer_of(tokenizer: PreTrainedTokenizerBase) -> Renderer:
     """The tokenizer's template with its special tokens."""
-    return Renderer(str(tokenizer.chat_template), str(tokenizer.bos_token or ""), str(tokenizer.eos_token or ""))
+    bos, eos = str(tokenizer.bos_token or ""), str(tokenizer.eos_token or "")
+    return Renderer(str(tokenizer.chat_template), bos, eos, controls(tokenizer))
+
+
+def controls(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Texts of which the tokenizer makes control tokens."""
+    added = tokenizer.added_tokens_decoder.values()
+    return tuple(token.content for token in added if is_control(token.content, token.special))
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -7,7 +7,7 @@ transformers sets it up: trim_blocks, lstrip_blocks, loop controls, the generati
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -19,25 +19,33 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bedside.errors import ModelError
+from bedside.models.gguf import GgufMetadata
 from bedside.recipe import PromptSection
 from bedside.records import Example, Message
 from bedside.text import prompts, think
 
 LETTERS = "ABCDEFGHIJ"
 DECISIONS = ("yes", "no", "maybe")
+JOINER = "\u2060"
+"""A sign that is not seen, has no width and breaks no line (Unicode's WORD JOINER)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """A chat template with the special tokens that it may print."""
+    """A chat template with the special tokens that it may print.
+
+    `controls` are the texts of which the tokenizer makes control tokens. Only the template may print them: typed by
+    somebody into a question, one could end that turn and begin another, so there it is broken by a `JOINER`.
+    """
 
     template: str
     bos: str
     eos: str
+    controls: tuple[str, ...] = ()
 
     def render(self, messages: Sequence[Message], generation: bool) -> str:
         """The conversation as text; `generation` adds what stands before the assistant's next turn."""
-        turns = [asdict(message) for message in messages]
+        turns = [asdict(message if message.role == "assistant" else self._as_text(message)) for message in messages]
         try:
             return _compile(self.template).render(
                 messages=turns,
@@ -49,6 +57,18 @@ class Renderer:
             )
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise ModelError(f"chat template: {error}; choose prompt.style = 'alpaca-think' to use another") from error
+
+    def _as_text(self, message: Message) -> Message:
+        content = message.content
+        for token in self.controls:
+            if token in content:
+                content = content.replace(token, token[0] + JOINER + token[1:])
+        return replace(message, content=content)
+
+
+def renderer_of(file: GgufMetadata) -> Renderer:
+    """A GGUF file's own template with its special tokens."""
+    return Renderer(file.template, file.bos, file.eos, file.controls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,10 +112,10 @@ def _describe(run: Run, folder: Path, files: list[dict[str, Any]], parity: dict[
     from bedside.export.ollama import modelfile
     from bedside.models.gguf import metadata
     from bedside.models.licence import licence
-    from bedside.text.chat import Renderer
+    from bedside.text.chat import renderer_of
 
     about = metadata(folder / files[0]["path"])
-    renderer = Renderer(about.template, about.bos, about.eos)
+    renderer = renderer_of(about)
     context = min(run.recipe.serve.context, about.context_length)
     text = modelfile(files[0]["path"], run.recipe.prompt, renderer, about.adds_bos, [about.eos], context)
     write_text(folder / "Modelfile", text)
