@@ -266,6 +266,27 @@ class ExportSection(Section):
         return quantise
 
 
+class ParitySection(Section):
+    """How far what is served may be from what was trained; `bedside parity` fails beyond it."""
+
+    tokens: Positive = 64
+    """Tokens by which each of the 64 conversations is continued greedily."""
+    texts: Positive = 12
+    """Held-out rows at most, along which the released files are compared with the merged model."""
+    items: Positive = 24
+    """Held-out rows with options or a decision at most, of which answers that change are counted."""
+    max_kl_exact: Annotated[float, Field(gt=0)] = 1e-3
+    """Mean Kullback-Leibler divergence, in nats a token, of adapter and 16-bit file from the merged model."""
+    max_kl: Annotated[float, Field(gt=0)] = 0.1
+    """The same of a released file; SmolLM2's "q4_k_m" has 0.07, its "q8_0" 0.005."""
+    min_top1: Ratio = 0.8
+    """Share of places at which a released file's likeliest token is the merged model's."""
+    max_perplexity_ratio: Annotated[float, Field(ge=1)] = 1.1
+    """Perplexity of a released file over the merged model's, on the held-out rows."""
+    max_flips: Ratio = 0.2
+    """Share of items that a released file answers otherwise."""
+
+
 class ServeSection(Section):
     """The page and the API."""
 
@@ -308,6 +329,7 @@ class Recipe(Section):
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()
     export: ExportSection = ExportSection()
+    parity: ParitySection = ParitySection()
     serve: ServeSection = ServeSection()
 
     @model_validator(mode="after")

@@ -1,211 +1,258 @@
-"""Proof that what is served is what was trained: the GGUF file in llama.cpp against the merged model in transformers.
+"""Proof that what is served is what was trained.
 
-In: a merged folder, a GGUF file, questions. Out: whether both make the same prompt tokens of the same conversation
-(template and tokenizer), whether they continue it greedily with the same tokens (weights), and how far apart their
-next-token distributions are along the merged model's text (what the quantisation cost).
+In: base, adapter, merged model, a 16-bit GGUF file and the files that are released; held-out rows. Out: a `Parity`:
+whether every place makes the same token ids of 64 conversations, whether adapter, merged model and 16-bit file continue
+them alike, whether the merged weights hold the adapter once, and what each quantisation has cost. What fails is named.
 """
 
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import gguf
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
+from bedside import progress
 from bedside.errors import UsageError
-from bedside.export.probe import Probe
+from bedside.export import architecture, readings, scales
+from bedside.export.agreement import (
+    Agreement,
+    Follow,
+    Item,
+    Logprobs,
+    Text,
+    continuations,
+    in_llama_cpp,
+    in_transformers,
+)
+from bedside.export.conversations import Conversation, conversations
+from bedside.export.readings import Finding, Place, Trained
 from bedside.export.tensors import Tensors
-from bedside.recipe import PromptSection
-from bedside.runtime.device import Precision, choose
-from bedside.runtime.hf import load_model
-from bedside.runtime.llamacpp import LlamaCpp
-from bedside.runtime.tokenizer import encode, load_tokenizer, renderer_of
-from bedside.text.chat import conversation
+from bedside.recipe import ParitySection, PromptSection
+from bedside.records import Example
+from bedside.runtime.libllama import File
+from bedside.runtime.tokenizer import encode_completion, renderer_of
+from bedside.text import think
+from bedside.text.chat import DECISIONS, LETTERS, conversation, render_example, user_text
 
-CONTEXT = 4096
-TOP = 256
-"""Tokens whose probabilities are compared one by one; all the others are compared as one."""
-TIE = 0.01
-"""Nats between two tokens below which either may come first: the order of a sum in fp32 moves a probability by less."""
-MEASURED = 32
-"""Positions of each question at which distributions are compared; each costs llama.cpp one step."""
+CONTEXT = 1024
+"""Tokens of a conversation with its continuation, or of a held-out row, at most."""
+TOGETHER = 8
+"""Conversations that llama.cpp continues side by side."""
+Endpoint = Callable[[Path], AbstractContextManager[Place]]
+"""A GGUF file → the chat endpoint that serves it, as a place that reads."""
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """What is compared. `plain` is a 16-bit file made from `merged`; `files` are released, by quantisation, the served
+    one first; `quantise` says how the base was held while the adapter was trained."""
+
+    base: Path
+    adapter: Path
+    merged: Path
+    plain: Path
+    files: Mapping[str, Path]
+    section: PromptSection
+    quantise: Literal["none", "nf4"] = "none"
+
+
+@dataclass(slots=True)
 class Parity:
-    """What was found over `compared` questions.
+    """What was found: `findings` is empty if all is well. Of `compared` conversations `left_out` were too long."""
 
-    `agreed_tokens` of `total_tokens` greedy tokens stand before the first difference of their question. `kl_mean` is
-    the mean Kullback-Leibler divergence from merged to GGUF in nats a token, `top1_agreement` the share of positions
-    with the same likeliest token. `first_difference` tells question, stage ("tokens", "greedy"), position, both ids
-    and, of greedy tokens, the `margin`: by how many nats the merged model prefers its own.
-    """
-
-    ok: bool
-    tokens_equal: bool
-    greedy_equal: bool
-    kl_mean: float
-    top1_agreement: float
     compared: int
-    agreed_tokens: int
-    total_tokens: int
-    first_difference: dict[str, Any] | None
+    left_out: int
+    findings: list[Finding] = field(default_factory=list)
+    plain: Agreement = field(default_factory=Agreement)
+    adapter: Agreement = field(default_factory=Agreement)
+    files: dict[str, Agreement] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is served otherwise than it was trained."""
+        return not self.findings
 
     def to_json(self) -> dict[str, Any]:
-        """The `parity` object of `bedside export --json`."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """The `parity` object of `bedside export --json`; `kl_mean` and `top1_agreement` are the served file's."""
+        faults = {finding.fault for finding in self.findings}
+        served = next(iter(self.files.values())).to_json()
+        return {
+            "ok": self.ok,
+            "tokens_equal": not faults & readings.OF_TOKENS,
+            "greedy_equal": not self.plain.parted and not self.adapter.parted,
+            "kl_mean": served["kl_mean"],
+            "top1_agreement": served["top1_agreement"],
+            "compared": self.compared,
+            "left_out": self.left_out,
+            "findings": [finding.to_json() for finding in self.findings],
+            "adapter": self.adapter.to_json(),
+            "f16": self.plain.to_json(),
+            "files": {name: one.to_json() for name, one in self.files.items()},
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One question: prompt and greedy continuation of either side, and the divergence at each measured position."""
+def check(release: Release, rows: Sequence[Example], limits: ParitySection, endpoint: Endpoint | None) -> Parity:
+    """Compares everything; `rows` are held out, of which texts and items are taken.
 
-    question: str
-    merged_prompt: list[int]
-    gguf_prompt: list[int]
-    merged_greedy: list[int]
-    gguf_greedy: list[int]
-    margin: float
-    divergences: list[float]
-    same_top: list[bool]
-
-
-def check(merged: Path, gguf: Path, section: PromptSection, questions: Sequence[str], max_tokens: int = 64) -> Parity:
-    """Compares both on each question. Raises UsageError if there is none.
-
-    A file that stores every weight exactly must continue with the very tokens of the merged model, which is then
-    computed in fp32, up to the first tie (see `TIE`). Any other file need not: there, equal prompt tokens suffice for
-    `ok`, and the rest is measured.
+    Raises UsageError if there is no row to compare on.
     """
-    if not questions:
-        raise UsageError("parity: no question to compare on; give at least one")
-    with closing(LlamaCpp(gguf, CONTEXT)) as served, closing(Probe(gguf, CONTEXT)) as probe:
-        exact = probe.stored_as == "F32" or {probe.stored_as} == _types(merged)
-        trained = _Merged(merged, section, "fp32" if exact else "auto")
-        seen = [_see(question, trained, served, probe, max_tokens) for question in questions]
-    return summary(seen, exact)
+    ours = readings.trained(release.base, release.section)
+    window = min(CONTEXT, architecture.read(release.merged).context)
+    texts = _texts(ours, rows, window)[: limits.texts]
+    if not texts:
+        raise UsageError(f"parity: no held-out row is shorter than {window} tokens, so there is nothing to compare on")
+    asked = [it for it in conversations(ours.controls) if _length(ours, it) + limits.tokens <= window]
+    found = Parity(len(asked), len(conversations(())) - len(asked))
+    found.findings += _read(release, ours, asked, endpoint)
+    found.findings += scales.differences(release.base, release.adapter, release.merged)
+    _compare(release, ours, asked, texts, _items(ours, rows, window)[: limits.items], limits, window, found)
+    return found
 
 
-def _types(folder: Path) -> set[str]:
-    """The types in which a folder stores its matrices; vectors are F32 in every GGUF file."""
-    return {entry.dtype for entry in Tensors.of_model(folder).entries.values() if len(entry.shape) > 1}
+def _read(
+    release: Release, ours: Trained, asked: Sequence[Conversation], endpoint: Endpoint | None
+) -> Iterator[Finding]:
+    """How each place reads the conversations, and whether a file ends where training ends."""
+    yield from readings.differences(ours, readings.of_folder(release.merged), asked)
+    end = ours.tokenizer.eos_token_id
+    for path in release.files.values():
+        with closing(File(path, 16)) as file:
+            yield from readings.differences(ours, readings.of_file(path, file), asked)
+            if not file.ends(end):
+                yield Finding("end-missing", path.name, f"llama.cpp goes on after token {end}, where answers end")
+            yield from _rope(release.merged, path.name, file)
+    if endpoint is not None:
+        with endpoint(next(iter(release.files.values()))) as place:
+            yield from readings.differences(ours, place, asked)
 
 
-class _Merged:
-    """The merged model in transformers."""
-
-    def __init__(self, folder: Path, section: PromptSection, precision: Precision) -> None:
-        self.section = section
-        self.tokenizer = load_tokenizer(folder, section)
-        self.renderer = renderer_of(self.tokenizer)
-        self.model = load_model(folder, choose(precision)).eval()
-
-    def prompt(self, question: str) -> list[int]:
-        messages = conversation(question, self.section)
-        return encode(self.tokenizer, self.renderer.render(messages, generation=True))
-
-    @torch.inference_mode()
-    def greedy(self, prompt: list[int], max_tokens: int) -> tuple[list[int], NDArray[np.float64]]:
-        """Token ids up to the end token, and log-probabilities [tokens, vocabulary] at each of them and at the end."""
-        ids = torch.tensor([prompt], device=self.model.device)
-        out = self.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            eos_token_id=self.tokenizer.eos_token_id,
-            pad_token_id=self.tokenizer.pad_token_id,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-        new = out.sequences[0, len(prompt) :].tolist()
-        logprobs_TV = torch.cat(out.logits).double().log_softmax(-1).cpu().numpy()
-        ended = new[-1] == self.tokenizer.eos_token_id
-        return new[:-1] if ended else new, logprobs_TV
+def _rope(merged: Path, name: str, file: File) -> Iterator[Finding]:
+    wanted = float(architecture.read(merged).rope["rope_theta"])
+    found = float(file.told(f"{file.told('general.architecture')}.rope.freq_base") or 10000.0)
+    if not np.isclose(wanted, found, rtol=1e-5):
+        yield Finding("rope-base", name, f"rotary base {found:g}, trained with {wanted:g}")
 
 
-def _see(question: str, trained: _Merged, served: LlamaCpp, probe: Probe, max_tokens: int) -> Seen:
-    prompt = trained.prompt(question)
-    greedy, logprobs_TV = trained.greedy(prompt, max_tokens)
-    divergences, same_top = [], []
-    for position, merged_V in enumerate(logprobs_TV[:MEASURED]):
-        theirs = probe.next_logprobs([*prompt, *greedy[:position]], min(TOP, len(merged_V)))
-        divergences.append(divergence(merged_V, theirs))
-        same_top.append(max(theirs, key=theirs.__getitem__) == int(merged_V.argmax()))
-    spoken = served.generate_ids(prompt, max_tokens)
-    said = _until_end(greedy, spoken, trained.tokenizer.all_special_ids)
-    return Seen(
-        question=question,
-        merged_prompt=prompt,
-        gguf_prompt=probe.tokens(served.prompt_text(conversation(question, served.prompt))),
-        merged_greedy=said,
-        gguf_greedy=spoken,
-        margin=margin(said, spoken, logprobs_TV, int(trained.tokenizer.eos_token_id)),
-        divergences=divergences,
-        same_top=same_top,
+def _compare(
+    release: Release,
+    ours: Trained,
+    asked: Sequence[Conversation],
+    texts: Sequence[Text],
+    items: Sequence[Item],
+    limits: ParitySection,
+    window: int,
+    found: Parity,
+) -> None:
+    """Fills the agreements of `found`: one model beside the merged one at a time, so that two fit into memory."""
+    merged = in_transformers(release.merged, None, "none")
+    prompts = [ours.place.read(ours.messages(it)).ids for it in asked]
+    said: dict[int, list[int]] = {}
+    steps = 2 * len(asked) + len(release.files) * (len(texts) + len(items))
+    with progress.bar("parity", steps, "comparisons") as advance:
+        with closing(File(release.plain, window, TOGETHER)) as file:
+            for i, ids, theirs_TV in continuations(file, prompts, limits.tokens):
+                said[i] = ids
+                found.plain.add(_along(merged, prompts[i], ids), theirs_TV, ids, asked[i].question)
+                advance(1, "F16")
+        tuned = in_transformers(release.base, release.adapter, release.quantise)
+        for i, ids in said.items():
+            found.adapter.add(_along(merged, prompts[i], ids), _along(tuned, prompts[i], ids), ids, asked[i].question)
+            advance(1, "adapter")
+        del tuned
+        for name, path in release.files.items():
+            found.files[name] = Agreement()
+            with closing(File(path, window)) as file:
+                _measure(merged, in_llama_cpp(file), texts, items, found.files[name], partial(advance, 1, name))
+    found.findings += _judged(release, found, limits)
+
+
+def _along(model: Follow, prompt: Sequence[int], said: Sequence[int]) -> Logprobs:
+    """Log-probabilities [len(said), vocabulary] at each token of a continuation."""
+    return model([*prompt, *said[:-1]], len(prompt) - 1)
+
+
+def _measure(
+    merged: Follow,
+    other: Follow,
+    texts: Sequence[Text],
+    items: Sequence[Item],
+    into: Agreement,
+    step: Callable[[], None],
+) -> None:
+    for text in texts:
+        ours, theirs = (_along(model, text.prompt, text.completion) for model in (merged, other))
+        into.add(ours, theirs, text.completion)
+        step()
+    for item in items:
+        ours, theirs = (model(item.prompt, len(item.prompt) - 1)[0] for model in (merged, other))
+        into.add_item(ours, theirs, item.candidates)
+        step()
+
+
+def _judged(release: Release, found: Parity, limits: ParitySection) -> Iterator[Finding]:
+    """What the agreements say against the recipe's limits."""
+    for agreement, name in ((found.adapter, "merged model"), (found.plain, "F16 file")):
+        told = agreement.to_json()
+        if agreement.parted or told["kl_mean"] > limits.max_kl_exact:
+            where = told["first_difference"]
+            shown = f"KL {told['kl_mean']:.2g}, allowed {limits.max_kl_exact:g}; first difference: {where or 'none'}"
+            turned = agreement is found.plain and _turned(release.merged, release.plain)
+            yield Finding("rotary-order" if turned else "weights-differ", name, turned or shown)
+    for name, agreement in found.files.items():
+        yield from _broken(name, agreement, limits)
+
+
+def _broken(name: str, agreement: Agreement, limits: ParitySection) -> Iterator[Finding]:
+    told = agreement.to_json()
+    changed = told["flips"] / max(1, told["items"])
+    measured = (
+        ("KL", told["kl_mean"], limits.max_kl),
+        ("perplexity ratio", told["perplexity_ratio"], limits.max_perplexity_ratio),
+        ("share of answers changed", changed, limits.max_flips),
+        ("share of other first choices", 1 - told["top1_agreement"], 1 - limits.min_top1),
     )
+    if wrong := [f"{what} {value:.3g}, allowed {most:.3g}" for what, value, most in measured if value > most]:
+        yield Finding("quantisation-broke", name, "; ".join(wrong))
 
 
-def _until_end(ours: list[int], theirs: list[int], special: Sequence[int]) -> list[int]:
-    """Our tokens up to where llama.cpp ended: it stops at any end token of the vocabulary, not only at the model's."""
-    end = len(theirs)
-    ended = theirs == ours[:end] and end < len(ours) and ours[end] in special
-    return ours[:end] if ended else ours
+def _turned(merged: Path, plain: Path) -> str:
+    """One line if the file holds a query projection's rows in transformers' order; "" if not."""
+    llama, weights = architecture.read(merged), Tensors.of_model(merged)
+    name, stored = next((a, b) for a, b in llama.gguf_names(weights.entries).items() if b == "blk.0.attn_q.weight")
+    tensor = next(it for it in gguf.GGUFReader(plain).tensors if it.name == stored)
+    held, values = gguf.quants.dequantize(tensor.data, tensor.tensor_type), weights.read(name)
+    right, left = (float(np.abs(held - it).max()) for it in (llama.arrange(name, values), values))
+    return f"{stored} has its rows in transformers' order, so positions are turned wrongly" if left < right else ""
 
 
-def margin(ours: list[int], theirs: list[int], logprobs_TV: NDArray[np.float64], end: int) -> float:
-    """Nats by which our first token that differs is likelier to us than theirs; 0 where none differs."""
-    if ours == theirs:
-        return 0.0
-    at = _agreed(ours, theirs)
-    our, their = ([*said, end][at] for said in (ours, theirs))
-    return float(logprobs_TV[at, our] - logprobs_TV[at, their])
+def _length(ours: Trained, conversation: Conversation) -> int:
+    return len(ours.place.read(ours.messages(conversation)).ids)
 
 
-def divergence(merged_V: NDArray[np.float64], theirs: dict[int, float]) -> float:
-    """Kullback-Leibler divergence in nats, over the tokens in `theirs` and all others as one (so a lower bound)."""
-    ids = np.fromiter(theirs, int)
-    log_p, log_q = merged_V[ids], np.fromiter(theirs.values(), float)
-    p, q = np.exp(log_p), np.exp(log_q)
-    rest_p, rest_q = max(1 - p.sum(), 1e-12), max(1 - q.sum(), 1e-12)
-    return max(0.0, float((p * (log_p - log_q)).sum() + rest_p * np.log(rest_p / rest_q)))
+def _texts(ours: Trained, rows: Sequence[Example], window: int) -> list[Text]:
+    """Rows as they are trained, those that fit."""
+    found = []
+    for row in rows:
+        it = render_example(row, ours.section, renderer_of(ours.tokenizer))
+        prompt, completion = encode_completion(ours.tokenizer, it.prompt, it.completion)
+        if len(prompt) + len(completion) <= window:
+            found.append(Text(tuple(prompt), tuple(completion)))
+    return found
 
 
-def summary(seen: Sequence[Seen], exact: bool) -> Parity:
-    """What the questions show together; an `exact` file must agree on all of them."""
-    tokens_equal = all(one.merged_prompt == one.gguf_prompt for one in seen)
-    greedy_equal = all(one.merged_greedy == one.gguf_greedy for one in seen)
-    return Parity(
-        ok=tokens_equal and (not exact or all(one.margin < TIE for one in seen)),
-        tokens_equal=tokens_equal,
-        greedy_equal=greedy_equal,
-        kl_mean=float(np.mean([value for one in seen for value in one.divergences])),
-        top1_agreement=float(np.mean([same for one in seen for same in one.same_top])),
-        compared=len(seen),
-        agreed_tokens=sum(_agreed(one.merged_greedy, one.gguf_greedy) for one in seen),
-        total_tokens=sum(max(len(one.merged_greedy), len(one.gguf_greedy)) for one in seen),
-        first_difference=next(filter(None, map(_difference, seen)), None),
-    )
-
-
-def _agreed(ours: Sequence[int], theirs: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    return next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
-
-
-def _difference(one: Seen) -> dict[str, Any] | None:
-    pairs = {
-        "tokens": (one.merged_prompt, one.gguf_prompt),
-        "greedy": (one.merged_greedy, one.gguf_greedy),
-    }
-    for stage, (ours, theirs) in pairs.items():
-        if ours != theirs:
-            at = _agreed(ours, theirs)
-            found: dict[str, Any] = {"merged": ours[at : at + 1], "gguf": theirs[at : at + 1]}
-            if stage == "greedy":
-                found["margin"] = round(one.margin, 6)
-            return {"question": one.question, "stage": stage, "position": at, **found}
-    return None
+def _items(ours: Trained, rows: Sequence[Example], window: int) -> list[Item]:
+    """Rows that are answered by a letter or a decision, asked for it at once."""
+    found = []
+    for row in rows:
+        words = LETTERS[: len(row.options)] if row.options else DECISIONS if row.label in DECISIONS else ()
+        messages = conversation(user_text(row), ours.section)
+        text = renderer_of(ours.tokenizer).render(messages, generation=True)
+        text += think.closed(text) if ours.section.reasoning == "think" else ""
+        pairs = [encode_completion(ours.tokenizer, text, word) for word in words]
+        if pairs and len(pairs[0][0]) <= window:
+            found.append(Item(tuple(pairs[0][0]), tuple(first for _, (first, *_) in pairs)))
+    return found

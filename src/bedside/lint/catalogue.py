@@ -87,9 +87,9 @@ RULES: dict[RuleName, Rule] = {
         "error",
         "The question, context, an earlier turn, the reasoning or the answer of a row holds the text of a control"
         " token, such as `<|im_start|>` or `<|endoftext|>`. An end token in what is trained is `end-doubled`.",
-        "In a question the text is trained and served as text, with an unseen sign in it; in what the assistant says"
-        " the tokenizer makes a real control token of it, and other tools do so everywhere: a turn begins or ends in the"
-        " middle of the text.",
+        "In a question the text is trained and served as text, with an unseen sign in it. In what the assistant says"
+        " the tokenizer makes a real control token of it, and other tools do so everywhere: a turn begins or ends in"
+        " the middle of the text.",
         "Take the named token out of the rows; most often a template was applied before, and its text must be taken"
         " apart into question and answer.",
     ),

@@ -1,0 +1,220 @@
+"""A conversation as token ids, in every place that reads it; and what a difference is called.
+
+In: conversations and places (the training renderer, the merged folder, each GGUF file, the chat endpoint). Out: a
+`Finding` for the first conversation that a place reads otherwise than training, under the name of its cause.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from bedside.export.conversations import Conversation
+from bedside.models.gguf import metadata
+from bedside.recipe import PromptSection
+from bedside.records import Message
+from bedside.runtime.libllama import File
+from bedside.runtime.tokenizer import encode, load_tokenizer, renderer_of
+from bedside.text import chat, think
+
+Fault = Literal[
+    "begin-doubled",
+    "end-missing",
+    "think-whitespace",
+    "reasoning-removed",
+    "system-dropped",
+    "digits-joined",
+    "control-token-parsed",
+    "tokenizer-differs",
+    "prompt-differs",
+    "adapter-not-merged",
+    "adapter-scaled-twice",
+    "adapter-differs",
+    "rotary-order",
+    "rope-base",
+    "weights-differ",
+    "quantisation-broke",
+    "modelfile-differs",
+    "stop-missing",
+]
+OF_TOKENS: frozenset[Fault] = frozenset(
+    (
+        "begin-doubled",
+        "end-missing",
+        "think-whitespace",
+        "reasoning-removed",
+        "system-dropped",
+        "digits-joined",
+        "control-token-parsed",
+        "tokenizer-differs",
+        "prompt-differs",
+    )
+)
+"""Those that make other token ids."""
+AROUND_TAG = re.compile(r"\s*(</?think>)\s*")
+DIGITS = re.compile(r"\d{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is served otherwise than it was trained: its name, the place, and one line that shows it."""
+
+    fault: Fault
+    where: str
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """An entry of `findings` in the JSON of `bedside parity`."""
+        return {"fault": self.fault, "where": self.where, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The rendered text of a conversation and its token ids, begin token included."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Somewhere that makes prompts; `read` takes the messages with their system message."""
+
+    name: str
+    read: Callable[[Sequence[Message]], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How the recipe's model was trained to read: the base's tokenizer with the recipe's template."""
+
+    tokenizer: PreTrainedTokenizerBase
+    section: PromptSection
+
+    @property
+    def place(self) -> Place:
+        """The first place, which all the others are compared with."""
+        return _by_tokenizer("training", self.tokenizer)
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Texts of the control tokens, those first that the template prints."""
+        texts = renderer_of(self.tokenizer).controls
+        opening = renderer_of(self.tokenizer).render([Message("system", "x"), Message("user", "x")], generation=True)
+        return tuple(sorted(texts, key=lambda text: text not in opening))
+
+    def messages(self, conversation: Conversation) -> list[Message]:
+        """The turns with the recipe's system message, if they bring none, as every answer is asked for."""
+        return chat.conversation(conversation.question.strip(), self.section, conversation.turns[:-1])
+
+
+def trained(base: Path, section: PromptSection) -> Trained:
+    """The training renderer of a base folder."""
+    return Trained(load_tokenizer(base, section), section)
+
+
+def of_folder(merged: Path) -> Place:
+    """The merged folder as it was saved: its own tokenizer, its own template."""
+    return _by_tokenizer("merged model", AutoTokenizer.from_pretrained(str(merged), trust_remote_code=False))
+
+
+def of_file(path: Path, file: File) -> Place:
+    """A GGUF file by itself: its own template, llama.cpp's tokens."""
+    about = metadata(path)
+    renderer = chat.renderer_of(about)
+
+    def read(messages: Sequence[Message]) -> Reading:
+        text = renderer.render(messages, generation=True)
+        return reading(text.removeprefix(about.bos) if about.adds_bos else text, file)
+
+    return Place(path.name, read)
+
+
+def reading(text: str, file: File) -> Reading:
+    """A text that is handed to llama.cpp."""
+    return Reading(text, tuple(file.tokens(text)))
+
+
+def _by_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> Place:
+    renderer = renderer_of(tokenizer)
+
+    def read(messages: Sequence[Message]) -> Reading:
+        text = renderer.render(messages, generation=True)
+        return Reading(text, tuple(encode(tokenizer, text)))
+
+    return Place(name, read)
+
+
+def differences(ours: Trained, place: Place, conversations: Sequence[Conversation]) -> Iterator[Finding]:
+    """One finding for each cause, with the first conversation that shows it."""
+    seen = set[Fault]()
+    for conversation in conversations:
+        messages = ours.messages(conversation)
+        wanted, found = ours.place.read(messages), place.read(messages)
+        if wanted.ids != found.ids:
+            fault = _name(ours, conversation, messages, wanted, found)
+            if fault not in seen:
+                yield Finding(fault, place.name, _shown(ours, conversation, wanted.ids, found.ids))
+            seen.add(fault)
+
+
+def _name(
+    ours: Trained, conversation: Conversation, messages: Sequence[Message], wanted: Reading, found: Reading
+) -> Fault:
+    """What a difference is called; the first that explains it."""
+    begin, ends = ours.tokenizer.bos_token_id, {ours.tokenizer.eos_token_id}
+    special = set(ours.tokenizer.all_special_ids)
+    system = messages[0].content.strip() if messages[0].role == "system" else ""
+    earlier = [turn.content for turn in messages if turn.role == "assistant" and think.OPEN_TAG in turn.content]
+    thoughts = [think.split(text, opened=False)[0] for text in earlier]
+    if begin is not None and found.ids == (begin, *wanted.ids):
+        return "begin-doubled"
+    if system and system in wanted.text and system not in found.text:
+        return "system-dropped"
+    if any(thought in wanted.text and thought not in found.text for thought in thoughts):
+        return "reasoning-removed"
+    if _squeezed(wanted.text) == _squeezed(found.text) and wanted.text.strip() != found.text.strip():
+        return "think-whitespace"
+    if found.ids == tuple(token for token in wanted.ids if token not in ends):
+        return "end-missing"
+    if conversation.kind == "control tokens" and _count(found.ids, special) > _count(wanted.ids, special):
+        return "control-token-parsed"
+    if _printable(wanted.text) == _printable(found.text):
+        return "digits-joined" if _differs_in_digits(ours, wanted.ids, found.ids) else "tokenizer-differs"
+    return "prompt-differs"
+
+
+def _squeezed(text: str) -> str:
+    return AROUND_TAG.sub(r"\1", text)
+
+
+def _printable(text: str) -> str:
+    """Without the begin token and the space that some files' templates lead with."""
+    return text.replace("<s>", "").strip()
+
+
+def _count(ids: Sequence[int], special: set[int]) -> int:
+    return sum(token in special for token in ids)
+
+
+def _differs_in_digits(ours: Trained, wanted: Sequence[int], found: Sequence[int]) -> bool:
+    """Whether one side has several digits in one token where the first difference is."""
+    at = first_difference(wanted, found)
+    tokens = [str(ours.tokenizer.decode([ids[at]])) for ids in (wanted, found) if at < len(ids)]
+    return any(DIGITS.search(token) for token in tokens) and all(token.strip()[:1].isdigit() for token in tokens)
+
+
+def first_difference(wanted: Sequence[int], found: Sequence[int]) -> int:
+    """Where two lists part."""
+    pairs = zip(wanted, found, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(wanted), len(found)))
+
+
+def _shown(ours: Trained, conversation: Conversation, wanted: Sequence[int], found: Sequence[int]) -> str:
+    """The few tokens on both sides where the readings part."""
+    at = first_difference(wanted, found)
+    texts = [repr(ours.tokenizer.decode(list(ids[at : at + 4]))) for ids in (wanted, found)]
+    return f"{conversation.kind}: from token {at} on training reads {texts[0]}, this reads {texts[1]}"

@@ -1,0 +1,47 @@
+"""Whether the merged weights are base + adapter, once.
+
+In: base, adapter and merged folder. Out: the factor with which each update stands in the merged weights, by least
+squares: 1 where it was merged, 0 where it was not, 2 where it was merged twice.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bedside.export.adapter import Update, updates
+from bedside.export.readings import Fault, Finding
+from bedside.export.tensors import Tensors
+
+SAMPLED = 24
+"""Weights that are looked at, spread over the layers: rounding hides no factor in a hundred thousand numbers."""
+TOLERANCE = 0.05
+
+
+def differences(base: Path, adapter: Path, merged: Path) -> Iterator[Finding]:
+    """A finding if the merged weights do not hold the adapter once."""
+    weights, result = Tensors.of_model(base), Tensors.of_model(merged)
+    found = factors(weights, updates(adapter, weights), result)
+    wrong = {name: factor for name, factor in found.items() if abs(factor - 1) > TOLERANCE}
+    if wrong:
+        name, factor = max(wrong.items(), key=lambda one: abs(one[1] - 1))
+        told = f"{len(wrong)} of {len(found)} weights looked at; {name} holds the update {factor:.2f} times"
+        yield Finding(_name(factor), merged.name, told)
+
+
+def factors(base: Tensors, changes: Mapping[str, Update], merged: Tensors) -> dict[str, float]:
+    """{weight: how often its update stands in the merged weight}; updates of nothing are left out."""
+    names = sorted(changes)
+    found = {}
+    for name in names[:: max(1, len(names) // SAMPLED)]:
+        wanted = changes[name].delta().ravel()
+        size = float(np.dot(wanted, wanted))
+        if size > 0:
+            found[name] = float(np.dot((merged.read(name) - base.read(name)).ravel(), wanted)) / size
+    return found
+
+
+def _name(factor: float) -> Fault:
+    if abs(factor) < TOLERANCE:
+        return "adapter-not-merged"
+    return "adapter-scaled-twice" if abs(factor - 2) < 2 * TOLERANCE else "adapter-differs"
