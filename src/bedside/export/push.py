@@ -104,6 +104,9 @@ def _told(repository: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error, and of the one behind it."""
-    behind = error.__cause__ or error.__context__
-    return first_line(error) + (f" ({first_line(behind)})" if behind and isinstance(error, RuntimeError) else "")
+    """What the hub said, in one line with its status; of an upload that failed, the error behind it."""
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:
+        return f"{first_line(error)} {_reason(error.__cause__)}"
+    status = getattr(getattr(error, "response", None), "status_code", "")
+    said = getattr(error, "server_message", None) or first_line(error)
+    return " ".join(f"{f'{status}: ' if status else ''}{said}".split())
