@@ -84,4 +84,5 @@ def verify_in_words(result: dict[str, Any]) -> str:
 def refuse_unless_ok(result: dict[str, Any]) -> None:
     """Raises CheckFailed if anything differs."""
     if count := len(result["problems"]):
-        raise CheckFailed(f"{result['release']}: not verified, {count} of its statements do not hold")
+        does = "does" if count == 1 else "do"
+        raise CheckFailed(f"{result['release']}: not verified, {count} of its statements {does} not hold")
