@@ -189,12 +189,40 @@ def evaluate(
 
 @app.command()
 def export(
-    recipe: RecipeArgument, overrides: Overrides = None, runs: RunsOption = RUNS, json_: JsonOption = False
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="Recipe file, or the name of a shipped one; with --verify a model card, its folder or a run.",
+            show_default=False,
+        ),
+    ],
+    overrides: Overrides = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read a card's files and values again. Exit status 1 if one differs.")
+    ] = False,
+    push: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Then send the release to this repository on the hub.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="With --push: anybody may read it.")] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.tar.zst", help="Then write one file for machines without a network.", dir_okay=False
+        ),
+    ] = None,
+    runs: RunsOption = RUNS,
+    json_: JsonOption = False,
 ) -> None:
     """Write GGUF files, Modelfile and model card. They are checked to say what was trained."""
-    from bedside.verbs import export as verb
+    from bedside.verbs import release as verb
 
-    _stage("export", verb, recipe, overrides, runs, json_)
+    if not verify:
+        _print(verb.export(recipe, overrides or [], runs, push, public, bundle), verb.in_words, json_)
+        return
+    result = verb.verify(recipe, runs, overrides or push or public or bundle)
+    _print(result, verb.verify_in_words, json_)
+    verb.refuse_unless_ok(result)
 
 
 @app.command()
@@ -235,7 +263,12 @@ def ask(
 
 @app.command()
 def serve(
-    model: ModelArgument,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run, a GGUF file, a model folder or a bundle (.tar.zst).", show_default=False
+        ),
+    ],
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: the recipe's, loopback.")] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="0 takes a free one; default: the recipe's, 8000.")
@@ -249,6 +282,7 @@ def serve(
     """Serve the private web page and the OpenAI-compatible API."""
     from bedside.verbs import serve as verb
 
+    model = verb.unpacked(model)
     settings = verb.settings_of(model, runs, host=host, port=port, context=context, threads=threads)
     verb.serve(model, settings, slots, api_key, runs)
 

@@ -18,6 +18,7 @@ ZEPHYR = (
 """The layout of TinyLlama's template, which prints no begin token."""
 SaveLlama = Callable[..., Path]
 SaveAdapter = Callable[..., Path]
+SaveRelease = Callable[..., Path]
 
 
 @pytest.fixture
@@ -126,3 +127,55 @@ def sentencepiece_tokenizer() -> Any:
     tokenizer = LlamaTokenizer(vocab=vocabulary, merges=merges, add_bos_token=True)
     tokenizer.chat_template = ZEPHYR
     return tokenizer
+
+
+SCORE = {
+    "task": "decision", "n": 72, "metric": "accuracy", "value": 0.625, "ci": [0.5, 0.73], "unparsed": 0, "baseline": 0.25,
+}  # fmt: skip
+DIFFERENCE = {
+    "task": "decision", "n": 72, "base": 0.4, "tuned": 0.625, "difference": 0.225, "ci": [-0.05, 0.4], "p": 0.7,
+    "p_adjusted": 0.7, "detectable": 0.16, "verdict": "underpowered", "counted": True, "won": ["row-7"], "lost": [],
+}  # fmt: skip
+FIRST = {"question": "What ails Mr Miller?", "stage": "greedy", "position": 3}
+
+
+@pytest.fixture
+def save_release(tmp_path: Path) -> SaveRelease:
+    """Writes a release as the export stage does, of a GGUF file that holds no model; `ok` is what parity found."""
+    return lambda ok=True, size=300_000: _save_release(tmp_path / "demo", ok, size)
+
+
+def _save_release(run: Path, ok: bool | None, size: int) -> Path:
+    from bedside.data import card as data_card
+    from bedside.export import release
+    from bedside.export.card import Evidence, card
+    from bedside.files import sha256, write_bytes, write_json, write_text
+    from bedside.recipe import DataSection, Recipe
+
+    recipe = Recipe(name="demo", model={"base": "org/base-1b"}, data={"source": "pubmedqa"})
+    stats = {"read": 90, "kept": 80, "dropped": {}, "splits": {"test": 72}, "changed": {}, "contamination": []}
+    data = data_card.card("demo", DataSection(source="pubmedqa"), stats, [], "9001f285")
+    stages = {
+        "data": ("card.json", data),
+        "adapter": ("train.json", {"steps": 36, "final_loss": 1.25}),
+        "evaluation/base": ("scores.json", {"model": "base", "tasks": [{**SCORE, "value": 0.4}]}),
+        "evaluation/tuned": ("scores.json", {"model": "tuned", "tasks": [SCORE]}),
+        "comparison": ("comparison.json", {"verdict": "underpowered", "tasks": [DIFFERENCE]}),
+    }
+    for stage, (name, content) in stages.items():
+        write_json(run / stage / name, content)
+    folder = run / "export"
+    write_bytes(folder / "demo-q8_0.gguf", bytes(i * i % 251 for i in range(size)))
+    write_text(folder / release.MODELFILE, "FROM ./demo-q8_0.gguf\n")
+    file = folder / "demo-q8_0.gguf"
+    about = {"path": file.name, "quantisation": "q8_0", "bytes": file.stat().st_size, "sha256": sha256(file)}
+    base = {"name": "org/base-1b", "id": "org/base-1b", "revision": None, "licence": "apache-2.0"}
+    parity = {"ok": ok, "tokens_equal": True, "kl_mean": 0.003, "first_difference": FIRST}
+    release.take_evidence(
+        folder, recipe, {name: run / name for name in stages}, {"base": base, "files": [about], "parity": parity}
+    )
+    write_json(folder / "export.json", {"files": [about], "parity": parity})
+    named = release.listed(folder)
+    write_text(folder / release.CARD, card(Evidence.read(folder), named))
+    release.seal(folder, named)
+    return folder

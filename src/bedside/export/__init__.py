@@ -6,8 +6,11 @@
     file = metadata(folder / "demo-q8_0.gguf")
     renderer = Renderer(file.template, file.bos, file.eos)
     text = modelfile("demo-q8_0.gguf", recipe.prompt, renderer, file.adds_bos, [file.eos], context=4096)
-    readme = card(recipe, Evidence("SmolLM2-135M-Instruct", data=data_card, train=train, parity=parity.to_json()))
+    take_evidence(folder, recipe, stages, {"base": base, "files": files, "parity": parity.to_json()})
+    readme = card(Evidence.read(folder), listed(folder))                   # each number with the place it was read from
+    seal(folder, listed(folder))                                           # SHA256SUMS over what may leave the run
+    verify(folder), send(folder, "org/demo", public=False), pack(folder, Path("demo.tar.zst"))
 
-`merge`, `convert`, `parity`, `ollama` and `card` hold these; `tensors`, `adapter`, `architecture`, `vocabulary`,
-`quantise` and `probe` are what they are made of.
+`merge`, `convert`, `parity`, `ollama`, `release`, `card`, `verify`, `push` and `bundle` hold these; `tensors`,
+`adapter`, `architecture`, `vocabulary`, `quantise`, `probe`, `cited` and `wheels` are what they are made of.
 """

@@ -51,7 +51,7 @@ def reach(kind: str, name: str, instead: str) -> Iterator[None]:
         reason = first_line(error)
         raise ModelError(f"{kind} '{name}': {reason}; check the name, or log in with `hf auth login`") from error
     except Exception as error:
-        if not _is_transport(error):
+        if not is_transport(error):
             raise
         if connected and isinstance(error, OSError) and not isinstance(error, ConnectionError):
             raise ModelError(f"{kind} '{name}': {first_line(error)}") from error
@@ -73,7 +73,7 @@ def dataset_revision(name: str, subset: str | None) -> str | None:
         return None
 
 
-def _is_transport(error: Exception) -> bool:
+def is_transport(error: Exception) -> bool:
     """Whether a failure is the network's; the HTTP and data set libraries have errors that are no OSErrors."""
     libraries = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
     package = type(error).__module__.partition(".")[0]

@@ -60,7 +60,7 @@ def make_exported(run: Run, folder: Path) -> None:
     found = _prove(run, merged, folder / next(iter(names.values())))
     files = [_file(folder / name, quantisation) for quantisation, name in names.items()]
     write_json(folder / "export.json", {"files": files, **found})
-    _describe(run, folder, files, found["parity"])
+    _describe(run, folder, files, found)
 
 
 def _file(path: Path, quantisation: str) -> dict[str, Any]:
@@ -106,33 +106,39 @@ def _lacking_memory(merged: Path) -> str:
     return f"it needs {needed / 2**30:.0f} GiB of memory, {free / 2**30:.0f} GiB are free" if needed > free else ""
 
 
-def _describe(run: Run, folder: Path, files: list[dict[str, Any]], parity: dict[str, Any] | None) -> None:
-    """Writes the Modelfile and the model card."""
+def _describe(run: Run, folder: Path, files: list[dict[str, Any]], found: dict[str, Any]) -> None:
+    """Writes the Modelfile, and the model card with the evidence that it cites."""
+    from bedside.export import release
     from bedside.export.card import Evidence, card
     from bedside.export.ollama import modelfile
     from bedside.models.gguf import metadata
-    from bedside.models.licence import licence
     from bedside.text.chat import renderer_of
 
     about = metadata(folder / files[0]["path"])
     renderer = renderer_of(about)
     context = min(run.recipe.serve.context, about.context_length)
     text = modelfile(files[0]["path"], run.recipe.prompt, renderer, about.adds_bos, [about.eos], context)
-    write_text(folder / "Modelfile", text)
-    base = locate.resolve(run.recipe.model)
-    scores = {which: read_json(run.folder(f"evaluation/{which}") / "scores.json") for which in ("base", "tuned")}
-    evidence = Evidence(
-        base=base.name,
-        revision=base.revision,
-        licence=licence(run.recipe.model, base),
-        data=read_json(run.folder("data/report") / "card.json"),
-        train=read_json(run.folder("adapter") / "train.json"),
-        scores={which: found["tasks"] for which, found in scores.items()},
-        comparison=read_json(run.folder("comparison") / "comparison.json"),
-        files=files,
-        parity=parity or {},
-    )
-    write_text(folder / "README.md", card(run.recipe, evidence))
+    write_text(folder / release.MODELFILE, text)
+    stages = {name: run.folder(name) for name in ("adapter", "evaluation/base", "evaluation/tuned", "comparison")}
+    stages["data"] = run.folder("data/report")
+    release.take_evidence(folder, run.recipe, stages, {"base": _base(run.recipe), "files": files, **found})
+    named = release.listed(folder)
+    write_text(folder / release.CARD, card(Evidence.read(folder), named))
+    release.seal(folder, named)
+
+
+def _base(recipe: Recipe) -> dict[str, Any]:
+    """The base model as the card tells it; `id` is its name on the hub, None for a folder of one's own."""
+    from bedside.models.licence import licence
+
+    base = locate.resolve(recipe.model)
+    known = locate.EMBEDDED_ID if base.name == locate.EMBEDDED_NAME else base.name
+    return {
+        "name": base.name,
+        "id": known if locate.HUB_ID.fullmatch(known) else None,
+        "revision": base.revision,
+        "licence": licence(recipe.model, base),
+    }
 
 
 def result(run: Run) -> dict[str, Any]:

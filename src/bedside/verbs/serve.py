@@ -1,4 +1,4 @@
-"""`bedside serve`: the private page and the OpenAI-compatible API."""
+"""`bedside serve`: the private page and the OpenAI-compatible API, of a model or of a bundle."""
 
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +18,17 @@ def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, r
         raise MissingExtra.named("bedside serve", "serve") from error
     with listen(settings, api_key) as listener, closing(speaker(model, runs, settings, slots)) as backend:
         run(backend, settings, listener, slots=slots, api_key=api_key)
+
+
+def unpacked(model: str) -> str:
+    """What to serve: of a bundle the GGUF file in it, once all of its files have been checked; else `model` itself."""
+    from bedside.export.release import BUNDLE
+
+    if not model.endswith(BUNDLE):
+        return model
+    from bedside.export.bundle import served, unpack
+
+    return str(served(unpack(Path(model).expanduser())))
 
 
 def settings_of(model: str, runs: Path, **given: str | int | None) -> ServeSection:
