@@ -1,6 +1,6 @@
 """A PEFT LoRA folder → an adapter file that llama.cpp adds to a base model's own GGUF file.
 
-In: the adapter's folder and its base's. Out: a GGUF file of a few megabytes with two factors for each weight that changes.
+In: the adapter's folder and its base's. Out: a GGUF file of a few megabytes, two factors for each weight that changes.
 llama.cpp adds alpha / rank · B · A, with one alpha for all weights (`src/llama-adapter.h`): that of the first weight is
 written, and where another's scale asks for a different one, the quotient is multiplied into its B. Rows of B stand in
 llama.cpp's order, as those of the weight do. Layout: llama.cpp, `convert_lora_to_gguf.py`.
