@@ -268,6 +268,9 @@ class ExportSection(Section):
 
     quantise: tuple[Quantisation, ...] = ("q8_0",)
     """One GGUF file for each; the first one is served."""
+    adapter: Literal["no", "alone", "with-base"] = "no"
+    """Also writes the adapter as a small GGUF file, for those who hold a GGUF file of the base; "with-base" writes that
+    one, too, in the first quantisation and with the trained prompt."""
 
     @field_validator("quantise")
     @classmethod

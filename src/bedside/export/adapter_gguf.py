@@ -6,6 +6,7 @@ written, and where another's scale asks for a different one, the quotient is mul
 llama.cpp's order, as those of the weight do. Layout: llama.cpp, `convert_lora_to_gguf.py`.
 """
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -17,9 +18,12 @@ from numpy.typing import NDArray
 from bedside.errors import ModelError
 from bedside.export import architecture
 from bedside.export.adapter import Update, updates
-from bedside.export.convert import replacing
-from bedside.export.tensors import Tensors, require_finite
-from bedside.files import disk_errors
+from bedside.export.convert import replacing, write_gguf
+from bedside.export.tensors import INDEX, Tensors, require_finite
+from bedside.files import disk_errors, write_json
+from bedside.recipe import PromptSection, Quantisation
+from bedside.runtime.choose import PROMPT_FILE
+from bedside.runtime.tokenizer import load_tokenizer
 
 AdapterType = Literal["f32", "f16"]
 STORED: dict[AdapterType, type[np.floating]] = {"f32": np.float32, "f16": np.float16}
@@ -52,6 +56,18 @@ def write_adapter_gguf(adapter: Path, base: Path, target: Path, name: str, store
             _write_factors(writer, llama, changes, names, alpha, STORED[stored_as])
         finally:
             writer.close()
+
+
+def write_base_gguf(base: Path, target: Path, quantisation: Quantisation, name: str, section: PromptSection) -> None:
+    """Writes the base's own weights with the prompt that was trained, so that with the adapter it is asked alike."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for file in (base / "config.json", base / INDEX, *Tensors.of_model(base).files):
+            if file.is_file():
+                (folder / file.name).symlink_to(file.resolve())
+        load_tokenizer(base, section).save_pretrained(folder)
+        write_json(folder / PROMPT_FILE, section.model_dump(mode="json"))
+        write_gguf(folder, target, quantisation, name)
 
 
 def _alpha(change: Update) -> float:

@@ -35,7 +35,7 @@ CLOCK = "strftime_now"
 NO_TEMPLATE = """\
 # No TEMPLATE: Go's template language cannot say what the chat template in the GGUF file says. Ollama 0.30 or later,
 # started with OLLAMA_GO_TEMPLATE=false, reads the one in the file; any other may send a prompt that was not trained."""
-NOT_HERE = "0.34.1"
+NO_ADAPTER_FROM = "0.34.1"
 """The first version of Ollama that takes no ADAPTER (github.com/ollama/ollama/pull/14969)."""
 
 
@@ -125,7 +125,7 @@ def modelfile(
 def adapted(text: str, base_name: str, adapter_name: str) -> str:
     """The same Modelfile with the base's file and the adapter's in the place of the merged one."""
     before, after = text.split(f"FROM ./{Modelfile.parse(text).last('from').removeprefix('./')}\n")
-    note = f"# For Ollama before {NOT_HERE}; later versions take no ADAPTER, and llama-server does."
+    note = f"# For Ollama before {NO_ADAPTER_FROM}; later versions take no ADAPTER, and llama-server does."
     return f"{before}{note}\nFROM ./{base_name}\nADAPTER ./{adapter_name}\n{after}"
 
 

@@ -59,8 +59,28 @@ def make_exported(run: Run, folder: Path) -> None:
         write_gguf(merged, folder / name, quantisation, run.recipe.name)
     found = _prove(run, merged, folder / next(iter(names.values())))
     files = [_file(folder / name, quantisation) for quantisation, name in names.items()]
-    write_json(folder / "export.json", {"files": files, **found})
-    _describe(run, folder, files, found["parity"])
+    beside = [_file(folder / name, kind) for kind, name in _write_adapter(run, folder).items()]
+    write_json(folder / "export.json", {"files": files, "adapter": beside, **found})
+    _describe(run, folder, [*files, *beside], found["parity"])
+
+
+def _write_adapter(run: Run, folder: Path) -> dict[str, str]:
+    """Writes the adapter, and the base if it is wanted: {what it is: file}. None is there unless the recipe asks."""
+    from bedside.export.adapter_gguf import write_adapter_gguf, write_base_gguf
+
+    name, wanted = run.recipe.name, run.recipe.export
+    if wanted.adapter == "no":
+        return {}
+    base = locate.resolve(run.recipe.model)
+    files = {"adapter f16": f"{name}-adapter-f16.gguf"}
+    say(f"export: writing {files['adapter f16']}")
+    write_adapter_gguf(run.folder("adapter"), base.folder, folder / files["adapter f16"], name)
+    if wanted.adapter == "with-base":
+        first = wanted.quantise[0]
+        files[f"base {first}"] = f"{name}-base-{first}.gguf"
+        say(f"export: writing {files[f'base {first}']}")
+        write_base_gguf(base.folder, folder / files[f"base {first}"], first, base.name, run.recipe.prompt)
+    return files
 
 
 def _file(path: Path, quantisation: str) -> dict[str, Any]:
@@ -107,19 +127,12 @@ def _lacking_memory(merged: Path) -> str:
 
 
 def _describe(run: Run, folder: Path, files: list[dict[str, Any]], parity: dict[str, Any] | None) -> None:
-    """Writes the Modelfile and the model card."""
+    """Writes the notes on running, and the model card."""
     from bedside.export.card import Evidence, card
-    from bedside.export.ollama import modelfile
-    from bedside.models.gguf import metadata
     from bedside.models.licence import licence
-    from bedside.text.chat import Renderer
 
-    about = metadata(folder / files[0]["path"])
-    renderer = Renderer(about.template, about.bos, about.eos)
-    context = min(run.recipe.serve.context, about.context_length)
-    text = modelfile(files[0]["path"], run.recipe.prompt, renderer, about.adds_bos, [about.eos], context)
-    write_text(folder / "Modelfile", text)
     base = locate.resolve(run.recipe.model)
+    _tell_how_to_run(run, folder, files, base.name)
     scores = {which: read_json(run.folder(f"evaluation/{which}") / "scores.json") for which in ("base", "tuned")}
     evidence = Evidence(
         base=base.name,
@@ -135,11 +148,33 @@ def _describe(run: Run, folder: Path, files: list[dict[str, Any]], parity: dict[
     write_text(folder / "README.md", card(run.recipe, evidence))
 
 
+def _tell_how_to_run(run: Run, folder: Path, files: list[dict[str, Any]], base_model: str) -> None:
+    """Writes RUN.md and the Modelfile; for an adapter another Modelfile, and the template that a base's file lacks."""
+    from bedside.export.ollama import adapted, modelfile
+    from bedside.export.running import OWN_BASE, TEMPLATE, Release, notes
+    from bedside.models.gguf import metadata
+    from bedside.text.chat import Renderer
+
+    served = files[0]["path"]
+    named = {file["quantisation"].split()[0]: file["path"] for file in files}
+    about = metadata(folder / served)
+    renderer = Renderer(about.template, about.bos, about.eos)
+    context = min(run.recipe.serve.context, about.context_length)
+    text = modelfile(served, run.recipe.prompt, renderer, about.adds_bos, [about.eos], context)
+    write_text(folder / "Modelfile", text)
+    adapter, base = named.get("adapter", ""), named.get("base", "")
+    if adapter:
+        write_text(folder / "Modelfile.adapter", adapted(text, base or OWN_BASE, adapter))
+        write_text(folder / TEMPLATE, about.template)
+    release = Release(run.recipe.name, served, run.recipe.prompt, context, about.adds_bos, base_model, adapter, base)
+    write_text(folder / "RUN.md", notes(release))
+
+
 def result(run: Run) -> dict[str, Any]:
     """What `--json` prints."""
     folder = run.folder("export")
     found = read_json(folder / "export.json")
-    for file in found["files"]:
+    for file in [*found["files"], *found["adapter"]]:
         file["path"] = str(folder / file["path"])
     return dict(found)
 
@@ -147,9 +182,11 @@ def result(run: Run) -> dict[str, Any]:
 def in_words(result: dict[str, Any]) -> str:
     """The same for a person."""
     lines = [
-        f"{file['path']}  {file['bytes'] / 2**20:.1f} MiB  sha256 {file['sha256'][:16]}…" for file in result["files"]
+        f"{file['path']}  {file['bytes'] / 2**20:.1f} MiB  sha256 {file['sha256'][:16]}…"
+        for file in [*result["files"], *result["adapter"]]
     ]
-    return "\n".join([*lines, *(_parity_in_words(name, result[name]) for name in PROOFS if result.get(name))])
+    how = f"how to run it: {Path(result['files'][0]['path']).with_name('RUN.md')}"
+    return "\n".join([*lines, how, *(_parity_in_words(name, result[name]) for name in PROOFS if result.get(name))])
 
 
 def _parity_in_words(name: str, parity: dict[str, Any]) -> str:
