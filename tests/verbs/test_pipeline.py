@@ -89,7 +89,7 @@ def test_the_exported_file_says_what_was_trained(done: Place, json_of):
     assert [Path(file["path"]).stat().st_size for file in result["files"]] == [f["bytes"] for f in result["files"]]
 
 
-def test_export_leaves_the_file_a_modelfile_a_card_and_nothing_else(done: Place):
+def test_export_leaves_the_file_a_modelfile_a_card_notes_on_running_and_nothing_else(done: Place):
     names = sorted(path.name for path in (done.runs / "tiny" / "export").iterdir())
     assert names == ["Modelfile", "README.md", "RUN.md", "export.json", "manifest.json", "tiny-q8_0.gguf"]
 
