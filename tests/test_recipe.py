@@ -167,7 +167,7 @@ PRINTED = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 @settings(max_examples=60)
 @given(
-    system=st.none() | PRINTED,
+    system=st.none() | PRINTED.filter(str.isprintable),
     path=st.none() | PRINTED,
     columns=st.dictionaries(PRINTED, PRINTED, max_size=3),
     lr=st.floats(1e-12, 1),

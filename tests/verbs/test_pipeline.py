@@ -89,10 +89,10 @@ def test_the_exported_file_says_what_was_trained(done: Place, json_of):
     assert [Path(file["path"]).stat().st_size for file in result["files"]] == [f["bytes"] for f in result["files"]]
 
 
-def test_export_leaves_the_file_a_modelfile_a_card_and_nothing_else(done: Place):
+def test_export_leaves_the_file_a_modelfile_a_card_notes_on_running_and_nothing_else(done: Place):
     names = sorted(path.name for path in (done.runs / "tiny" / "export").iterdir())
     assert names == [
-        "Modelfile", "README.md", "SHA256SUMS", "evidence", "export.json", "manifest.json", "tiny-q8_0.gguf",
+        "Modelfile", "README.md", "RUN.md", "SHA256SUMS", "evidence", "export.json", "manifest.json", "tiny-q8_0.gguf",
     ]  # fmt: skip
 
 
@@ -308,3 +308,21 @@ def test_a_gguf_that_says_something_else_is_not_exported(done: Place, tmp_path: 
     assert cli.run(command) == 1
     assert "nothing was exported" in capsys.readouterr().err
     assert json.loads((tmp_path / "runs/tiny/export/export.json").read_text())["files"][0]["quantisation"] == "q8_0"
+
+
+def test_a_release_tells_how_it_is_run_and_holds_the_adapter_and_its_base_where_they_are_wanted(
+    done: Place, tmp_path: Path, json_of
+):
+    shutil.copytree(done.runs, tmp_path / "runs")
+    told = json_of("export", str(done.recipe), "export.adapter=with-base", "--runs", str(tmp_path / "runs"))
+    folder = tmp_path / "runs" / "tiny" / "export"
+    names = {path.name for path in folder.iterdir()}
+    assert [file["quantisation"] for file in told["files"]] == ["q8_0"]
+    assert [Path(file["path"]).name for file in told["adapter"]] == ["tiny-adapter-f16.gguf", "tiny-base-q8_0.gguf"]
+    for text in ((folder / name).read_text() for name in ("RUN.md", "Modelfile", "Modelfile.adapter")):
+        named = set(re.findall(r"\./([\w.-]+)", text))
+        assert named
+        assert named <= names
+    for file in told["adapter"]:
+        assert hashlib.sha256(Path(file["path"]).read_bytes()).hexdigest() == file["sha256"]
+        assert file["sha256"] in (folder / "README.md").read_text()

@@ -112,6 +112,15 @@ def test_recomputing_is_switched_on_by_itself_where_memory_asks_for_it(
     assert not planned(capsys, *recipe, "train.checkpointing=off")["fits"]
 
 
+def test_a_base_that_is_exported_beside_its_adapter_takes_its_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = ["tinyllama-flashcards", "--runs", str(tmp_path)]
+    assert "gguf base" not in planned(capsys, *recipe)["disk"]
+    disk = planned(capsys, *recipe, "export.adapter=with-base", "export.quantise=['q8_0']")["disk"]
+    assert disk["gguf base"] == disk["gguf q8_0"] > 1
+
+
 def test_a_full_disk_does_not_fit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

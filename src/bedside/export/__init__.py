@@ -2,15 +2,16 @@
 
     merge(base.folder, run.folder("adapter"), merged, recipe.prompt)       # W + scale·BA, tensor by tensor
     write_gguf(merged, folder / "demo-q8_0.gguf", "q8_0", "demo")          # llama.cpp, Ollama, LM Studio
-    parity = check(merged, folder / "demo-q8_0.gguf", recipe.prompt, questions)
     file = metadata(folder / "demo-q8_0.gguf")
-    renderer = Renderer(file.template, file.bos, file.eos)
-    text = modelfile("demo-q8_0.gguf", recipe.prompt, renderer, file.adds_bos, [file.eos], context=4096)
+    text = modelfile("demo-q8_0.gguf", recipe.prompt, renderer_of(file), file.adds_bos, [file.eos], context=4096)
+    write_adapter_gguf(adapter, base, folder / "demo-adapter-f16.gguf", "demo")  # for those who hold the base's file
+    parity = check(Release(base.folder, adapter, …), rows, recipe.parity, chat_endpoint)  # before it leaves
     take_evidence(folder, recipe, stages, {"base": base, "files": files, "parity": parity.to_json()})
     readme = card(Evidence.read(folder), listed(folder))                   # each number with the place it was read from
     seal(folder, listed(folder))                                           # SHA256SUMS over what may leave the run
     verify(folder), send(folder, "org/demo", public=False), pack(folder, Path("demo.tar.zst"))
 
-`merge`, `convert`, `parity`, `ollama`, `release`, `card`, `verify`, `push` and `bundle` hold these; `tensors`,
-`adapter`, `architecture`, `vocabulary`, `quantise`, `probe`, `cited` and `wheels` are what they are made of.
+`merge`, `convert`, `parity`, `ollama`, `adapter_gguf`, `running`, `release`, `card`, `verify`, `push` and `bundle` hold
+these. Below them: `tensors`, `adapter`, `architecture`, `vocabulary` and `quantise` (weights and tokens);
+`conversations`, `readings`, `scales` and `agreement` (parity); `modelfile` and `go_template`, `cited` and `wheels`.
 """

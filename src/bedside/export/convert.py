@@ -45,7 +45,7 @@ def write_gguf(folder: Path, target: Path, quantisation: Quantisation, name: str
     llama = architecture.read(folder)
     weights = Tensors.of_model(folder)
     plan = _plan(llama, weights, quantisation)
-    with disk_errors(target), _replacing(target) as partial:
+    with disk_errors(target), replacing(target) as partial:
         writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
         try:
             writer.add_type(gguf.GGUFType.MODEL)
@@ -141,7 +141,7 @@ def _prompt_section(folder: Path) -> PromptSection | None:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path) -> Iterator[Path]:
     """A temporary sibling that becomes `target` when the block ends well, and is removed otherwise."""
     if target.is_dir():
         raise ModelError(f"{target}: a folder, wanted the path of a GGUF file")

@@ -29,8 +29,10 @@ from bedside.export.agreement import (
     in_transformers,
 )
 from bedside.export.conversations import Conversation, conversations
+from bedside.export.ollama import problems
 from bedside.export.readings import Finding, Place, Trained
 from bedside.export.tensors import Tensors
+from bedside.models.gguf import metadata
 from bedside.recipe import ParitySection, PromptSection
 from bedside.records import Example
 from bedside.runtime.libllama import File
@@ -56,6 +58,7 @@ class Release:
     merged: Path
     plain: Path
     files: Mapping[str, Path]
+    modelfile: Path
     section: PromptSection
     quantise: Literal["none", "nf4"] = "none"
 
@@ -95,7 +98,7 @@ class Parity:
         }
 
 
-def check(release: Release, rows: Sequence[Example], limits: ParitySection, endpoint: Endpoint | None) -> Parity:
+def check(release: Release, rows: Sequence[Example], limits: ParitySection, endpoint: Endpoint) -> Parity:
     """Compares everything; `rows` are held out, of which texts and items are taken.
 
     Raises UsageError if there is no row to compare on.
@@ -105,7 +108,7 @@ def check(release: Release, rows: Sequence[Example], limits: ParitySection, endp
     texts = _texts(ours, rows, window)[: limits.texts]
     if not texts:
         raise UsageError(f"parity: no held-out row is shorter than {window} tokens, so there is nothing to compare on")
-    asked = [it for it in conversations(ours.controls) if _length(ours, it) + limits.tokens <= window]
+    asked = [it for it in conversations(ours.controls) if len(ours.read(it.turns).ids) + limits.tokens <= window]
     found = Parity(len(asked), len(conversations(())) - len(asked))
     found.findings += _read(release, ours, asked, endpoint)
     found.findings += scales.differences(release.base, release.adapter, release.merged)
@@ -113,9 +116,7 @@ def check(release: Release, rows: Sequence[Example], limits: ParitySection, endp
     return found
 
 
-def _read(
-    release: Release, ours: Trained, asked: Sequence[Conversation], endpoint: Endpoint | None
-) -> Iterator[Finding]:
+def _read(release: Release, ours: Trained, asked: Sequence[Conversation], endpoint: Endpoint) -> Iterator[Finding]:
     """How each place reads the conversations, and whether a file ends where training ends."""
     yield from readings.differences(ours, readings.of_folder(release.merged), asked)
     end = ours.tokenizer.eos_token_id
@@ -125,9 +126,18 @@ def _read(
             if not file.ends(end):
                 yield Finding("end-missing", path.name, f"llama.cpp goes on after token {end}, where answers end")
             yield from _rope(release.merged, path.name, file)
-    if endpoint is not None:
-        with endpoint(next(iter(release.files.values()))) as place:
-            yield from readings.differences(ours, place, asked)
+    served = next(iter(release.files.values()))
+    with endpoint(served) as place:
+        yield from readings.differences(ours, place, asked)
+    yield from _modelfile(release, ours, served)
+
+
+def _modelfile(release: Release, ours: Trained, served: Path) -> Iterator[Finding]:
+    """What Ollama would do otherwise."""
+    renderer = renderer_of(ours.tokenizer)
+    text = release.modelfile.read_text(encoding="utf-8")
+    for line in problems(text, renderer, ours.section, [renderer.eos], metadata(served).adds_bos):
+        yield Finding("stop-missing" if "PARAMETER stop" in line else "modelfile-differs", release.modelfile.name, line)
 
 
 def _rope(merged: Path, name: str, file: File) -> Iterator[Finding]:
@@ -149,7 +159,7 @@ def _compare(
 ) -> None:
     """Fills the agreements of `found`: one model beside the merged one at a time, so that two fit into memory."""
     merged = in_transformers(release.merged, None, "none")
-    prompts = [ours.place.read(ours.messages(it)).ids for it in asked]
+    prompts = [ours.read(it.turns).ids for it in asked]
     said: dict[int, list[int]] = {}
     steps = 2 * len(asked) + len(release.files) * (len(texts) + len(items))
     with progress.bar("parity", steps, "comparisons") as advance:
@@ -227,10 +237,6 @@ def _turned(merged: Path, plain: Path) -> str:
     held, values = gguf.quants.dequantize(tensor.data, tensor.tensor_type), weights.read(name)
     right, left = (float(np.abs(held - it).max()) for it in (llama.arrange(name, values), values))
     return f"{stored} has its rows in transformers' order, so positions are turned wrongly" if left < right else ""
-
-
-def _length(ours: Trained, conversation: Conversation) -> int:
-    return len(ours.place.read(ours.messages(conversation)).ids)
 
 
 def _texts(ours: Trained, rows: Sequence[Example], window: int) -> list[Text]:

@@ -13,10 +13,13 @@ from typing import Any, Literal
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from bedside.export.conversations import Conversation
+from bedside.files import read_json
 from bedside.models.gguf import metadata
 from bedside.recipe import PromptSection
 from bedside.records import Message
+from bedside.runtime.choose import PROMPT_FILE
 from bedside.runtime.libllama import File
+from bedside.runtime.llamacpp import FOREIGN
 from bedside.runtime.tokenizer import encode, load_tokenizer, renderer_of
 from bedside.text import chat, think
 
@@ -81,7 +84,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Somewhere that makes prompts; `read` takes the messages with their system message."""
+    """Somewhere that makes prompts; `read` takes a conversation as a client sends it."""
 
     name: str
     read: Callable[[Sequence[Message]], Reading]
@@ -94,21 +97,16 @@ class Trained:
     tokenizer: PreTrainedTokenizerBase
     section: PromptSection
 
-    @property
-    def place(self) -> Place:
-        """The first place, which all the others are compared with."""
-        return _by_tokenizer("training", self.tokenizer)
+    def read(self, turns: Sequence[Message]) -> Reading:
+        """What every other place is compared with."""
+        return _read(self.tokenizer, self.section, turns)
 
     @property
     def controls(self) -> tuple[str, ...]:
         """Texts of the control tokens, those first that the template prints."""
-        texts = renderer_of(self.tokenizer).controls
-        opening = renderer_of(self.tokenizer).render([Message("system", "x"), Message("user", "x")], generation=True)
-        return tuple(sorted(texts, key=lambda text: text not in opening))
-
-    def messages(self, conversation: Conversation) -> list[Message]:
-        """The turns with the recipe's system message, if they bring none, as every answer is asked for."""
-        return chat.conversation(conversation.question.strip(), self.section, conversation.turns[:-1])
+        renderer = renderer_of(self.tokenizer)
+        opening = renderer.render([Message("user", "x")], generation=True)
+        return tuple(sorted(renderer.controls, key=lambda text: text not in opening))
 
 
 def trained(base: Path, section: PromptSection) -> Trained:
@@ -117,17 +115,19 @@ def trained(base: Path, section: PromptSection) -> Trained:
 
 
 def of_folder(merged: Path) -> Place:
-    """The merged folder as it was saved: its own tokenizer, its own template."""
-    return _by_tokenizer("merged model", AutoTokenizer.from_pretrained(str(merged), trust_remote_code=False))
+    """The merged folder as it was saved: its own tokenizer, its own template, its own system message."""
+    tokenizer = AutoTokenizer.from_pretrained(str(merged), trust_remote_code=False)
+    section = PromptSection.model_validate(read_json(merged / PROMPT_FILE))
+    return Place("merged model", lambda turns: _read(tokenizer, section, turns))
 
 
 def of_file(path: Path, file: File) -> Place:
-    """A GGUF file by itself: its own template, llama.cpp's tokens."""
+    """A GGUF file by itself: its own template and system message, llama.cpp's tokens."""
     about = metadata(path)
     renderer = chat.renderer_of(about)
 
-    def read(messages: Sequence[Message]) -> Reading:
-        text = renderer.render(messages, generation=True)
+    def read(turns: Sequence[Message]) -> Reading:
+        text = renderer.render(whole(turns, about.prompt or FOREIGN), generation=True)
         return reading(text.removeprefix(about.bos) if about.adds_bos else text, file)
 
     return Place(path.name, read)
@@ -138,33 +138,31 @@ def reading(text: str, file: File) -> Reading:
     return Reading(text, tuple(file.tokens(text)))
 
 
-def _by_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> Place:
-    renderer = renderer_of(tokenizer)
+def whole(turns: Sequence[Message], section: PromptSection) -> list[Message]:
+    """A client's turns as they are rendered: with the trained system message, if they bring none."""
+    return chat.conversation(turns[-1].content.strip(), section, turns[:-1])
 
-    def read(messages: Sequence[Message]) -> Reading:
-        text = renderer.render(messages, generation=True)
-        return Reading(text, tuple(encode(tokenizer, text)))
 
-    return Place(name, read)
+def _read(tokenizer: PreTrainedTokenizerBase, section: PromptSection, turns: Sequence[Message]) -> Reading:
+    text = renderer_of(tokenizer).render(whole(turns, section), generation=True)
+    return Reading(text, tuple(encode(tokenizer, text)))
 
 
 def differences(ours: Trained, place: Place, conversations: Sequence[Conversation]) -> Iterator[Finding]:
     """One finding for each cause, with the first conversation that shows it."""
     seen = set[Fault]()
     for conversation in conversations:
-        messages = ours.messages(conversation)
-        wanted, found = ours.place.read(messages), place.read(messages)
+        wanted, found = ours.read(conversation.turns), place.read(conversation.turns)
         if wanted.ids != found.ids:
-            fault = _name(ours, conversation, messages, wanted, found)
+            fault = _name(ours, conversation, wanted, found)
             if fault not in seen:
                 yield Finding(fault, place.name, _shown(ours, conversation, wanted.ids, found.ids))
             seen.add(fault)
 
 
-def _name(
-    ours: Trained, conversation: Conversation, messages: Sequence[Message], wanted: Reading, found: Reading
-) -> Fault:
+def _name(ours: Trained, conversation: Conversation, wanted: Reading, found: Reading) -> Fault:
     """What a difference is called; the first that explains it."""
+    messages = whole(conversation.turns, ours.section)
     begin, ends = ours.tokenizer.bos_token_id, {ours.tokenizer.eos_token_id}
     special = set(ours.tokenizer.all_special_ids)
     system = messages[0].content.strip() if messages[0].role == "system" else ""

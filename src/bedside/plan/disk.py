@@ -11,11 +11,15 @@ CHECKPOINTS = 3
 """The two that are kept, and the one that is being written."""
 
 
-def parts(known: Known, setup: Setup, quantisations: Sequence[Quantisation]) -> dict[str, float]:
+def parts(
+    known: Known, setup: Setup, quantisations: Sequence[Quantisation], with_base: bool = False
+) -> dict[str, float]:
     """Bytes of each part. GGUF files are left out where the library that knows their types is not installed."""
     stored = float(known.shape.parameters * known.stored_bytes)
     adapter = 4.0 * setup.trainable
     files = {f"gguf {name}": gguf_bytes(known, name) for name in quantisations}
+    if with_base:
+        files["gguf base"] = gguf_bytes(known, quantisations[0])
     return {
         "base": 0.0 if known.here else stored,
         "adapter": adapter,

@@ -53,7 +53,7 @@ def estimate(
 ) -> dict[str, Any]:
     """What `--json` prints. `folder` is on the disk that the run would be written to."""
     parts = memory.parts(setup)
-    kept = disk.parts(known, setup, recipe.export.quantise)
+    kept = disk.parts(known, setup, recipe.export.quantise, recipe.export.adapter == "with-base")
     steps = _steps(setup, rows.count)
     tokens = None if steps is None else round(steps * rows_per_step(setup.train) * rows.lengths.whole)
     total = known.shape.parameters + setup.trainable

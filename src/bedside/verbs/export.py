@@ -1,21 +1,13 @@
 """`bedside export`: base and adapter → merged model → GGUF files, Modelfile and model card, with the parity check."""
 
-import math
 from pathlib import Path
 from typing import Any
 
-from bedside.errors import CheckFailed
 from bedside.files import read_json, sha256, write_json, write_text
 from bedside.models import locate
 from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
-
-PARITY_QUESTIONS = 3
-UNQUANTISED = ("f32", "f16", "bf16")
-FP32_AND_FILE = 8
-"""Bytes a parameter: the merged model in fp32, and the file in llama.cpp at most as large."""
-PROOFS = ("parity", "parity_unquantised")
 
 
 def merged(recipe: Recipe) -> Stage:
@@ -33,9 +25,19 @@ def merged(recipe: Recipe) -> Stage:
 def exported(recipe: Recipe) -> Stage:
     """Depends on the merged weights, and on everything that the model card tells."""
     reads = ("merged", "data", "data/report", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
-    runtime = ("runtime/llamacpp", "runtime/hf", "runtime/tokenizer")
-    rooms = ("export", "verbs/export", "data/card", "text", *runtime, "models/gguf", "models/licence")
-    return Stage("export", ("name", "export", "prompt", "serve.context", "seed"), reads, rooms)
+    rooms = ("export", "verbs/export", "verbs/parity", "serve", "answer", "data/card", "text", "runtime", "models")
+        "export",
+        "verbs/export",
+        "verbs/parity",
+        "serve",
+        "answer",
+        "data/card",
+        "text",
+        *runtime,
+        "models/gguf",
+        "models/licence",
+    )
+    return Stage("export", ("name", "export", "parity", "model", "prompt", "serve.context"), reads, rooms)
 
 
 def make_merged(run: Run, folder: Path) -> None:
@@ -46,82 +48,60 @@ def make_merged(run: Run, folder: Path) -> None:
 
 
 def make_exported(run: Run, folder: Path) -> None:
-    """Proves the conversion, writes each file, measures the served one, and describes them all.
+    """Writes the files and how each program runs them, compares them with what was trained, and describes them all.
 
-    Raises CheckFailed, and leaves no stage, if the GGUF does not say what the merged model says.
+    What is served otherwise than it was trained is marked so in card and file; the command then ends with status 1.
     """
     from bedside.export.convert import write_gguf
+    from bedside.verbs.parity import prove
 
     merged = run.folder("merged")
     names = {quantisation: f"{run.recipe.name}-{quantisation}.gguf" for quantisation in run.recipe.export.quantise}
     for quantisation, name in names.items():
         say(f"export: writing {name}")
         write_gguf(merged, folder / name, quantisation, run.recipe.name)
-    found = _prove(run, merged, folder / next(iter(names.values())))
     files = [_file(folder / name, quantisation) for quantisation, name in names.items()]
-    write_json(folder / "export.json", {"files": files, **found})
-    _describe(run, folder, files, found)
+    beside = [_file(folder / name, kind) for kind, name in _write_adapter(run, folder).items()]
+    _tell_how_to_run(run, folder, [*files, *beside])
+    paths: dict[str, Path] = {quantisation: folder / name for quantisation, name in names.items()}
+    found = {"files": files, "adapter": beside, "parity": prove(run, paths, folder / "Modelfile")}
+    write_json(folder / "export.json", found)
+    _describe(run, folder, found)
+
+
+def _write_adapter(run: Run, folder: Path) -> dict[str, str]:
+    """Writes the adapter, and the base if it is wanted: {what it is: file}. None is there unless the recipe asks."""
+    from bedside.export.adapter_gguf import write_adapter_gguf, write_base_gguf
+
+    name, wanted = run.recipe.name, run.recipe.export
+    if wanted.adapter == "no":
+        return {}
+    base = locate.resolve(run.recipe.model)
+    files = {"adapter f16": f"{name}-adapter-f16.gguf"}
+    say(f"export: writing {files['adapter f16']}")
+    write_adapter_gguf(run.folder("adapter"), base.folder, folder / files["adapter f16"], name)
+    if wanted.adapter == "with-base":
+        first = wanted.quantise[0]
+        files[f"base {first}"] = f"{name}-base-{first}.gguf"
+        say(f"export: writing {files[f'base {first}']}")
+        write_base_gguf(base.folder, folder / files[f"base {first}"], first, base.name, run.recipe.prompt)
+    return files
 
 
 def _file(path: Path, quantisation: str) -> dict[str, Any]:
     return {"path": path.name, "quantisation": quantisation, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def _prove(run: Run, merged: Path, served: Path) -> dict[str, Any]:
-    """Parity of the served file, and of the conversion alone where the served file is quantised."""
-    from bedside.data import prepare
-    from bedside.evaluate import tasks
-    from bedside.export import parity
-    from bedside.export.convert import write_gguf
-    from bedside.text.chat import user_text
-
-    test = prepare.load(run.folder("data"), "test")
-    asked = [tasks.demonstration(test, run.recipe.seed), *tasks.draw(test, PARITY_QUESTIONS, run.recipe.seed)]
-    questions = list(dict.fromkeys(user_text(example) for example in asked))[:PARITY_QUESTIONS]
-    lacking = _lacking_memory(merged)
-    if lacking:
-        say(f"export: parity was not checked: {lacking}")
-        return {"parity": None}
-    say(f"export: comparing {served.name} with the merged model on {len(questions)} questions")
-    found: dict[str, Any] = {"parity": parity.check(merged, served, run.recipe.prompt, questions).to_json()}
-    if run.recipe.export.quantise[0] not in UNQUANTISED:
-        plain = served.with_name("unquantised.gguf")
-        write_gguf(merged, plain, "f32", run.recipe.name)
-        found["parity_unquantised"] = parity.check(merged, plain, run.recipe.prompt, questions).to_json()
-        plain.unlink()
-    for name, one in found.items():
-        if not one["ok"]:
-            raise CheckFailed(f"export: {name} failed, so nothing was exported: {one['first_difference']}")
-    return found
-
-
-def _lacking_memory(merged: Path) -> str:
-    """What the merged model in fp32, beside the served file, needs and this machine has not; "" if it fits."""
-    from bedside.export.tensors import Tensors
-    from bedside.runtime.device import choose, free_memory_bytes
-
-    entries = Tensors.of_model(merged).entries.values()
-    needed = FP32_AND_FILE * sum(math.prod(entry.shape) for entry in entries)
-    free = free_memory_bytes(choose("fp32"))
-    return f"it needs {needed / 2**30:.0f} GiB of memory, {free / 2**30:.0f} GiB are free" if needed > free else ""
-
-
-def _describe(run: Run, folder: Path, files: list[dict[str, Any]], found: dict[str, Any]) -> None:
-    """Writes the Modelfile, and the model card with the evidence that it cites."""
+def _describe(run: Run, folder: Path, found: dict[str, Any]) -> None:
+    """Writes the model card with the evidence that it cites."""
     from bedside.export import release
     from bedside.export.card import Evidence, card
-    from bedside.export.ollama import modelfile
-    from bedside.models.gguf import metadata
-    from bedside.text.chat import renderer_of
 
-    about = metadata(folder / files[0]["path"])
-    renderer = renderer_of(about)
-    context = min(run.recipe.serve.context, about.context_length)
-    text = modelfile(files[0]["path"], run.recipe.prompt, renderer, about.adds_bos, [about.eos], context)
-    write_text(folder / release.MODELFILE, text)
     stages = {name: run.folder(name) for name in ("adapter", "evaluation/base", "evaluation/tuned", "comparison")}
     stages["data"] = run.folder("data/report")
-    release.take_evidence(folder, run.recipe, stages, {"base": _base(run.recipe), "files": files, **found})
+    files = [*found["files"], *found["adapter"]]
+    told = {"base": _base(run.recipe), "files": files, "parity": found["parity"]}
+    release.take_evidence(folder, run.recipe, stages, told)
     named = release.listed(folder)
     write_text(folder / release.CARD, card(Evidence.read(folder), named))
     release.seal(folder, named)
@@ -141,27 +121,45 @@ def _base(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _tell_how_to_run(run: Run, folder: Path, files: list[dict[str, Any]]) -> None:
+    """Writes RUN.md and the Modelfile; for an adapter another Modelfile, and the template that a base's file lacks."""
+    from bedside.export.ollama import adapted, modelfile
+    from bedside.export.running import OWN_BASE, TEMPLATE, Release, notes
+    from bedside.models.gguf import metadata
+    from bedside.text.chat import renderer_of
+
+    served = files[0]["path"]
+    named = {file["quantisation"].split()[0]: file["path"] for file in files}
+    about = metadata(folder / served)
+    renderer = renderer_of(about)
+    context = min(run.recipe.serve.context, about.context_length)
+    text = modelfile(served, run.recipe.prompt, renderer, about.adds_bos, [about.eos], context)
+    write_text(folder / "Modelfile", text)
+    adapter, base = named.get("adapter", ""), named.get("base", "")
+    if adapter:
+        write_text(folder / "Modelfile.adapter", adapted(text, base or OWN_BASE, adapter))
+        write_text(folder / TEMPLATE, about.template)
+    model = locate.resolve(run.recipe.model).name
+    release = Release(run.recipe.name, served, run.recipe.prompt, context, about.adds_bos, model, adapter, base)
+    write_text(folder / "RUN.md", notes(release))
+
+
 def result(run: Run) -> dict[str, Any]:
     """What `--json` prints."""
     folder = run.folder("export")
     found = read_json(folder / "export.json")
-    for file in found["files"]:
+    for file in [*found["files"], *found["adapter"]]:
         file["path"] = str(folder / file["path"])
     return dict(found)
 
 
 def in_words(result: dict[str, Any]) -> str:
     """The same for a person."""
+    from bedside.verbs import parity
+
     lines = [
-        f"{file['path']}  {file['bytes'] / 2**20:.1f} MiB  sha256 {file['sha256'][:16]}…" for file in result["files"]
+        f"{file['path']}  {file['bytes'] / 2**20:.1f} MiB  sha256 {file['sha256'][:16]}…"
+        for file in [*result["files"], *result["adapter"]]
     ]
-    return "\n".join([*lines, *(_parity_in_words(name, result[name]) for name in PROOFS if result.get(name))])
-
-
-def _parity_in_words(name: str, parity: dict[str, Any]) -> str:
-    what = "served file" if name == "parity" else "before quantising"
-    return (
-        f"{what}: prompt tokens {'equal' if parity['tokens_equal'] else 'DIFFER'}, "
-        f"{parity['agreed_tokens']} of {parity['total_tokens']} greedy tokens equal on {parity['compared']} questions, "
-        f"KL {parity['kl_mean']:.2g}, top-1 agreement {parity['top1_agreement']:.3f}"
-    )
+    how = f"how to run it: {Path(result['files'][0]['path']).with_name('RUN.md')}"
+    return "\n".join([*lines, how, parity.in_words(result["parity"] or {"ok": None})])

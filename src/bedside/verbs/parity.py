@@ -1,0 +1,157 @@
+"""`bedside parity`: whether what a run serves is what it trained; each export asks it, too."""
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+from bedside.errors import CheckFailed, MissingExtra
+from bedside.files import read_json
+from bedside.models import locate
+from bedside.progress import say
+from bedside.recipe import ServeSection
+from bedside.records import Message
+from bedside.runs import Run
+
+if TYPE_CHECKING:
+    from bedside.export.readings import Place, Reading
+
+FP32_TWICE = 8
+"""Bytes a parameter: the merged model in fp32, and beside it the tuned one or a file that is at most as large."""
+
+
+def parity(name: str, runs: Path) -> dict[str, Any]:
+    """Compares a run's export with its training anew; what `--json` prints. Raises RunError if there is none."""
+    from bedside.verbs.run import existing_run
+
+    run = existing_run(name, runs)
+    folder = run.folder("export")
+    files = {file["quantisation"]: folder / file["path"] for file in read_json(folder / "export.json")["files"]}
+    found = prove(run, files, folder / "Modelfile")
+    return {"run": str(run.path), **(found or {"ok": None})}
+
+
+def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any] | None:
+    """The `parity` object of an export; None where this machine has not the memory, which is said."""
+    from bedside.data import prepare
+    from bedside.export import parity
+    from bedside.export.convert import write_gguf
+
+    merged, recipe = run.folder("merged"), run.recipe
+    if lacking := _lacking_memory(merged):
+        say(f"parity: not checked: {lacking}")
+        return None
+    rows = prepare.load(run.folder("data"), "test")
+    with tempfile.TemporaryDirectory(dir=run.path, prefix=".parity.") as scratch:
+        plain = files.get("f16") or Path(scratch) / "f16.gguf"
+        if "f16" not in files:
+            say("parity: writing a 16-bit file to compare with")
+            write_gguf(merged, plain, "f16", recipe.name)
+        release = parity.Release(
+            base=locate.resolve(recipe.model).folder,
+            adapter=run.folder("adapter"),
+            merged=merged,
+            plain=plain,
+            files=files,
+            modelfile=modelfile,
+            section=recipe.prompt,
+            quantise=recipe.model.quantise,
+        )
+        return parity.check(release, rows, recipe.parity, chat_endpoint).to_json()
+
+
+def require(found: dict[str, Any] | None, where: Path) -> None:
+    """Raises CheckFailed if something is served otherwise than it was trained."""
+    if found is not None and not found["ok"]:
+        faults = ", ".join(dict.fromkeys(finding["fault"] for finding in found["findings"]))
+        raise CheckFailed(f"{where}: not what was trained ({faults}), so the release is marked as unverified")
+
+
+@contextmanager
+def chat_endpoint(path: Path) -> Iterator["Place"]:
+    """The chat endpoint of `bedside serve`, asked over HTTP; what it hands to llama.cpp is noted and not computed."""
+    try:
+        from bedside.serve.app import create_app
+        from bedside.serve.run import Server, listen, url_of
+    except ImportError as error:
+        raise MissingExtra.named("comparing the chat endpoint", "serve") from error
+    from bedside.export.readings import Place, reading
+    from bedside.runtime.libllama import File
+
+    settings = ServeSection(port=0)
+    with listen(settings) as listener, closing(_noting(path)) as speaker, closing(File(path, 16)) as file:
+        server = Server(create_app(speaker, settings))
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        url = url_of(listener)
+
+        def read(turns: Sequence[Message]) -> "Reading":
+            _post(f"{url}v1/chat/completions", turns)
+            return reading(speaker.noted, file)
+
+        try:
+            yield Place("chat endpoint", read)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _noting(path: Path) -> Any:
+    """A speaker that notes the prompt which it would have given llama.cpp, and says nothing."""
+    from bedside.records import Generation
+    from bedside.runtime.llamacpp import LlamaCpp
+
+    class Noting(LlamaCpp):
+        noted = ""
+
+        def _stream_text(self, prompt: str, options: Any, cached: bool = True) -> Any:
+            self.noted = prompt
+            yield 0
+            yield Generation("", "noted", "stop", 0, 0)
+
+    return Noting(path, context=512)
+
+
+def _post(url: str, turns: Sequence[Message]) -> None:
+    body = {"messages": [{"role": turn.role, "content": turn.content} for turn in turns]}
+    request = Request(url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+    build_opener(ProxyHandler({})).open(request).close()  # a proxy must not be asked for a loopback address
+
+
+def _lacking_memory(merged: Path) -> str:
+    """What the comparison needs and this machine has not; "" if it fits."""
+    from bedside.export.tensors import Tensors
+    from bedside.runtime.device import choose, free_memory_bytes
+
+    entries = Tensors.of_model(merged).entries.values()
+    needed = FP32_TWICE * sum(math.prod(entry.shape) for entry in entries)
+    free = free_memory_bytes(choose("fp32"))
+    return f"it needs {needed / 2**30:.0f} GiB of memory, {free / 2**30:.0f} GiB are free" if needed > free else ""
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """The same for a person."""
+    if result["ok"] is None:
+        return "parity: not checked"
+    left = f", {result['left_out']} left out as too long for the model" if result["left_out"] else ""
+    lines = [
+        f"{result['compared']} conversations{left}: token ids {'equal' if result['tokens_equal'] else 'DIFFER'}, greedy"
+        f" continuations {'agree' if result['greedy_equal'] else 'PART'}",
+        *(_line(label, result[key]) for label, key in (("adapter", "adapter"), ("16-bit file", "f16"))),
+        *(_line(name, found) for name, found in result["files"].items()),
+    ]
+    lines += [f"{finding['fault']}: {finding['where']}: {finding['detail']}" for finding in result["findings"]]
+    return "\n".join([*lines, "parity: ok" if result["ok"] else "parity: FAILED"])
+
+
+def _line(label: str, found: dict[str, Any]) -> str:
+    items = f", {found['flips']} of {found['items']} answers changed" if found["items"] else ""
+    return (
+        f"  {label:<12} KL {found['kl_mean']:.2g}, top-1 agreement {found['top1_agreement']:.3f}, perplexity"
+        f" × {found['perplexity_ratio']:.3f} over {found['places']} places{items}"
+    )
