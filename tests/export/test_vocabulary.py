@@ -10,7 +10,7 @@ from gguf import TokenType
 from bedside.errors import ModelError
 from bedside.export import vocabulary
 from bedside.export.convert import write_gguf
-from bedside.export.probe import Probe
+from bedside.runtime.libllama import File
 from bedside.runtime.hf import encode
 
 ODD = (
@@ -28,9 +28,9 @@ ODD = (
 
 
 @contextmanager
-def _probe(folder: Path) -> Iterator[Probe]:
+def _probe(folder: Path) -> Iterator[File]:
     write_gguf(folder, folder / "model.gguf", "f32", "tiny")
-    with closing(Probe(folder / "model.gguf", 512)) as probe:
+    with closing(File(folder / "model.gguf", 512)) as probe:
         yield probe
 
 
@@ -47,7 +47,7 @@ def test_llama_cpp_splits_digits_as_smollm2_does(tiny_llama: Path, tmp_path: Pat
 
     write_gguf(tiny_llama, tmp_path / "model.gguf", "f32", "tiny")
     tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
-    with closing(Probe(tmp_path / "model.gguf", 512)) as probe:
+    with closing(File(tmp_path / "model.gguf", 512)) as probe:
         for text in ODD:
             assert probe.tokens(text) == encode(tokenizer, text), text
 

@@ -13,12 +13,12 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from bedside.errors import ModelError
-from bedside.export.probe import Probe
 from bedside.files import read_json
 from bedside.lint.serving import Place, Split
 from bedside.models.gguf import GgufMetadata, metadata
 from bedside.recipe import PromptSection
 from bedside.records import Message
+from bedside.runtime.libllama import File
 from bedside.runtime.tokenizer import encode, renderer_of
 from bedside.text import chat
 from bedside.text.chat import Renderer, conversation
@@ -61,9 +61,9 @@ def splits(gguf: Path, tokenizer: PreTrainedTokenizerBase, texts: Iterable[str])
     """
     about = metadata(gguf)
     taken, lead = about.bos if about.adds_bos else "", _lead(about, tokenizer)
-    with closing(Probe(gguf, CONTEXT)) as probe:
+    with closing(File(gguf, CONTEXT)) as file:
         return [
-            Split(str(gguf), text, tuple(encode(tokenizer, text)), tuple(probe.tokens(lead + text.removeprefix(taken))))
+            Split(str(gguf), text, tuple(encode(tokenizer, text)), tuple(file.tokens(lead + text.removeprefix(taken))))
             for text in texts
         ]
 

@@ -26,17 +26,6 @@ def exported(recipe: Recipe) -> Stage:
     """Depends on the merged weights, and on everything that the model card tells."""
     reads = ("merged", "data", "data/report", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
     rooms = ("export", "verbs/export", "verbs/parity", "serve", "answer", "data/card", "text", "runtime", "models")
-        "export",
-        "verbs/export",
-        "verbs/parity",
-        "serve",
-        "answer",
-        "data/card",
-        "text",
-        *runtime,
-        "models/gguf",
-        "models/licence",
-    )
     return Stage("export", ("name", "export", "parity", "model", "prompt", "serve.context"), reads, rooms)
 
 
