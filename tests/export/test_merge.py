@@ -91,13 +91,21 @@ Change = Callable[[dict[str, torch.Tensor]], object]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.ones(4, 64)}), "'lm_head' is no weight"),
+        (
+            lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.ones(4, 64)}),
+            "'lm_head' has an update, but shares",
+        ),
+        (lambda t: t.update({"base_model.model.router.lora_A.weight": torch.ones(4, 64)}), "'router' is no weight"),
+        (
+            lambda t: t.update({"base_model.model.model.embed_tokens.lora_embedding_A": torch.ones(4, 400)}),
+            r"'\S+embed_tokens.lora_embedding_A' is no LoRA factor",
+        ),
         (lambda t: t.update({"base_model.model.lm_head.weight": torch.ones(4)}), "is no LoRA factor"),
         (lambda t: t.pop(f"{Q}.lora_B.weight"), "only one of its two factors"),
         (lambda t: t.update({f"{Q}.lora_B.weight": torch.ones(32, 4)}), r"factors \(32, 4\) · \(4, 64\)"),
         (lambda t: t.update({f"{Q}.lora_B.weight": torch.full((64, 4), torch.inf)}), "not finite"),
     ],
-    ids=["no such weight", "no factor", "half", "shape", "infinite"],
+    ids=["tied head", "no such weight", "embedding", "no factor", "half", "shape", "infinite"],
 )
 def test_an_adapter_that_does_not_fit_is_refused_by_name(
     tiny_llama: Path, save_adapter: Any, tmp_path: Path, change: Change, message: str

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bedside.errors import ModelError
-from bedside.export.tensors import Tensors, to_bytes
+from bedside.export.tensors import Tensors, stored_as
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -23,7 +23,7 @@ def test_a_tensor_is_read_as_safetensors_reads_it(tmp_path: Path, dtype: str) ->
 def test_values_are_rounded_as_torch_rounds_them(tmp_path: Path, dtype: str) -> None:
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     expected = values.to(DTYPES[dtype])
-    assert to_bytes(values.numpy(), dtype) == expected.view(torch.uint8).numpy().tobytes()
+    assert stored_as(dtype, values.numpy()).tobytes() == expected.view(torch.uint8).numpy().tobytes()
 
 
 def test_a_sharded_model_is_found_by_its_index(tmp_path: Path, tiny_llama: Path) -> None:

@@ -1,28 +1,28 @@
 """A model folder in Hugging Face's layout → one GGUF file that llama.cpp, Ollama and LM Studio run.
 
 In: config.json, safetensors, tokenizer, and `bedside.json` if Bedside merged it. Out: a GGUF file, written to a
-temporary sibling and renamed. Tensors pass through one at a time, so memory holds one tensor, not the model.
+temporary sibling and renamed. Tensors pass through a few rows at a time, so memory holds those, not the model.
 Specification: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Kind
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from bedside.errors import ModelError
 from bedside.export import architecture, vocabulary
+from bedside.export.pieces import Streamed, in_pieces
 from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
 from bedside.export.tensors import Tensors
-from bedside.files import PARTIAL, disk_errors, read_json
+from bedside.files import read_json, replacing
 from bedside.models.gguf import PROMPT_KEY
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message
@@ -45,8 +45,10 @@ def write_gguf(folder: Path, target: Path, quantisation: Quantisation, name: str
     llama = architecture.read(folder)
     weights = Tensors.of_model(folder)
     plan = _plan(llama, weights, quantisation)
-    with disk_errors(target), _replacing(target) as partial:
-        writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
+    if target.is_dir():
+        raise ModelError(f"{target}: a folder, wanted the path of a GGUF file")
+    with replacing(target) as unfinished:
+        writer = gguf.GGUFWriter(unfinished, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
         try:
             writer.add_type(gguf.GGUFType.MODEL)
             writer.add_name(name)
@@ -83,9 +85,15 @@ def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: 
     if factors is not None:
         writer.write_tensor_data(factors)
     for tensor in plan:
-        values = llama.arrange(tensor.source, weights.read(tensor.source))
-        writer.write_tensor_data(quantise(values, tensor.kind))
+        pieces = in_pieces(tensor.shape, partial(_stored_rows, llama, weights, tensor), block=llama.head_dim)
+        streamed: Any = Streamed(size_of(tensor.shape, tensor.kind), pieces)
+        writer.write_tensor_data(streamed)
     writer.flush()
+
+
+def _stored_rows(llama: architecture.Llama, weights: Tensors, tensor: Planned, rows: slice) -> NDArray[np.uint8]:
+    """The bytes of some rows; of whole heads, since `arrange` moves rows within a head alone."""
+    return quantise(llama.arrange(tensor.source, weights.read(tensor.source, rows)), tensor.kind)
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, llama: architecture.Llama) -> None:
@@ -138,23 +146,3 @@ def _add_prompting(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerBase, 
 def _prompt_section(folder: Path) -> PromptSection | None:
     path = folder / PROMPT_FILE
     return PromptSection.model_validate(read_json(path)) if path.is_file() else None
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes `target` when the block ends well, and is removed otherwise."""
-    if target.is_dir():
-        raise ModelError(f"{target}: a folder, wanted the path of a GGUF file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
