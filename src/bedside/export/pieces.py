@@ -16,8 +16,8 @@ from bedside.fused.lanes import each
 
 Rows = Callable[[slice], NDArray[np.float32]]
 """The values of some rows of a tensor, in fp32."""
-PIECE = 2**20
-"""Numbers of a piece at most, if a block of rows has not more: 4 MiB in fp32, which a core's cache holds in part."""
+PIECE = 2**19
+"""Numbers of a piece at most, if a block of rows has not more: 2 MiB in fp32, about what a core's cache holds."""
 
 
 def in_pieces(

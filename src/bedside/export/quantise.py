@@ -1,8 +1,8 @@
 """Which quantisation each tensor of a file gets, and the quantising itself.
 
-In: fp32 rows, and how much each of their columns matters (export.imatrix). Out: the bytes that llama.cpp reads, made by
-ggml's own C code, which is called in xllamacpp's shared object and lets go of Python's lock. Where that does not offer
-it, the gguf library makes the same bytes of all types but the K-quants, more slowly. The mixtures are llama.cpp's
+In: fp32 rows, and how much each of their columns matters (export.imatrix). Out: the bytes that llama.cpp reads. Blocks
+are made by ggml's own C code, which is called in xllamacpp's shared object and lets go of Python's lock; where it is
+hidden, the gguf library makes the same bytes of all but the K-quants, more slowly. The mixtures are llama.cpp's
 (src/llama-quant.cpp, without its exceptions for mixtures of experts and for 80 layers).
 """
 
@@ -54,8 +54,10 @@ def quantise(
     `importance` has a weight for the squared error of each column, shape [columns]; some kinds pass it over, as Q8_0.
     """
     values = np.ascontiguousarray(values, np.float32)
-    if kind == Kind.F32:
-        return values.view(np.uint8)
+    if kind in FLOATS:
+        from bedside.export.tensors import stored_as  # brings torch, which planning does without
+
+        return stored_as(kind.name, values).view(np.uint8)
     if importance is None and kind not in ONLY_IN_C and _ggml() is None:
         return np.ascontiguousarray(gguf.quants.quantize(values, kind)).view(np.uint8)
     return _quantise_in_c(values, kind, importance)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bedside.errors import ModelError
@@ -75,16 +76,11 @@ def require_finite(values: NDArray[np.float32], name: str, file: Path) -> None:
 
 
 def stored_as(dtype: str, values: NDArray[np.float32]) -> NDArray[Any]:
-    """Values as a file of `dtype` stores them, rounded to the nearest (ties to even)."""
-    if dtype == "BF16":
-        bits = np.ascontiguousarray(values).view(np.uint32)
-        rounded = bits >> 16
-        rounded &= 1
-        rounded += 0x7FFF
-        rounded += bits
-        rounded >>= 16
-        return rounded.astype(np.uint16)
-    return values.astype(STORED_AS[dtype], copy=False)
+    """Values as a file of `dtype` stores them, rounded to the nearest (ties to even); of BF16 the bits."""
+    if dtype == "F32":
+        return values
+    rounded = torch.from_numpy(values).to(torch.bfloat16 if dtype == "BF16" else torch.float16)
+    return rounded.view(torch.uint16).numpy().view(STORED_AS[dtype])
 
 
 def _entries(file: Path) -> dict[str, Entry]:
