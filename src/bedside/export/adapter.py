@@ -38,7 +38,7 @@ class Update:
     def delta(self) -> Rows:
         """The change itself in fp32, by rows of the weight; its factors are read once.
 
-        torch multiplies, since its product of some rows is that of all of them, bit by bit.
+        torch multiplies: its product of some rows is, bit by bit, that part of the product of all.
         """
         a, b = (torch.from_numpy(self.tensors.read(name)) for name in (self.a, self.b))
 

@@ -29,6 +29,8 @@ from bedside.runtime.tokenizer import load_tokenizer
 CONFIG = "config.json"
 COPIED = (INDEX, "generation_config.json", CONFIG)
 """The configuration comes last: a folder without it is no model, so that none is ever half there."""
+ROWS = 8
+"""Rows that are multiplied together at least: torch's product of one row is another than that row of a product."""
 COPY_BYTES = 2**22
 
 
@@ -92,7 +94,7 @@ def _write_shard(source: Path, target: Path, merged: Merged) -> None:
     with source.open("rb") as read, target.open("wb") as written:
         for name, entry in sorted(inside.items(), key=lambda item: item[1].start):
             _copy(read, written, entry.start - read.tell())
-            _write(in_pieces(entry.shape, _stored(merged.values(name), entry.dtype)), written)
+            _write(in_pieces(entry.shape, _stored(merged.values(name), entry.dtype), block=ROWS), written)
             read.seek(entry.start + entry.size)
         _copy(read, written, source.stat().st_size - read.tell())
 
