@@ -257,6 +257,9 @@ class ExportSection(Section):
 
     quantise: tuple[Quantisation, ...] = ("q8_0",)
     """One GGUF file for each; the first one is served."""
+    imatrix: bool = False
+    """Quantise by an importance matrix from training rows: where few bits are left, those go to the columns with large
+    inputs (llama.cpp, tools/imatrix/README.md). Needs the merged model in memory; changes nothing of f32 to q8_0."""
 
     @field_validator("quantise")
     @classmethod

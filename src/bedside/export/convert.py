@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gguf
 import numpy as np
@@ -29,6 +29,9 @@ from bedside.records import Message
 from bedside.runtime.choose import PROMPT_FILE
 from bedside.runtime.tokenizer import adds_bos, load_tokenizer, renderer_of
 
+if TYPE_CHECKING:
+    from bedside.export.imatrix import Importance
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -38,13 +41,17 @@ class Planned:
     name: str
     shape: tuple[int, ...]
     kind: Kind
+    importance: NDArray[np.float32] | None = None
+    """How much each column matters."""
 
 
-def write_gguf(folder: Path, target: Path, quantisation: Quantisation, name: str) -> None:
+def write_gguf(
+    folder: Path, target: Path, quantisation: Quantisation, name: str, importance: "Importance | None" = None
+) -> None:
     """Writes `target`; `name` is what the file calls itself. Raises ModelError for what llama.cpp would run wrongly."""
     llama = architecture.read(folder)
     weights = Tensors.of_model(folder)
-    plan = _plan(llama, weights, quantisation)
+    plan = _plan(llama, weights, quantisation, importance)
     if target.is_dir():
         raise ModelError(f"{target}: a folder, wanted the path of a GGUF file")
     with replacing(target) as unfinished:
@@ -56,19 +63,25 @@ def write_gguf(folder: Path, target: Path, quantisation: Quantisation, name: str
             writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
             llama.add_to(writer)
             _add_tokenizer(writer, folder, llama)
+            if importance is not None:
+                importance.add_to(writer)
             _write_tensors(writer, llama, weights, plan)
         finally:
             writer.close()
 
 
-def _plan(llama: architecture.Llama, weights: Tensors, quantisation: Quantisation) -> list[Planned]:
+def _plan(
+    llama: architecture.Llama, weights: Tensors, quantisation: Quantisation, importance: "Importance | None"
+) -> list[Planned]:
     names = llama.gguf_names(weights.entries)
     tied = "output.weight" not in names.values()
-    shapes = {source: weights.entries[source].shape for source in names}
-    return [
-        Planned(source, name, shapes[source], kind_of(name, shapes[source], quantisation, llama.layers, tied))
-        for source, name in names.items()
-    ]
+
+    def planned(source: str, name: str) -> Planned:
+        shape = weights.entries[source].shape
+        kind = kind_of(name, shape, quantisation, llama.layers, tied)
+        return Planned(source, name, shape, kind, importance.of(name) if importance else None)
+
+    return [planned(source, name) for source, name in names.items()]
 
 
 def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: Tensors, plan: list[Planned]) -> None:
@@ -93,7 +106,8 @@ def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: 
 
 def _stored_rows(llama: architecture.Llama, weights: Tensors, tensor: Planned, rows: slice) -> NDArray[np.uint8]:
     """The bytes of some rows; of whole heads, since `arrange` moves rows within a head alone."""
-    return quantise(llama.arrange(tensor.source, weights.read(tensor.source, rows)), tensor.kind)
+    values = llama.arrange(tensor.source, weights.read(tensor.source, rows))
+    return quantise(values, tensor.kind, tensor.importance)
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, llama: architecture.Llama) -> None:

@@ -94,7 +94,7 @@ def four_bit_weights(folder: Path) -> frozenset[str]:
     with torch.device("meta"):
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    AutoHfQuantizer.from_config(_nf4(choose("fp32"))).preprocess_model(model)
+    AutoHfQuantizer.from_config(_nf4(choose("fp32"))).preprocess_model(model, device_map={"": "cpu"})
     layers = (name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit")
     return frozenset(f"{name}.weight" for name in layers)
 

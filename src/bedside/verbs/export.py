@@ -2,19 +2,23 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bedside.errors import CheckFailed
+from bedside.errors import CheckFailed, ModelError
 from bedside.files import read_json, sha256, write_json, write_text
 from bedside.models import locate
 from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
 
+if TYPE_CHECKING:
+    from bedside.export.imatrix import Importance
+
 PARITY_QUESTIONS = 3
 UNQUANTISED = ("f32", "f16", "bf16")
 FP32_AND_FILE = 8
 """Bytes a parameter: the merged model in fp32, and the file in llama.cpp at most as large."""
+MERGING = ("export/merge", "export/adapter", "export/nf4", "export/pieces", "export/tensors")
 PROOFS = ("parity", "parity_unquantised")
 
 
@@ -25,7 +29,7 @@ def merged(recipe: Recipe) -> Stage:
         "merged",
         ("model", "prompt"),
         ("adapter",),
-        ("export/merge", "export/adapter", "export/tensors", "text", "runtime/hf", "runtime/tokenizer"),
+        (*MERGING, "text", "runtime/hf", "runtime/tokenizer"),
         outside,
     )
 
@@ -34,15 +38,17 @@ def exported(recipe: Recipe) -> Stage:
     """Depends on the merged weights, and on everything that the model card tells."""
     reads = ("merged", "data", "data/report", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
     runtime = ("runtime/llamacpp", "runtime/hf", "runtime/tokenizer")
-    rooms = ("export", "verbs/export", "data/card", "text", *runtime, "models/gguf", "models/licence")
+    rooms = ("export", "verbs/export", "data/card", "text", "train/batch", *runtime, "models/gguf", "models/licence")
     return Stage("export", ("name", "export", "prompt", "serve.context", "seed"), reads, rooms)
 
 
 def make_merged(run: Run, folder: Path) -> None:
-    """Writes W + (alpha / r)·BA as a model folder."""
+    """Writes W + (alpha / r)·BA as a model folder; W as training saw it, if that was in 4 bits."""
     from bedside.export.merge import merge
 
-    merge(locate.resolve(run.recipe.model).folder, run.folder("adapter"), folder, run.recipe.prompt)
+    model, adapter = run.recipe.model, run.folder("adapter")
+    precision = read_json(adapter / "train.json")["precision"] if model.quantise == "nf4" else None
+    merge(locate.resolve(model).folder, adapter, folder, run.recipe.prompt, precision)
 
 
 def make_exported(run: Run, folder: Path) -> None:
@@ -54,13 +60,33 @@ def make_exported(run: Run, folder: Path) -> None:
 
     merged = run.folder("merged")
     names = {quantisation: f"{run.recipe.name}-{quantisation}.gguf" for quantisation in run.recipe.export.quantise}
+    importance = _importance(run, merged, folder) if run.recipe.export.imatrix else None
     for quantisation, name in names.items():
         say(f"export: writing {name}")
-        write_gguf(merged, folder / name, quantisation, run.recipe.name)
+        write_gguf(merged, folder / name, quantisation, run.recipe.name, importance)
     found = _prove(run, merged, folder / next(iter(names.values())))
     files = [_file(folder / name, quantisation) for quantisation, name in names.items()]
     write_json(folder / "export.json", {"files": files, **found})
     _describe(run, folder, files, found["parity"])
+
+
+def _importance(run: Run, merged: Path, folder: Path) -> "Importance":
+    """How much each column of the weights matters on training rows drawn by seed, kept beside the files."""
+    from bedside.data import prepare
+    from bedside.evaluate import tasks
+    from bedside.export import imatrix
+    from bedside.runtime.tokenizer import load_tokenizer
+    from bedside.train import batch
+
+    recipe = run.recipe
+    if lacking := _lacking_memory(merged):
+        raise ModelError(f"export.imatrix: {lacking}; turn it off, or export on a larger machine")
+    examples = tasks.draw(prepare.load(run.folder("data"), "train"), imatrix.ROWS, recipe.seed)
+    say(f"export: measuring what the layers' inputs are on {len(examples)} training rows")
+    encoded = batch.encode(examples, recipe.prompt, load_tokenizer(merged, recipe.prompt), recipe.model.max_length)
+    found = imatrix.measure(merged, [row.ids for row in encoded.rows], recipe.data.source)
+    found.write(folder / "imatrix.gguf")
+    return found
 
 
 def _file(path: Path, quantisation: str) -> dict[str, Any]:
