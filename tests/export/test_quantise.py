@@ -49,6 +49,9 @@ def test_without_llama_cpp_blocks_of_32_have_the_same_bytes_and_k_quants_are_ref
     expected = quantise(values, Kind.Q8_0)
     monkeypatch.setattr("bedside.export.quantise._ggml", lambda: None)
     assert np.array_equal(quantise(values, Kind.Q8_0), expected)
+    with pytest.raises(ModelError, match="hides ggml_quantize_chunk here; export q8_0"):
+        quantise(values, Kind.Q4_K)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="q4_k_m"):
         quantise(values, Kind.Q4_K)
 

@@ -50,14 +50,14 @@ class Update:
         return of
 
 
-def updates(folder: Path, base: Path, weights: Tensors) -> dict[str, Update]:
+def updates(folder: Path, weights: Tensors) -> dict[str, Update]:
     """The update of each of the base's `weights` that the adapter changes. Raises ModelError where they do not fit."""
     config = read_json(folder / CONFIG)
     if found := obstacle(config):
         raise ModelError(f"{folder / CONFIG}: {found[0]} = {found[1]!r} cannot be merged; train with plain LoRA")
     tensors = Tensors([folder / WEIGHTS])
     modules = _modules(tensors)
-    if HEAD in modules and read_json(base / "config.json").get("tie_word_embeddings"):
+    if HEAD in modules and read_json(weights.files[0].with_name("config.json")).get("tie_word_embeddings"):
         raise ModelError(
             f"{tensors.files[0]}: '{HEAD}' has an update, but shares its weight with the embedding"
             " (tie_word_embeddings), so it cannot be merged; train without it"

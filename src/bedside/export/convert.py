@@ -24,6 +24,7 @@ from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
 from bedside.export.tensors import Tensors
 from bedside.files import read_json, replacing
 from bedside.models.gguf import PROMPT_KEY
+from bedside.progress import bar
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message
 from bedside.runtime.choose import PROMPT_FILE
@@ -97,10 +98,12 @@ def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: 
     writer.write_ti_data_to_file()
     if factors is not None:
         writer.write_tensor_data(factors)
-    for tensor in plan:
-        pieces = in_pieces(tensor.shape, partial(_stored_rows, llama, weights, tensor), block=llama.head_dim)
-        streamed: Any = Streamed(size_of(tensor.shape, tensor.kind), pieces)
-        writer.write_tensor_data(streamed)
+    with bar("gguf", len(plan), "tensors") as advance:
+        for tensor in plan:
+            pieces = in_pieces(tensor.shape, partial(_stored_rows, llama, weights, tensor), block=llama.head_dim)
+            streamed: Any = Streamed(size_of(tensor.shape, tensor.kind), pieces)
+            writer.write_tensor_data(streamed)
+            advance(1, "")
     writer.flush()
 
 

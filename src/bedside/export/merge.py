@@ -22,6 +22,7 @@ from bedside.export.adapter import Update, updates
 from bedside.export.pieces import Rows, in_pieces
 from bedside.export.tensors import INDEX, Tensors, require_finite, stored_as
 from bedside.files import disk_errors, replacing, write_json
+from bedside.progress import Advance, bar
 from bedside.recipe import PromptSection
 from bedside.runtime.choose import PROMPT_FILE
 from bedside.runtime.tokenizer import load_tokenizer
@@ -43,8 +44,10 @@ class Merged:
     in_4_bits: frozenset[str]
     precision: str
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.updates or name in self.in_4_bits
+    @property
+    def names(self) -> set[str]:
+        """The weights that are in here."""
+        return self.updates.keys() | self.in_4_bits
 
     def values(self, name: str) -> Rows:
         """The merged values of a weight. Raises ModelError, naming it, where they are not finite."""
@@ -74,28 +77,31 @@ def merge(base: Path, adapter: Path, target: Path, section: PromptSection, nf4_p
     weights = Tensors.of_model(base)
     nf4.refuse_packed(base, weights)
     in_4_bits = nf4.weights_of(base, weights) if nf4_precision else frozenset[str]()
-    merged = Merged(weights, updates(adapter, base, weights), in_4_bits, nf4_precision or "float32")
+    merged = Merged(weights, updates(adapter, weights), in_4_bits, nf4_precision or "float32")
     tokenizer = load_tokenizer(base, section)
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
         (target / CONFIG).unlink(missing_ok=True)
-        for file in weights.files:
-            with replacing(target / file.name) as unfinished:
-                _write_shard(file, unfinished, merged)
+        with bar("merge", len(merged.names), "tensors") as advance:
+            for file in weights.files:
+                with replacing(target / file.name) as unfinished:
+                    _write_shard(file, unfinished, merged, advance)
         tokenizer.save_pretrained(target)
         write_json(target / PROMPT_FILE, section.model_dump(mode="json"))
         for path in (base / name for name in COPIED if (base / name).is_file()):
             shutil.copyfile(path, target / path.name)
 
 
-def _write_shard(source: Path, target: Path, merged: Merged) -> None:
+def _write_shard(source: Path, target: Path, merged: Merged, advance: Advance) -> None:
     """Writes a shard's bytes, with what is merged in the place of the base's: same type and shape, so same size."""
-    inside = {name: entry for name, entry in merged.base.entries.items() if entry.file == source and name in merged}
+    places = ((name, merged.base.entries[name]) for name in merged.names)
+    inside = sorted((entry.start, name, entry) for name, entry in places if entry.file == source)
     with source.open("rb") as read, target.open("wb") as written:
-        for name, entry in sorted(inside.items(), key=lambda item: item[1].start):
+        for _, name, entry in inside:
             _copy(read, written, entry.start - read.tell())
             _write(in_pieces(entry.shape, _stored(merged.values(name), entry.dtype), block=ROWS), written)
             read.seek(entry.start + entry.size)
+            advance(1, "")
         _copy(read, written, source.stat().st_size - read.tell())
 
 

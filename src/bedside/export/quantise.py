@@ -96,7 +96,7 @@ def _quantise_in_c(
 ) -> NDArray[np.uint8]:
     ggml = _ggml()
     if ggml is None:
-        raise MissingExtra.named("a K-quantisation (q6_k, q5_k_m, q4_k_m, q4_0) or an importance matrix", "export")
+        raise _lacking()
     columns = values.shape[-1]
     weights = None if importance is None else np.ascontiguousarray(importance, np.float32)
     if weights is not None and weights.shape != (columns,):
@@ -107,6 +107,12 @@ def _quantise_in_c(
     if written != out.nbytes:
         raise ModelError(f"llama.cpp wrote {written} bytes as {kind.name}, expected {out.nbytes}; export f16 instead")
     return out
+
+
+def _lacking() -> Exception:
+    if importlib.util.find_spec("xllamacpp") is None:
+        return MissingExtra.named("a K-quantisation (q6_k, q5_k_m, q4_k_m, q4_0)", "export")
+    return ModelError("xllamacpp hides ggml_quantize_chunk here; export q8_0 without export.imatrix instead")
 
 
 @cache
