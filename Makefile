@@ -3,13 +3,14 @@
 # make check  format, lint, types, layers          make docs   write the generated reference pages
 # make bench-train  the training step beside TRL's; bench-growth  how its time grows; bench-kill  50 kills, 50 resumes
 # make bench-eval MCQ=medqa.jsonl [PUBMEDQA=ori_pqal.json]  likelihood scoring beside lm-evaluation-harness
+# make bench-export  merging and writing GGUF of Llama-8B's shapes, beside the disk's own copy speed
 # make setup  only the environment in .venv        make clean  remove the environment
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: setup demo test test-fast check docs bench-train bench-growth bench-kill bench-eval clean
+.PHONY: setup demo test test-fast check docs bench-train bench-growth bench-kill bench-eval bench-export clean
 
 setup: $(STAMP)
 
@@ -52,6 +53,9 @@ bench-kill: $(STAMP)
 bench-eval: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "lm-eval[hf]==0.4.13"
 	$(BIN)/python benchmarks/evaluate.py --mcq $(MCQ) $(if $(PUBMEDQA),--pubmedqa $(PUBMEDQA))
+
+bench-export: $(STAMP)
+	$(BIN)/python benchmarks/export.py
 
 clean:
 	rm -rf .venv

@@ -271,6 +271,9 @@ class ExportSection(Section):
     adapter: Literal["no", "alone", "with-base"] = "no"
     """Also writes the adapter as a small GGUF file, for those who hold a GGUF file of the base; "with-base" writes that
     one, too, in the first quantisation and with the trained prompt."""
+    imatrix: bool = False
+    """Quantise by an importance matrix from training rows: where few bits are left, those go to the columns with large
+    inputs (llama.cpp, tools/imatrix/README.md). Needs the merged model in memory; changes nothing of f32 to q8_0."""
 
     @field_validator("quantise")
     @classmethod

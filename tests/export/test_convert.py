@@ -10,7 +10,7 @@ from gguf import GGUFReader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bedside.errors import ModelError
-from bedside.export import architecture
+from bedside.export import architecture, pieces
 from bedside.export.convert import write_gguf
 from bedside.export.parity import check
 from bedside.files import read_json, write_json
@@ -90,6 +90,17 @@ def test_every_quantisation_loads_and_speaks(tiny_llama: Path, save_llama: Any, 
     if quantisation == "f32":
         assert spoken == _greedy(folder, ids, 8)
     assert all(0 <= token < 400 for token in spoken)
+
+
+@pytest.mark.parametrize("quantisation", get_args(Quantisation))
+def test_bytes_are_the_same_however_tensors_are_cut(
+    tiny_llama: Path, save_llama: Any, monkeypatch: pytest.MonkeyPatch, quantisation: Quantisation
+) -> None:
+    folder = save_llama(AutoTokenizer.from_pretrained(tiny_llama), hidden_size=256, intermediate_size=512)
+    write_gguf(folder, folder / "whole.gguf", quantisation, "tiny")
+    monkeypatch.setattr(pieces, "PIECE", 1)
+    write_gguf(folder, folder / "cut.gguf", quantisation, "tiny")
+    assert (folder / "cut.gguf").read_bytes() == (folder / "whole.gguf").read_bytes()
 
 
 def test_rows_that_fit_no_block_of_256_fall_back(tiny_llama: Path, tmp_path: Path, own_cache: Path) -> None:

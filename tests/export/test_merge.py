@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bedside.errors import ModelError
+from bedside.export import pieces
 from bedside.export.merge import merge
 from bedside.files import read_json, write_json
 from bedside.recipe import PromptSection
@@ -39,6 +40,39 @@ def test_merged_weights_equal_those_of_peft(
     assert found.keys() == load_file(tiny_llama / "model.safetensors").keys()
     for name, weight in found.items():
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_bytes_are_those_of_whole_tensors_however_they_are_cut(
+    tiny_llama: Path, save_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=dtype).save_pretrained(base)
+    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(base)
+    adapter = save_adapter(base)
+    monkeypatch.setattr(pieces, "PIECE", 1)
+    merge(base, adapter, tmp_path / "merged", SECTION)
+    expected, change = load_file(base / "model.safetensors"), load_file(adapter / "adapter_model.safetensors")
+    for a in (name for name in change if ".lora_A." in name):
+        name = a.removeprefix("base_model.model.").replace(".lora_A.", ".")
+        whole = change[a.replace(".lora_A.", ".lora_B.")] @ change[a]
+        expected[name] = (expected[name].float() + 6 / 4 * whole).to(dtype)
+    save_file(expected, tmp_path / "expected.safetensors", {"format": "pt"})
+    assert (tmp_path / "merged/model.safetensors").read_bytes() == (tmp_path / "expected.safetensors").read_bytes()
+
+
+def test_a_merge_that_fails_leaves_no_model(tiny_llama: Path, save_adapter: Any, tmp_path: Path) -> None:
+    merged, adapter = tmp_path / "merged", save_adapter(tiny_llama)
+    merge(tiny_llama, adapter, merged, SECTION)
+    before = (merged / "model.safetensors").read_bytes()
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    last = {name: torch.full_like(weight, 1e20) for name, weight in tensors.items() if "layers.1.mlp.up_proj" in name}
+    save_file(tensors | last, adapter / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=r"'model\.layers\.1\.mlp\.up_proj\.weight' holds values that are not finite"):
+        merge(tiny_llama, adapter, merged, SECTION)
+    assert not (merged / "config.json").exists()
+    assert (merged / "model.safetensors").read_bytes() == before
+    assert not list(merged.glob(".*"))
 
 
 def test_shards_and_type_stay_those_of_the_base(tiny_llama: Path, save_adapter: Any, tmp_path: Path) -> None:
@@ -91,13 +125,21 @@ Change = Callable[[dict[str, torch.Tensor]], object]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.ones(4, 64)}), "'lm_head' is no weight"),
+        (
+            lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.ones(4, 64)}),
+            "'lm_head' has an update, but shares",
+        ),
+        (lambda t: t.update({"base_model.model.router.lora_A.weight": torch.ones(4, 64)}), "'router' is no weight"),
+        (
+            lambda t: t.update({"base_model.model.model.embed_tokens.lora_embedding_A": torch.ones(4, 400)}),
+            r"'\S+embed_tokens.lora_embedding_A' is no LoRA factor",
+        ),
         (lambda t: t.update({"base_model.model.lm_head.weight": torch.ones(4)}), "is no LoRA factor"),
         (lambda t: t.pop(f"{Q}.lora_B.weight"), "only one of its two factors"),
         (lambda t: t.update({f"{Q}.lora_B.weight": torch.ones(32, 4)}), r"factors \(32, 4\) · \(4, 64\)"),
         (lambda t: t.update({f"{Q}.lora_B.weight": torch.full((64, 4), torch.inf)}), "not finite"),
     ],
-    ids=["no such weight", "no factor", "half", "shape", "infinite"],
+    ids=["tied head", "no such weight", "embedding", "no factor", "half", "shape", "infinite"],
 )
 def test_an_adapter_that_does_not_fit_is_refused_by_name(
     tiny_llama: Path, save_adapter: Any, tmp_path: Path, change: Change, message: str

@@ -4,6 +4,7 @@ import pytest
 from gguf import GGMLQuantizationType as Kind
 from numpy.typing import NDArray
 
+from bedside.errors import MissingExtra, ModelError
 from bedside.export.quantise import kind_of, quantise, size_of
 from bedside.recipe import Quantisation
 
@@ -34,6 +35,43 @@ def test_bytes_give_the_values_back_within_the_error_of_the_format(values: NDArr
     assert stored.nbytes == size_of(values.shape, kind)
     error = _dequantise(stored, kind).reshape(values.shape) - values
     assert float(np.sqrt((error**2).mean() / (values**2).mean())) <= RELATIVE_ERROR[kind]
+
+
+@pytest.mark.parametrize("kind", [Kind.F16, Kind.BF16, Kind.Q8_0, Kind.Q5_1, Kind.Q5_0, Kind.Q4_0])
+def test_bytes_are_those_of_the_gguf_library(values: NDArray[np.float32], kind: Kind) -> None:
+    expected = np.ascontiguousarray(gguf.quants.quantize(values, kind)).view(np.uint8)
+    assert np.array_equal(quantise(values, kind), expected)
+
+
+def test_without_llama_cpp_blocks_of_32_have_the_same_bytes_and_k_quants_are_refused(
+    values: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = quantise(values, Kind.Q8_0)
+    monkeypatch.setattr("bedside.export.quantise._ggml", lambda: None)
+    assert np.array_equal(quantise(values, Kind.Q8_0), expected)
+    with pytest.raises(ModelError, match="hides ggml_quantize_chunk here; export q8_0"):
+        quantise(values, Kind.Q4_K)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="q4_k_m"):
+        quantise(values, Kind.Q4_K)
+
+
+@pytest.mark.parametrize("kind", [Kind.Q6_K, Kind.Q5_K, Kind.Q4_K, Kind.Q5_1, Kind.Q5_0, Kind.Q4_0])
+def test_columns_that_matter_more_are_rounded_less(values: NDArray[np.float32], kind: Kind) -> None:
+    importance = np.ones(values.shape[-1], np.float32)
+    importance[::7] = 1000
+    plain, weighted = (
+        float(
+            (((_dequantise(quantise(values, kind, how), kind).reshape(values.shape) - values) ** 2) @ importance).sum()
+        )
+        for how in (None, importance)
+    )
+    assert weighted < 0.9 * plain
+
+
+def test_an_importance_of_another_width_is_refused(values: NDArray[np.float32]) -> None:
+    with pytest.raises(ModelError, match=r"\(256,\) numbers for rows of 512"):
+        quantise(values, Kind.Q4_K, np.ones(256, np.float32))
 
 
 def _dequantise(stored: NDArray[np.uint8], kind: Kind) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bedside.errors import ModelError
-from bedside.export.tensors import Tensors, to_bytes
+from bedside.export.tensors import Tensors, stored_as
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -20,10 +20,19 @@ def test_a_tensor_is_read_as_safetensors_reads_it(tmp_path: Path, dtype: str) ->
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [slice(0, 2), slice(2, 7), slice(6, 7), slice(7, 7), slice(5, 99)])
+def test_some_rows_are_read_alone(tmp_path: Path, dtype: str, rows: slice) -> None:
+    file = tmp_path / "model.safetensors"
+    saved = torch.randn(7, 3, 2, generator=torch.Generator().manual_seed(0)).to(DTYPES[dtype])
+    save_file({"first": torch.zeros(2), "wanted": saved}, file)
+    assert np.array_equal(Tensors([file]).read("wanted", rows), saved[rows].float().numpy())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_values_are_rounded_as_torch_rounds_them(tmp_path: Path, dtype: str) -> None:
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     expected = values.to(DTYPES[dtype])
-    assert to_bytes(values.numpy(), dtype) == expected.view(torch.uint8).numpy().tobytes()
+    assert stored_as(dtype, values.numpy()).tobytes() == expected.view(torch.uint8).numpy().tobytes()
 
 
 def test_a_sharded_model_is_found_by_its_index(tmp_path: Path, tiny_llama: Path) -> None:

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bedside.errors import ModelError
+from bedside.export.pieces import Rows
 from bedside.export.tensors import Tensors
 from bedside.files import read_json
 from bedside.models.peft_config import obstacle
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+HEAD = "lm_head"
 TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight")
 
 
@@ -32,20 +35,35 @@ class Update:
     b: str
     scale: float
 
-    def delta(self) -> NDArray[np.float32]:
-        """The change itself, in the weight's shape and fp32."""
-        return np.float32(self.scale) * (self.tensors.read(self.b) @ self.tensors.read(self.a))
+    def delta(self) -> Rows:
+        """The change itself in fp32, by rows of the weight; its factors are read once.
+
+        torch multiplies: its product of some rows is, bit by bit, that part of the product of all.
+        """
+        a, b = (torch.from_numpy(self.tensors.read(name)) for name in (self.a, self.b))
+
+        def of(rows: slice) -> NDArray[np.float32]:
+            values: NDArray[np.float32] = (b[rows] @ a).numpy()
+            values *= np.float32(self.scale)
+            return values
+
+        return of
 
 
 def updates(folder: Path, weights: Tensors) -> dict[str, Update]:
-    """The update of each of `weights` that the adapter changes. Raises ModelError where they do not fit."""
+    """The update of each of the base's `weights` that the adapter changes. Raises ModelError where they do not fit."""
     config = read_json(folder / CONFIG)
     if found := obstacle(config):
         raise ModelError(f"{folder / CONFIG}: {found[0]} = {found[1]!r} cannot be merged; train with plain LoRA")
     tensors = Tensors([folder / WEIGHTS])
+    modules = _modules(tensors)
+    if HEAD in modules and read_json(weights.files[0].with_name("config.json")).get("tie_word_embeddings"):
+        raise ModelError(
+            f"{tensors.files[0]}: '{HEAD}' has an update, but shares its weight with the embedding"
+            " (tie_word_embeddings), so it cannot be merged; train without it"
+        )
     return {
-        f"{module}.weight": _update(tensors, module, factors, config, weights)
-        for module, factors in _modules(tensors).items()
+        f"{module}.weight": _update(tensors, module, factors, config, weights) for module, factors in modules.items()
     }
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from bedside.errors import ModelError
 from bedside.export import architecture
 from bedside.export.adapter import Update, updates
-from bedside.export.convert import replacing, write_gguf
+from bedside.export.convert import write_gguf
 from bedside.export.tensors import INDEX, Tensors, require_finite
-from bedside.files import disk_errors, write_json
+from bedside.files import replacing, write_json
 from bedside.recipe import PromptSection, Quantisation
 from bedside.runtime.choose import PROMPT_FILE
 from bedside.runtime.tokenizer import load_tokenizer
@@ -46,7 +46,7 @@ def write_adapter_gguf(adapter: Path, base: Path, target: Path, name: str, store
     alpha = _alpha(next(iter(changes.values())))
     if alpha == 0:
         raise ModelError(f"{adapter}: lora_alpha is 0, which llama.cpp takes for none and adds the update whole")
-    with disk_errors(target), replacing(target) as partial:
+    with replacing(target) as partial:
         writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
         try:
             writer.add_type(gguf.GGUFType.ADAPTER)

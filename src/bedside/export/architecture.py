@@ -72,15 +72,14 @@ class Llama:
         return not name.endswith("rotary_emb.inv_freq") and not (self.tied and name == "lm_head.weight")
 
     def arrange(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rows of the query and key projections as llama.cpp wants them.
+        """Rows of the query and key projections as llama.cpp wants them; `values` are those of one head or several.
 
         Hugging Face rotates the first half of a head against the second, llama.cpp each even row against the next odd.
         """
         layer = name.rpartition(".")[0]
         if not layer.endswith(("q_proj", "k_proj")):
             return values
-        heads = self.heads if layer.endswith("q_proj") else self.kv_heads
-        halves = values.reshape(heads, 2, len(values) // heads // 2, *values.shape[1:])
+        halves = values.reshape(-1, 2, self.head_dim // 2, *values.shape[1:])
         return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(values.shape))
 
     def rope_factors(self) -> NDArray[np.float32] | None:

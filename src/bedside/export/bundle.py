@@ -28,7 +28,7 @@ from bedside.export import release
 from bedside.export.card import is_verified
 from bedside.export.verify import verify
 from bedside.export.wheels import wheels_text
-from bedside.files import disk_errors, read_json, sha256, whole_folder
+from bedside.files import read_json, replacing, sha256, whole_folder
 from bedside.progress import say
 from bedside.text.prompts import NOTICE
 
@@ -84,7 +84,7 @@ def pack(folder: Path, path: Path, index: Path | None = None) -> dict[str, Any]:
         "wheels.txt": wheels_text(),
     }
     say(f"bundle: packing {len(files) + len(texts)} files into {path}")
-    with disk_errors(path), _replacing(path) as partial, pa.CompressedOutputStream(str(partial), "zstd") as out:
+    with replacing(path) as partial, pa.CompressedOutputStream(str(partial), "zstd") as out:
         _write(out, files, texts, str(export["files"][0]["path"]))
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256(path)}
 
@@ -251,14 +251,3 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         if error.errno is not None:
             raise
         raise DataError(f"{path}: damaged, or not compressed with zstandard; copy it anew") from error
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A hidden sibling to write, which then takes the place of `path`."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

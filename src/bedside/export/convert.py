@@ -1,33 +1,37 @@
 """A model folder in Hugging Face's layout → one GGUF file that llama.cpp, Ollama and LM Studio run.
 
 In: config.json, safetensors, tokenizer, and `bedside.json` if Bedside merged it. Out: a GGUF file, written to a
-temporary sibling and renamed. Tensors pass through one at a time, so memory holds one tensor, not the model.
+temporary sibling and renamed. Tensors pass through a few rows at a time, so memory holds those, not the model.
 Specification: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Kind
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from bedside.errors import ModelError
 from bedside.export import architecture, vocabulary
+from bedside.export.pieces import Streamed, in_pieces
 from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
 from bedside.export.tensors import Tensors
-from bedside.files import PARTIAL, disk_errors, read_json
+from bedside.files import read_json, replacing
 from bedside.models.gguf import PROMPT_KEY
+from bedside.progress import bar
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message
 from bedside.runtime.choose import PROMPT_FILE
 from bedside.runtime.tokenizer import adds_bos, load_tokenizer, renderer_of
+
+if TYPE_CHECKING:
+    from bedside.export.imatrix import Importance
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,21 @@ class Planned:
     name: str
     shape: tuple[int, ...]
     kind: Kind
+    importance: NDArray[np.float32] | None = None
+    """How much each column matters."""
 
 
-def write_gguf(folder: Path, target: Path, quantisation: Quantisation, name: str) -> None:
+def write_gguf(
+    folder: Path, target: Path, quantisation: Quantisation, name: str, importance: "Importance | None" = None
+) -> None:
     """Writes `target`; `name` is what the file calls itself. Raises ModelError for what llama.cpp would run wrongly."""
     llama = architecture.read(folder)
     weights = Tensors.of_model(folder)
-    plan = _plan(llama, weights, quantisation)
-    with disk_errors(target), replacing(target) as partial:
-        writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
+    plan = _plan(llama, weights, quantisation, importance)
+    if target.is_dir():
+        raise ModelError(f"{target}: a folder, wanted the path of a GGUF file")
+    with replacing(target) as unfinished:
+        writer = gguf.GGUFWriter(unfinished, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
         try:
             writer.add_type(gguf.GGUFType.MODEL)
             writer.add_name(name)
@@ -54,19 +64,25 @@ def write_gguf(folder: Path, target: Path, quantisation: Quantisation, name: str
             writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
             llama.add_to(writer)
             _add_tokenizer(writer, folder, llama)
+            if importance is not None:
+                importance.add_to(writer)
             _write_tensors(writer, llama, weights, plan)
         finally:
             writer.close()
 
 
-def _plan(llama: architecture.Llama, weights: Tensors, quantisation: Quantisation) -> list[Planned]:
+def _plan(
+    llama: architecture.Llama, weights: Tensors, quantisation: Quantisation, importance: "Importance | None"
+) -> list[Planned]:
     names = llama.gguf_names(weights.entries)
     tied = "output.weight" not in names.values()
-    shapes = {source: weights.entries[source].shape for source in names}
-    return [
-        Planned(source, name, shapes[source], kind_of(name, shapes[source], quantisation, llama.layers, tied))
-        for source, name in names.items()
-    ]
+
+    def planned(source: str, name: str) -> Planned:
+        shape = weights.entries[source].shape
+        kind = kind_of(name, shape, quantisation, llama.layers, tied)
+        return Planned(source, name, shape, kind, importance.of(name) if importance else None)
+
+    return [planned(source, name) for source, name in names.items()]
 
 
 def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: Tensors, plan: list[Planned]) -> None:
@@ -82,10 +98,19 @@ def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: 
     writer.write_ti_data_to_file()
     if factors is not None:
         writer.write_tensor_data(factors)
-    for tensor in plan:
-        values = llama.arrange(tensor.source, weights.read(tensor.source))
-        writer.write_tensor_data(quantise(values, tensor.kind))
+    with bar("gguf", len(plan), "tensors") as advance:
+        for tensor in plan:
+            pieces = in_pieces(tensor.shape, partial(_stored_rows, llama, weights, tensor), block=llama.head_dim)
+            streamed: Any = Streamed(size_of(tensor.shape, tensor.kind), pieces)
+            writer.write_tensor_data(streamed)
+            advance(1, "")
     writer.flush()
+
+
+def _stored_rows(llama: architecture.Llama, weights: Tensors, tensor: Planned, rows: slice) -> NDArray[np.uint8]:
+    """The bytes of some rows; of whole heads, since `arrange` moves rows within a head alone."""
+    values = llama.arrange(tensor.source, weights.read(tensor.source, rows))
+    return quantise(values, tensor.kind, tensor.importance)
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, llama: architecture.Llama) -> None:
@@ -138,23 +163,3 @@ def _add_prompting(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerBase, 
 def _prompt_section(folder: Path) -> PromptSection | None:
     path = folder / PROMPT_FILE
     return PromptSection.model_validate(read_json(path)) if path.is_file() else None
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes `target` when the block ends well, and is removed otherwise."""
-    if target.is_dir():
-        raise ModelError(f"{target}: a folder, wanted the path of a GGUF file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

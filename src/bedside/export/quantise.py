@@ -1,8 +1,9 @@
 """Which quantisation each tensor of a file gets, and the quantising itself.
 
-In: fp32 rows. Out: the bytes that llama.cpp reads. F32 to Q8_0 go through the gguf library; the K-quants exist only
-in ggml's own C code, which is called in xllamacpp's shared object. The mixtures are llama.cpp's (src/llama-quant.cpp,
-without its exceptions for mixtures of experts and for 80 layers).
+In: fp32 rows, and how much each of their columns matters (export.imatrix). Out: the bytes that llama.cpp reads. Blocks
+are made by ggml's own C code, which is called in xllamacpp's shared object and lets go of Python's lock; where it is
+hidden, the gguf library makes the same bytes of all but the K-quants, more slowly. The mixtures are llama.cpp's
+(src/llama-quant.cpp, without its exceptions for mixtures of experts and for 80 layers).
 """
 
 import ctypes
@@ -34,7 +35,7 @@ MOSTLY: dict[Quantisation, tuple[Kind, LlamaFileType]] = {
 FLOATS = (Kind.F32, Kind.F16, Kind.BF16)
 NARROWER = {Kind.Q4_K: Kind.Q5_0, Kind.Q5_K: Kind.Q5_1, Kind.Q6_K: Kind.Q8_0}
 """Blocks of 32 instead of 256, for rows that are no multiple of 256."""
-IN_C = (Kind.Q4_K, Kind.Q5_K, Kind.Q6_K)
+ONLY_IN_C = (Kind.Q4_K, Kind.Q5_K, Kind.Q6_K)
 
 
 def kind_of(name: str, shape: tuple[int, ...], quantisation: Quantisation, layers: int, tied: bool) -> Kind:
@@ -45,12 +46,21 @@ def kind_of(name: str, shape: tuple[int, ...], quantisation: Quantisation, layer
     return most if most in FLOATS else _fitting(_preferred(name, most, quantisation, layers, tied), shape[-1])
 
 
-def quantise(values: NDArray[np.float32], kind: Kind) -> NDArray[np.uint8]:
-    """The bytes of each row: shape [..., bytes a row]. Rows must be a multiple of the kind's block."""
-    if kind in IN_C:
-        return _quantise_in_c(np.ascontiguousarray(values, np.float32), kind)
-    stored = gguf.quants.quantize(np.ascontiguousarray(values, np.float32), kind)
-    return np.ascontiguousarray(stored).view(np.uint8)
+def quantise(
+    values: NDArray[np.float32], kind: Kind, importance: NDArray[np.float32] | None = None
+) -> NDArray[np.uint8]:
+    """The bytes of each row: shape [..., bytes a row]. Rows must be a multiple of the kind's block.
+
+    `importance` has a weight for the squared error of each column, shape [columns]; some kinds pass it over, as Q8_0.
+    """
+    values = np.ascontiguousarray(values, np.float32)
+    if kind in FLOATS:
+        from bedside.export.tensors import stored_as  # brings torch, which planning does without
+
+        return stored_as(kind.name, values).view(np.uint8)
+    if importance is None and kind not in ONLY_IN_C and _ggml() is None:
+        return np.ascontiguousarray(gguf.quants.quantize(values, kind)).view(np.uint8)
+    return _quantise_in_c(values, kind, importance)
 
 
 def size_of(shape: tuple[int, ...], kind: Kind) -> int:
@@ -81,37 +91,46 @@ def _fitting(kind: Kind, columns: int) -> Kind:
     return Kind.F16 if columns % gguf.GGML_QUANT_SIZES[kind][0] else kind
 
 
-def _quantise_in_c(values: NDArray[np.float32], kind: Kind) -> NDArray[np.uint8]:
+def _quantise_in_c(
+    values: NDArray[np.float32], kind: Kind, importance: NDArray[np.float32] | None
+) -> NDArray[np.uint8]:
+    ggml = _ggml()
+    if ggml is None:
+        raise _lacking()
     columns = values.shape[-1]
-    rows = values.size // columns
+    weights = None if importance is None else np.ascontiguousarray(importance, np.float32)
+    if weights is not None and weights.shape != (columns,):
+        raise ModelError(f"the importance matrix has {weights.shape} numbers for rows of {columns}")
     out = np.empty(gguf.quant_shape_to_byte_shape(values.shape, kind), np.uint8)
-    written = _ggml().ggml_quantize_chunk(int(kind), values.ctypes.data, out.ctypes.data, 0, rows, columns, None)
+    rows, pointer = values.size // columns, None if weights is None else weights.ctypes.data
+    written = ggml.ggml_quantize_chunk(int(kind), values.ctypes.data, out.ctypes.data, 0, rows, columns, pointer)
     if written != out.nbytes:
-        raise ModelError(f"llama.cpp wrote {written} bytes as {kind.name}, expected {out.nbytes}; export q8_0 instead")
+        raise ModelError(f"llama.cpp wrote {written} bytes as {kind.name}, expected {out.nbytes}; export f16 instead")
     return out
+
+
+def _lacking() -> Exception:
+    if importlib.util.find_spec("xllamacpp") is None:
+        return MissingExtra.named("a K-quantisation (q6_k, q5_k_m, q4_k_m, q4_0)", "export")
+    return ModelError("xllamacpp hides ggml_quantize_chunk here; export q8_0 without export.imatrix instead")
 
 
 @cache
 def _ggml() -> Any:
-    """ggml's C functions, which xllamacpp's extension exports; none of its Python code is run."""
+    """ggml's C functions, which xllamacpp's extension exports; None if it is not installed, or hides them.
+
+    None of its Python code is run.
+    """
     spec = importlib.util.find_spec("xllamacpp")
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    libraries = [file for folder in folders for file in sorted(Path(folder).glob("xllamacpp*.*")) if _is_library(file)]
-    if not libraries:
-        raise MissingExtra.named("a K-quantisation (q6_k, q5_k_m, q4_k_m, q4_0)", "export")
-    library = ctypes.CDLL(str(libraries[0]))
+    files = [file for folder in folders for file in sorted(Path(folder).glob("xllamacpp*.*")) if _is_library(file)]
+    library: Any = ctypes.CDLL(str(files[0])) if files else None
     if not hasattr(library, "ggml_quantize_chunk"):
-        raise ModelError(f"{libraries[0].name} does not export ggml_quantize_chunk; export q8_0 instead")
-    library.ggml_quantize_chunk.restype = ctypes.c_size_t
-    library.ggml_quantize_chunk.argtypes = [
-        ctypes.c_int,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-    ]
+        return None
+    function = library.ggml_quantize_chunk
+    function.restype = ctypes.c_size_t
+    number, pointer = ctypes.c_int64, ctypes.c_void_p
+    function.argtypes = [ctypes.c_int, pointer, pointer, number, number, number, pointer]
     return library
 
 

@@ -1,6 +1,6 @@
-"""Safetensors files read tensor by tensor, so that a model never has to fit into memory.
+"""Safetensors files read by tensors or by rows of them, so that a model never has to fit into memory.
 
-In: one or more `*.safetensors` files. Out: fp32 arrays, one at a time, and where each tensor's bytes lie.
+In: one or more `*.safetensors` files. Out: fp32 arrays, and where each tensor's bytes lie.
 Format: 8 bytes of header length, a JSON header, then the bytes (https://github.com/huggingface/safetensors#format).
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bedside.errors import ModelError
@@ -48,17 +49,24 @@ class Tensors:
             return cls([folder / name for name in names])
         return cls([folder / "model.safetensors"])
 
-    def read(self, name: str) -> NDArray[np.float32]:
-        """A tensor's values. Raises ModelError if it is stored in a type that is no plain float, or is not finite."""
+    def read(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
+        """A tensor's values, or those of some rows that follow each other.
+
+        Raises ModelError if it is stored in a type that is no plain float, or is not finite.
+        """
         entry = self.entries[name]
         if entry.dtype not in STORED_AS:
             raise ModelError(
                 f"{entry.file}: '{name}' is stored as {entry.dtype}; use the model's F32, F16 or BF16 weights"
             )
-        stored = np.fromfile(entry.file, STORED_AS[entry.dtype], offset=entry.start, count=_count(entry.shape))
-        values = _from_bf16(stored) if entry.dtype == "BF16" else stored.astype(np.float32)
+        stored = np.dtype(STORED_AS[entry.dtype])
+        first, last, _ = rows.indices(entry.shape[0])
+        row = _count(entry.shape[1:])
+        start = entry.start + first * row * stored.itemsize
+        found = np.fromfile(entry.file, stored, offset=start, count=(last - first) * row)
+        values = _from_bf16(found) if entry.dtype == "BF16" else found.astype(np.float32, copy=False)
         require_finite(values, name, entry.file)
-        return values.reshape(entry.shape)
+        return values.reshape(last - first, *entry.shape[1:])
 
 
 def require_finite(values: NDArray[np.float32], name: str, file: Path) -> None:
@@ -67,12 +75,12 @@ def require_finite(values: NDArray[np.float32], name: str, file: Path) -> None:
         raise ModelError(f"{file}: '{name}' holds values that are not finite; train again with a lower train.lr")
 
 
-def to_bytes(values: NDArray[np.float32], dtype: str) -> bytes:
-    """Values as a file of `dtype` stores them, rounded to the nearest (ties to even)."""
-    if dtype == "BF16":
-        bits = np.ascontiguousarray(values).view(np.uint32)
-        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
-    return values.astype(STORED_AS[dtype]).tobytes()
+def stored_as(dtype: str, values: NDArray[np.float32]) -> NDArray[Any]:
+    """Values as a file of `dtype` stores them, rounded to the nearest (ties to even); of BF16 the bits."""
+    if dtype == "F32":
+        return values
+    rounded = torch.from_numpy(values).to(torch.bfloat16 if dtype == "BF16" else torch.float16)
+    return rounded.view(torch.uint16).numpy().view(STORED_AS[dtype])
 
 
 def _entries(file: Path) -> dict[str, Entry]:
@@ -101,4 +109,4 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _from_bf16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    return np.left_shift(bits, 16, dtype=np.uint32).view(np.float32)

@@ -9,8 +9,9 @@ at a time; they are added up in the order of packs and lanes: the same batch giv
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -82,6 +83,7 @@ def each(
 ) -> Iterator[Result]:
     """A function of each value, in their order, a thread for each core; an error of one is raised.
 
+    Two values a core are in hand at most: results that nobody has taken yet do not pile up.
     `left` is set as soon as nobody waits for results any more, at the end, or after Ctrl-C or an error: values that are
     not in hand by then are not begun.
     """
@@ -96,7 +98,13 @@ def each(
         return function(value)
 
     try:
-        yield from _pool().map(run, values)
+        waiting: deque[Future[Result]] = deque()
+        for value in values:
+            if len(waiting) == 2 * lanes:
+                yield waiting.popleft().result()
+            waiting.append(_pool().submit(run, value))
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         left.set()
         torch.set_num_threads(cores)

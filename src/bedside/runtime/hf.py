@@ -25,6 +25,7 @@ from transformers import (
     StoppingCriteriaList,
     TextIteratorStreamer,
 )
+from transformers.quantizers.auto import AutoHfQuantizer
 
 from bedside.errors import ContextTooLong, MissingExtra, ModelError, first_line
 from bedside.fused.allocator import let_go_of_file
@@ -86,6 +87,16 @@ def _nf4(device: Device) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=device.dtype,
     )
+
+
+def four_bit_weights(folder: Path) -> frozenset[str]:
+    """Names of the weights that `load_model` puts in 4 bits, as transformers chooses them: no head, no embedding."""
+    with torch.device("meta"):
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    AutoHfQuantizer.from_config(_nf4(choose("fp32"))).preprocess_model(model, device_map={"": "cpu"})
+    layers = (name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit")
+    return frozenset(f"{name}.weight" for name in layers)
 
 
 def load_backend(

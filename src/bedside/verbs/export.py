@@ -1,13 +1,19 @@
 """`bedside export`: base and adapter → merged model → GGUF files, Modelfile and model card, with the parity check."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bedside.errors import ModelError
 from bedside.files import read_json, sha256, write_json, write_text
 from bedside.models import locate
 from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
+
+if TYPE_CHECKING:
+    from bedside.export.imatrix import Importance
+
+MERGING = ("export/merge", "export/adapter", "export/nf4", "export/pieces", "export/tensors")
 
 
 def merged(recipe: Recipe) -> Stage:
@@ -17,7 +23,7 @@ def merged(recipe: Recipe) -> Stage:
         "merged",
         ("model", "prompt"),
         ("adapter",),
-        ("export/merge", "export/adapter", "export/tensors", "text", "runtime/hf", "runtime/tokenizer"),
+        (*MERGING, "text", "runtime/hf", "runtime/tokenizer"),
         outside,
     )
 
@@ -25,15 +31,18 @@ def merged(recipe: Recipe) -> Stage:
 def exported(recipe: Recipe) -> Stage:
     """Depends on the merged weights, and on everything that the model card tells."""
     reads = ("merged", "data", "data/report", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
-    rooms = ("export", "verbs/export", "verbs/parity", "serve", "answer", "data/card", "text", "runtime", "models")
-    return Stage("export", ("name", "export", "parity", "model", "prompt", "serve.context"), reads, rooms)
+    rooms = ("export", "verbs/export", "verbs/parity", "serve", "answer", "data/card", "text", "train/batch")
+    sections = ("name", "export", "parity", "model", "prompt", "serve.context", "seed")
+    return Stage("export", sections, reads, (*rooms, "runtime", "models"))
 
 
 def make_merged(run: Run, folder: Path) -> None:
-    """Writes W + (alpha / r)·BA as a model folder."""
+    """Writes W + (alpha / r)·BA as a model folder; W as training saw it, if that was in 4 bits."""
     from bedside.export.merge import merge
 
-    merge(locate.resolve(run.recipe.model).folder, run.folder("adapter"), folder, run.recipe.prompt)
+    model, adapter = run.recipe.model, run.folder("adapter")
+    precision = read_json(adapter / "train.json")["precision"] if model.quantise == "nf4" else None
+    merge(locate.resolve(model).folder, adapter, folder, run.recipe.prompt, precision)
 
 
 def make_exported(run: Run, folder: Path) -> None:
@@ -46,9 +55,10 @@ def make_exported(run: Run, folder: Path) -> None:
 
     merged = run.folder("merged")
     names = {quantisation: f"{run.recipe.name}-{quantisation}.gguf" for quantisation in run.recipe.export.quantise}
+    importance = _importance(run, merged, folder) if run.recipe.export.imatrix else None
     for quantisation, name in names.items():
         say(f"export: writing {name}")
-        write_gguf(merged, folder / name, quantisation, run.recipe.name)
+        write_gguf(merged, folder / name, quantisation, run.recipe.name, importance)
     files = [_file(folder / name, quantisation) for quantisation, name in names.items()]
     beside = [_file(folder / name, kind) for kind, name in _write_adapter(run, folder).items()]
     _tell_how_to_run(run, folder, [*files, *beside])
@@ -75,6 +85,26 @@ def _write_adapter(run: Run, folder: Path) -> dict[str, str]:
         say(f"export: writing {files[f'base {first}']}")
         write_base_gguf(base.folder, folder / files[f"base {first}"], first, base.name, run.recipe.prompt)
     return files
+
+
+def _importance(run: Run, merged: Path, folder: Path) -> "Importance":
+    """How much each column of the weights matters on training rows drawn by seed, kept beside the files."""
+    from bedside.data import prepare
+    from bedside.evaluate import tasks
+    from bedside.export import imatrix
+    from bedside.runtime.tokenizer import load_tokenizer
+    from bedside.train import batch
+    from bedside.verbs.parity import lacking_memory
+
+    recipe = run.recipe
+    if lacking := lacking_memory(merged):
+        raise ModelError(f"export.imatrix: {lacking}; turn it off, or export on a larger machine")
+    examples = tasks.draw(prepare.load(run.folder("data"), "train"), imatrix.ROWS, recipe.seed)
+    say(f"export: measuring what the layers' inputs are on {len(examples)} training rows")
+    encoded = batch.encode(examples, recipe.prompt, load_tokenizer(merged, recipe.prompt), recipe.model.max_length)
+    found = imatrix.measure(merged, [row.ids for row in encoded.rows], recipe.data.source)
+    found.write(folder / "imatrix.gguf")
+    return found
 
 
 def _file(path: Path, quantisation: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any
     from bedside.export.convert import write_gguf
 
     merged, recipe = run.folder("merged"), run.recipe
-    if lacking := _lacking_memory(merged):
+    if lacking := lacking_memory(merged):
         say(f"parity: not checked: {lacking}")
         return None
     rows = prepare.load(run.folder("data"), "test")
@@ -123,7 +123,7 @@ def _post(url: str, turns: Sequence[Message]) -> None:
     build_opener(ProxyHandler({})).open(request).close()  # a proxy must not be asked for a loopback address
 
 
-def _lacking_memory(merged: Path) -> str:
+def lacking_memory(merged: Path) -> str:
     """What the comparison needs and this machine has not; "" if it fits."""
     from bedside.export.tensors import Tensors
     from bedside.runtime.device import choose, free_memory_bytes
