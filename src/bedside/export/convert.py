@@ -23,7 +23,7 @@ from bedside.export import architecture, vocabulary
 from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
 from bedside.export.tensors import Tensors
 from bedside.files import PARTIAL, disk_errors, read_json
-from bedside.models.gguf import PROMPT_KEY
+from bedside.models.gguf import COMPOSING, NORMALISER_KEY, PROMPT_KEY
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message
 from bedside.runtime.choose import PROMPT_FILE
@@ -42,36 +42,38 @@ class Planned:
 
 def write_gguf(folder: Path, target: Path, quantisation: Quantisation, name: str) -> None:
     """Writes `target`; `name` is what the file calls itself. Raises ModelError for what llama.cpp would run wrongly."""
-    llama = architecture.read(folder)
+    model = architecture.read(folder)
     weights = Tensors.of_model(folder)
-    plan = _plan(llama, weights, quantisation)
+    plan = _plan(model, weights, quantisation)
     with disk_errors(target), _replacing(target) as partial:
-        writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
+        writer = gguf.GGUFWriter(partial, model.family.name)
         try:
             writer.add_type(gguf.GGUFType.MODEL)
             writer.add_name(name)
             writer.add_file_type(MOSTLY[quantisation][1])
             writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-            llama.add_to(writer)
-            _add_tokenizer(writer, folder, llama)
-            _write_tensors(writer, llama, weights, plan)
+            model.add_to(writer)
+            _add_tokenizer(writer, folder, model)
+            _write_tensors(writer, model, weights, plan)
         finally:
             writer.close()
 
 
-def _plan(llama: architecture.Llama, weights: Tensors, quantisation: Quantisation) -> list[Planned]:
-    names = llama.gguf_names(weights.entries)
+def _plan(model: architecture.Architecture, weights: Tensors, quantisation: Quantisation) -> list[Planned]:
+    names = model.gguf_names(weights.entries)
     tied = "output.weight" not in names.values()
     shapes = {source: weights.entries[source].shape for source in names}
     return [
-        Planned(source, name, shapes[source], kind_of(name, shapes[source], quantisation, llama.layers, tied))
+        Planned(source, name, shapes[source], kind_of(name, shapes[source], quantisation, model.layers, tied))
         for source, name in names.items()
     ]
 
 
-def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: Tensors, plan: list[Planned]) -> None:
+def _write_tensors(
+    writer: gguf.GGUFWriter, model: architecture.Architecture, weights: Tensors, plan: list[Planned]
+) -> None:
     """Announces every tensor, then writes them in the same order."""
-    factors = llama.rope_factors()
+    factors = model.rope_factors()
     if factors is not None:
         writer.add_tensor_info(architecture.ROPE_FACTORS, factors.shape, factors.dtype, factors.nbytes)
     for tensor in plan:
@@ -83,20 +85,22 @@ def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: 
     if factors is not None:
         writer.write_tensor_data(factors)
     for tensor in plan:
-        values = llama.arrange(tensor.source, weights.read(tensor.source))
+        values = model.arrange(tensor.source, weights.read(tensor.source))
         writer.write_tensor_data(quantise(values, tensor.kind))
     writer.flush()
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, llama: architecture.Llama) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, model: architecture.Architecture) -> None:
     """Vocabulary, special tokens and chat template; the recipe's prompt section if the folder has one."""
     section = _prompt_section(folder)
     tokenizer = load_tokenizer(folder, section or PromptSection())
-    known = vocabulary.read(tokenizer, llama.vocabulary)
+    known = vocabulary.read(tokenizer, model.vocabulary)
     writer.add_tokenizer_model(known.model)
     writer.add_tokenizer_pre(known.pre)
     writer.add_token_list(known.tokens)
     writer.add_token_types(known.types)
+    if known.pre in COMPOSING:
+        writer.add_string(NORMALISER_KEY, "NFC" if known.composed else "none")
     if known.model == "llama":
         writer.add_token_scores(known.scores)
     else:

@@ -7,7 +7,7 @@ are kept in the cache, by path, size and time of the file.
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -18,11 +18,18 @@ from bedside.recipe import PromptSection
 
 PROMPT_KEY = "bedside.prompt"
 """Our own metadata key: the recipe's prompt section as JSON, so that the file alone can be asked as it was trained."""
+NORMALISER_KEY = "bedside.normaliser"
+"""Our own metadata key: the Unicode form that text had in training before it was split; llama.cpp has no such step."""
+COMPOSING = ("qwen2", "deepseek-r1-qwen")
+"""The tokenizers that compose (NFC), for files that Bedside did not write."""
 
 
 @dataclass(frozen=True, slots=True)
 class GgufMetadata:
-    """The fields that asking and the model card need. `prompt` is None in files that Bedside did not write."""
+    """The fields that asking and the model card need. `prompt` is None in files that Bedside did not write.
+
+    `normaliser` is the Unicode form that text is to be given before llama.cpp splits it, "" if as it is.
+    """
 
     name: str
     template: str
@@ -33,6 +40,7 @@ class GgufMetadata:
     context_length: int
     prompt: PromptSection | None
     licence: str
+    normaliser: Literal["NFC", ""] = ""
 
 
 def metadata(path: Path) -> GgufMetadata:
@@ -74,6 +82,7 @@ def _read(path: Path) -> GgufMetadata:
         return "" if index is None else str(fields["tokenizer.ggml.tokens"].contents(index))
 
     prompt = get(PROMPT_KEY, None)
+    pre = str(get("tokenizer.ggml.pre", "default"))
     return GgufMetadata(
         name=str(get("general.name", path.stem)),
         template=str(get("tokenizer.chat_template", "")),
@@ -81,10 +90,11 @@ def _read(path: Path) -> GgufMetadata:
         eos=token("eos"),
         # llama.cpp's own default: SentencePiece vocabularies get a begin token, byte-level BPE says so in the file.
         adds_bos=bool(get("tokenizer.ggml.add_bos_token", get("tokenizer.ggml.model", "") == "llama")),
-        pre_tokenizer=str(get("tokenizer.ggml.pre", "default")),
+        pre_tokenizer=pre,
         context_length=int(get(f"{get('general.architecture', 'llama')}.context_length", 2048)),
         prompt=_prompt(path, prompt) if prompt else None,
         licence=str(get("general.license", "")),
+        normaliser="NFC" if get(NORMALISER_KEY, "NFC" if pre in COMPOSING else "") == "NFC" else "",
     )
 
 

@@ -8,6 +8,7 @@ it, so it is taken off here.
 import queue
 import secrets
 import threading
+import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class LlamaCpp:
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """The text that llama.cpp is given for a conversation."""
         text = self.renderer.render(messages, generation=True)
+        if self.metadata.normaliser:
+            text = unicodedata.normalize(self.metadata.normaliser, text)
         if self.metadata.adds_bos and self.metadata.bos:
             return text.removeprefix(self.metadata.bos)
         return text
