@@ -74,8 +74,11 @@ def _save(folder: Path, tokenizer: Any, kind: str, seed: int = 1, **settings: An
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
         for name, weight in model.named_parameters():
-            if weight.dim() > 1:  # wider than the default 0.02, so that the logits differ clearly
-                torch.nn.init.normal_(weight, std=0.2)
+            if weight.dim() > 1:
+                # Wider than the default 0.02, so that the logits differ clearly; narrow where a wide embedding, used
+                # for the output too, would only say each token again.
+                narrow = config.tie_word_embeddings and "embed_tokens" in name
+                torch.nn.init.normal_(weight, std=0.04 if narrow else 0.2)
             elif name.endswith(("norm.weight", "bias")):  # as trained ones are: no zeros, and no ones
                 weight.data += 0.2 * torch.randn_like(weight)
         for table in (model.get_input_embeddings(), model.get_output_embeddings()):

@@ -23,7 +23,7 @@ from bedside.runtime.hf import encode, load_tokenizer
 from bedside.runtime.llamacpp import LlamaCpp
 from bedside.runtime.tokenizer import end_ids, renderer_of
 
-TIE = 0.02
+TIE = 0.012
 QUESTION = "Which drug lowers the blood pressure?"
 LLAMA_3_1 = {
     "rope_type": "llama3",
@@ -39,7 +39,10 @@ GEMMA_4B = {
 
 
 def _greedy(folder: Path, ids: Sequence[int], tokens: int, end: Sequence[int]) -> tuple[list[int], float]:
-    """What transformers says, up to the first token that llama.cpp takes for an end, and how narrowly it chose."""
+    """What transformers says, up to the first token that llama.cpp takes for an end, and how narrowly it chose.
+
+    That is the least difference between the best two logits, in standard deviations of the logits.
+    """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     prompt = torch.tensor([ids])
     settings = {"max_new_tokens": tokens, "do_sample": False, "eos_token_id": [*end]}
@@ -47,8 +50,10 @@ def _greedy(folder: Path, ids: Sequence[int], tokens: int, end: Sequence[int]) -
         prompt, attention_mask=prompt >= 0, **settings, output_logits=True, return_dict_in_generate=True
     )
     new: list[int] = said.sequences[0, len(ids) :].tolist()
-    best_two = torch.cat(said.logits).topk(2).values
-    return (new[:-1] if new[-1] in end else new), float((best_two[:, 0] - best_two[:, 1]).min())
+    logits_TV = torch.cat(said.logits)
+    best_T2 = logits_TV.topk(2).values
+    narrowest = float((best_T2[:, 0] - best_T2[:, 1]).min() / logits_TV.std())
+    return (new[:-1] if new[-1] in end else new), narrowest
 
 
 def _asked(folder: Path) -> tuple[list[int], list[int]]:
@@ -58,14 +63,14 @@ def _asked(folder: Path) -> tuple[list[int], list[int]]:
     return encode(tokenizer, text), end_ids(tokenizer)
 
 
-def _agree(folder: Path, gguf: Path, tokens: int = 40) -> float:
+def _agree(folder: Path, gguf: Path, tokens: int = 40, distinct: int = 2) -> float:
     """Asserts that transformers and llama.cpp read a prompt as the same tokens and continue it with the same.
 
-    Returns the least difference between the best two logits, where rounding would first decide otherwise.
+    Returns how narrowly transformers chose (see `_greedy`): a near tie is decided by rounding.
     """
     ids, end = _asked(folder)
     expected, narrowest = _greedy(folder, ids, tokens, end)
-    assert len(expected) > 1, "the model ends at once, which shows nothing"
+    assert len(set(expected)) >= distinct, "the model says too little to show anything"
     with closing(LlamaCpp(gguf, 512)) as model:
         assert model.generate_ids(ids, tokens) == expected
         text = model.prompt_text([Message("user", QUESTION)])
@@ -105,12 +110,12 @@ def test_an_untied_model_speaks_as_in_transformers(tiny_llama: Path, save_llama:
     [
         (kind, fixture, tied, seed)
         for kind, fixture, untied_seeds, tied_seeds in [
-            ("llama", "llama_3_tokenizer", (1, 6), (1, 2)),
-            ("llama", "sentencepiece_tokenizer", (5, 7), (4, 7)),
-            ("qwen2", "qwen_2_tokenizer", (0, 8), (11, 20)),
-            ("qwen2", "r1_qwen_tokenizer", (2, 6), (16, 18)),
-            ("qwen3", "qwen_2_tokenizer", (15, 18), (4, 5)),
-            ("gemma3_text", "gemma_tokenizer", (1, 11), (0, 1)),
+            ("llama", "llama_3_tokenizer", (1, 6), (0, 5)),
+            ("llama", "sentencepiece_tokenizer", (5, 7), (7, 8)),
+            ("qwen2", "qwen_2_tokenizer", (0, 8), (2, 8)),
+            ("qwen2", "r1_qwen_tokenizer", (2, 6), (0, 5)),
+            ("qwen3", "qwen_2_tokenizer", (8, 15), (3, 10)),
+            ("gemma3_text", "gemma_tokenizer", (1, 11), (4, 46)),
         ]
         for tied, seeds in ((False, untied_seeds), (True, tied_seeds))
         for seed in seeds
@@ -122,7 +127,7 @@ def test_each_architecture_speaks_as_in_transformers(
     tokenizer = request.getfixturevalue(fixture)
     folder = save_model(tokenizer, kind, tie_word_embeddings=tied, seed=seed)
     write_gguf(folder, folder / "model.gguf", "f32", "tiny")
-    assert _agree(folder, folder / "model.gguf") > TIE, "take another seed"
+    assert _agree(folder, folder / "model.gguf", distinct=15) > TIE, "take another seed"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +136,7 @@ def test_each_architecture_speaks_as_in_transformers(
         ("qwen2", {"rope_parameters": {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}}, 2),
         ("qwen3", {"head_dim": 16, "num_key_value_heads": 4}, 1),
         ("gemma3_text", {"num_hidden_layers": 7, "sliding_window_pattern": 6}, 1),
-        ("gemma3_text", {"num_hidden_layers": 3, "sliding_window_pattern": 6}, 2),
+        ("gemma3_text", {"num_hidden_layers": 3, "sliding_window_pattern": 6}, 4),
         ("gemma3_text", {"rope_parameters": GEMMA_4B}, 0),
         ("gemma3_text", {"vocab_size": 600}, 1),
     ],
