@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bedside.export.vocabulary import LLAMA_3
+from bedside.export.vocabulary import DEEPSEEK, LLAMA_3, QWEN_2, SPACE
 
 ZEPHYR = (
     "{% for message in messages %}"
@@ -16,36 +16,74 @@ ZEPHYR = (
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
 """The layout of TinyLlama's template, which prints no begin token."""
-SaveLlama = Callable[..., Path]
+GEMMA = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<start_of_turn>' + message['role'] + '\n' + message['content'] + '<end_of_turn>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+SHAPE: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+}
+OF_KIND: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 32},
+    "gemma3_text": {
+        "num_hidden_layers": 4,
+        "head_dim": 32,
+        "query_pre_attn_scalar": 32,
+        "sliding_window": 8,
+        "sliding_window_pattern": 3,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+        },
+    },
+}
+"""What a tiny model of each kind has otherwise than `SHAPE`; rotary bases so small that a wrong one is seen."""
+SaveModel = Callable[..., Path]
 SaveAdapter = Callable[..., Path]
 SaveRelease = Callable[..., Path]
 
 
 @pytest.fixture
-def save_llama(tmp_path: Path, own_cache: Path) -> SaveLlama:
+def save_llama(save_model: SaveModel) -> SaveModel:
     """Saves a random Llama with a tokenizer; settings of LlamaConfig may be given."""
-    return lambda tokenizer, name="model", **settings: _save_llama(tmp_path / name, tokenizer, settings)
+    return lambda tokenizer, name="model", **settings: save_model(tokenizer, "llama", name, **settings)
 
 
-def _save_llama(folder: Path, tokenizer: Any, settings: dict[str, Any]) -> Path:
+@pytest.fixture
+def save_model(tmp_path: Path, own_cache: Path) -> SaveModel:
+    """Saves a random model of a kind with a tokenizer; settings of its configuration and a `seed` may be given."""
+    return lambda tokenizer, kind, name="model", **settings: _save(tmp_path / name, tokenizer, kind, **settings)
+
+
+def _save(folder: Path, tokenizer: Any, kind: str, seed: int = 1, **settings: Any) -> Path:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    shape = {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
-        "tie_word_embeddings": False,
-    }
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    config = AutoConfig.for_model(kind, **{"vocab_size": len(tokenizer), **ids, **SHAPE, **OF_KIND[kind], **settings})
     with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model = LlamaForCausalLM(LlamaConfig(**{"vocab_size": len(tokenizer), **shape, **settings}))
-        for weight in model.parameters():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
+        for name, weight in model.named_parameters():
             if weight.dim() > 1:
-                torch.nn.init.normal_(weight, std=0.2)
+                # Wider than the default 0.02, so that the logits differ clearly; narrow where a wide embedding, used
+                # for the output too, would only say each token again.
+                narrow = config.tie_word_embeddings and "embed_tokens" in name
+                torch.nn.init.normal_(weight, std=0.04 if narrow else 0.2)
+            elif name.endswith(("norm.weight", "bias")):  # as trained ones are: no zeros, and no ones
+                weight.data += 0.2 * torch.randn_like(weight)
+        for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+            table.weight.data[tokenizer.all_special_ids] *= 0.1  # so that it goes on speaking
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -77,18 +115,39 @@ def _save_adapter(base: Path, folder: Path, settings: dict[str, Any]) -> Path:
 @pytest.fixture
 def llama_3_tokenizer(tiny_llama: Path) -> Any:
     """The shared tiny tokenizer's tokens, split as Llama 3 splits text."""
-    from tokenizers import Regex, pre_tokenizers
 
     def change(tokenizer: Any) -> None:
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(LLAMA_3), behavior="isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
+        tokenizer.pre_tokenizer = _split(LLAMA_3)
         tokenizer.model.ignore_merges = True
 
     return _changed(tiny_llama, change)
+
+
+@pytest.fixture
+def qwen_2_tokenizer(tiny_llama: Path) -> Any:
+    """The shared tiny tokenizer's tokens, composed and split as Qwen2 composes and splits text."""
+    from tokenizers import normalizers
+
+    def change(tokenizer: Any) -> None:
+        tokenizer.normalizer = normalizers.NFC()
+        tokenizer.pre_tokenizer = _split(QWEN_2)
+
+    return _changed(tiny_llama, change)
+
+
+@pytest.fixture
+def r1_qwen_tokenizer(qwen_2_tokenizer: Any) -> Any:
+    """Qwen2's with DeepSeek's begin token and no normaliser."""
+    qwen_2_tokenizer.add_special_tokens({"bos_token": DEEPSEEK})
+    qwen_2_tokenizer.backend_tokenizer.normalizer = None
+    return qwen_2_tokenizer
+
+
+def _split(pattern: str) -> Any:
+    from tokenizers import Regex, pre_tokenizers
+
+    split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 @pytest.fixture
@@ -179,3 +238,26 @@ def _save_release(run: Path, ok: bool | None, size: int) -> Path:
     write_text(folder / release.CARD, card(Evidence.read(folder), named))
     release.seal(folder, named)
     return folder
+
+
+@pytest.fixture
+def gemma_tokenizer() -> Any:
+    """BPE over "▁" in the order of Gemma's vocabulary: runs of lines and spaces, bytes, learnt pieces, characters."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+    from transformers import GemmaTokenizer
+    from transformers.tokenization_utils_base import generate_merges
+
+    text = ["the heart of the patient beats", "aspirin is given to the patient", "yes or no, the answer is: no."] * 9
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    bpe.train_from_iterator(text, trainers.BpeTrainer(vocab_size=150, show_progress=False))
+    learnt = sorted(bpe.get_vocab(), key=lambda piece: (len(piece) == 1, bpe.get_vocab()[piece]))
+    runs = [character * n for character in ("\n", SPACE) for n in range(2, 32)]
+    specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>"]
+    order = [*specials, *runs, *(f"<0x{i:02X}>" for i in range(256)), *learnt, "\n", "ß", "漢"]
+    vocabulary = {token: i for i, token in enumerate(order)}
+    tokenizer = GemmaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, skip_tokens=specials))
+    tokenizer.add_special_tokens({"additional_special_tokens": specials[-2:]})
+    tokenizer.add_tokens([AddedToken(run, normalized=False) for run in runs])
+    tokenizer.chat_template = GEMMA
+    return tokenizer

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,9 +17,13 @@ from bedside.export.parity import check
 from bedside.files import read_json, write_json
 from bedside.models.gguf import metadata
 from bedside.recipe import ModelSection, PromptSection, Quantisation
+from bedside.records import Message
 from bedside.runtime.hf import encode, load_tokenizer
+from bedside.runtime.libllama import File
 from bedside.runtime.llamacpp import LlamaCpp
+from bedside.runtime.tokenizer import end_ids, renderer_of
 
+TIE = 0.012
 QUESTION = "Which drug lowers the blood pressure?"
 LLAMA_3_1 = {
     "rope_type": "llama3",
@@ -27,26 +32,51 @@ LLAMA_3_1 = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
 }
+GEMMA_4B = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 500.0, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+}
 
 
-def _greedy(folder: Path, ids: Sequence[int], tokens: int) -> list[int]:
-    """What transformers says, up to the first token that llama.cpp takes for an end."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    end = [0, 2]
+def _greedy(folder: Path, ids: Sequence[int], tokens: int, end: Sequence[int]) -> tuple[list[int], float]:
+    """What transformers says, up to the first token that llama.cpp takes for an end, and how narrowly it chose.
+
+    That is the least difference between the best two logits, in standard deviations of the logits.
+    """
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     prompt = torch.tensor([ids])
-    new = model.generate(prompt, attention_mask=prompt >= 0, max_new_tokens=tokens, do_sample=False, eos_token_id=end)[
-        0, len(ids) :
-    ].tolist()
-    return new[:-1] if new[-1] in end else new
+    settings = {"max_new_tokens": tokens, "do_sample": False, "eos_token_id": [*end]}
+    said = model.generate(
+        prompt, attention_mask=prompt >= 0, **settings, output_logits=True, return_dict_in_generate=True
+    )
+    new: list[int] = said.sequences[0, len(ids) :].tolist()
+    logits_TV = torch.cat(said.logits)
+    best_T2 = logits_TV.topk(2).values
+    narrowest = float((best_T2[:, 0] - best_T2[:, 1]).min() / logits_TV.std())
+    return (new[:-1] if new[-1] in end else new), narrowest
 
 
-def _agree(folder: Path, gguf: Path, tokens: int = 40) -> None:
-    """Asserts that transformers and llama.cpp continue a prompt with the same tokens."""
-    ids = encode(AutoTokenizer.from_pretrained(folder), f"user\n{QUESTION}")
-    expected = _greedy(folder, ids, tokens)
-    assert len(expected) > 1, "the model ends at once, which shows nothing"
+def _asked(folder: Path) -> tuple[list[int], list[int]]:
+    """Token ids of the question as the model's template renders it, and those at which an answer ends."""
+    tokenizer = load_tokenizer(folder, PromptSection())
+    text = renderer_of(tokenizer).render([Message("user", QUESTION)], generation=True)
+    return encode(tokenizer, text), end_ids(tokenizer)
+
+
+def _agree(folder: Path, gguf: Path, tokens: int = 40, distinct: int = 2) -> float:
+    """Asserts that transformers and llama.cpp read a prompt as the same tokens and continue it with the same.
+
+    Returns how narrowly transformers chose (see `_greedy`): a near tie is decided by rounding.
+    """
+    ids, end = _asked(folder)
+    expected, narrowest = _greedy(folder, ids, tokens, end)
+    assert len(set(expected)) >= distinct, "the model says too little to show anything"
     with closing(LlamaCpp(gguf, 512)) as model:
         assert model.generate_ids(ids, tokens) == expected
+        text = model.prompt_text([Message("user", QUESTION)])
+    with closing(File(gguf, 512)) as probe:
+        assert probe.tokens(text) == ids
+    return narrowest
 
 
 def test_a_tied_model_speaks_as_in_transformers(tiny_llama: Path, tmp_path: Path, own_cache: Path) -> None:
@@ -74,22 +104,80 @@ def test_an_untied_model_speaks_as_in_transformers(tiny_llama: Path, save_llama:
     _agree(folder, folder / "model.gguf")
 
 
-def test_a_sentencepiece_model_speaks_as_in_transformers(sentencepiece_tokenizer: Any, save_llama: Any) -> None:
-    folder = save_llama(sentencepiece_tokenizer)
+# Seeds with which no token is a near tie: llama.cpp multiplies queries and keys in fp16, so that rounding would decide.
+@pytest.mark.parametrize(
+    ("kind", "fixture", "tied", "seed"),
+    [
+        (kind, fixture, tied, seed)
+        for kind, fixture, untied_seeds, tied_seeds in [
+            ("llama", "llama_3_tokenizer", (1, 6), (0, 5)),
+            ("llama", "sentencepiece_tokenizer", (5, 7), (7, 8)),
+            ("qwen2", "qwen_2_tokenizer", (0, 8), (2, 8)),
+            ("qwen2", "r1_qwen_tokenizer", (2, 6), (0, 5)),
+            ("qwen3", "qwen_2_tokenizer", (8, 15), (3, 10)),
+            ("gemma3_text", "gemma_tokenizer", (1, 11), (4, 46)),
+        ]
+        for tied, seeds in ((False, untied_seeds), (True, tied_seeds))
+        for seed in seeds
+    ],
+)
+def test_each_architecture_speaks_as_in_transformers(
+    save_model: Any, request: pytest.FixtureRequest, kind: str, fixture: str, tied: bool, seed: int
+) -> None:
+    tokenizer = request.getfixturevalue(fixture)
+    folder = save_model(tokenizer, kind, tie_word_embeddings=tied, seed=seed)
     write_gguf(folder, folder / "model.gguf", "f32", "tiny")
-    _agree(folder, folder / "model.gguf")
+    assert _agree(folder, folder / "model.gguf", distinct=15) > TIE, "take another seed"
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "seed"),
+    [
+        ("qwen2", {"rope_parameters": {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}}, 2),
+        ("qwen3", {"head_dim": 16, "num_key_value_heads": 4}, 1),
+        ("gemma3_text", {"num_hidden_layers": 7, "sliding_window_pattern": 6}, 1),
+        ("gemma3_text", {"num_hidden_layers": 3, "sliding_window_pattern": 6}, 4),
+        ("gemma3_text", {"rope_parameters": GEMMA_4B}, 0),
+        ("gemma3_text", {"vocab_size": 600}, 1),
+    ],
+    ids=["linear rope", "narrow heads", "usual pattern", "windows only", "linear rope beside a window", "padded"],
+)
+def test_what_an_architecture_may_have_is_exported(
+    save_model: Any, request: pytest.FixtureRequest, kind: str, settings: dict[str, Any], seed: int
+) -> None:
+    tokenizer = request.getfixturevalue("gemma_tokenizer" if kind == "gemma3_text" else "qwen_2_tokenizer")
+    folder = save_model(tokenizer, kind, seed=seed, **settings)
+    write_gguf(folder, folder / "model.gguf", "f32", "tiny")
+    assert _agree(folder, folder / "model.gguf") > TIE, "take another seed"
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gemma3_text"])
 @pytest.mark.parametrize("quantisation", get_args(Quantisation))
-def test_every_quantisation_loads_and_speaks(tiny_llama: Path, save_llama: Any, quantisation: Quantisation) -> None:
-    folder = save_llama(AutoTokenizer.from_pretrained(tiny_llama), hidden_size=256, intermediate_size=512)
+def test_every_quantisation_loads_and_speaks(
+    tiny_llama: Path, save_model: Any, kind: str, quantisation: Quantisation
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    folder = save_model(tokenizer, kind, hidden_size=256, intermediate_size=512)
     write_gguf(folder, folder / "model.gguf", quantisation, "tiny")
-    ids = encode(AutoTokenizer.from_pretrained(folder), QUESTION)
+    ids, _ = _asked(folder)
     with closing(LlamaCpp(folder / "model.gguf", 512)) as model:
         spoken = model.generate_ids(ids, 8)
-    if quantisation == "f32":
-        assert spoken == _greedy(folder, ids, 8)
-    assert all(0 <= token < 400 for token in spoken)
+    assert len(spoken) == 8
+    assert all(0 <= token < len(tokenizer) for token in spoken)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "gemma3_text"])
+def test_tied_embeddings_are_quantised_as_an_output_and_norms_are_not(
+    tiny_llama: Path, save_model: Any, kind: str
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    folder = save_model(tokenizer, kind, hidden_size=256, intermediate_size=512, tie_word_embeddings=True)
+    write_gguf(folder, folder / "model.gguf", "q4_k_m", "tiny")
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(folder / "model.gguf").tensors}
+    assert (kinds["token_embd.weight"], kinds["blk.0.attn_q.weight"]) == ("Q6_K", "Q4_K")
+    assert {kind for name, kind in kinds.items() if name.endswith("norm.weight")} == {"F32"}
+    assert "blk.0.attn_q_norm.weight" in kinds
+    assert "output.weight" not in kinds
 
 
 @pytest.mark.parametrize("quantisation", get_args(Quantisation))
@@ -163,12 +251,14 @@ def test_llama_3_1_divides_its_slow_frequencies(tiny_llama: Path, save_llama: An
     ("settings", "named"),
     [
         (
-            {"architectures": ["Qwen2ForCausalLM"]},
-            "'Qwen2ForCausalLM' cannot be exported to GGUF; known: LlamaForCausalLM",
+            {"architectures": ["MistralForCausalLM"]},
+            "'MistralForCausalLM' cannot be exported to GGUF; known: "
+            "LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma3ForCausalLM$",
         ),
-        ({"hidden_act": "gelu"}, "activation 'gelu'"),
+        ({"architectures": ["Gemma3ForConditionalGeneration"]}, r"\(reads images, too; .*\); known: "),
+        ({"hidden_act": "gelu"}, "hidden_act = 'gelu' is nothing that llama.cpp's llama computes; known: 'silu'"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "rotary scaling 'yarn'"),
-        ({"num_hidden_layers": 1}, r"'model\.layers\.1\.\S+' belongs to no Llama of 1 layers"),
+        ({"num_hidden_layers": 1}, r"'model\.layers\.1\.\S+' has no place in llama\.cpp's llama of 1 layers"),
         ({"vocab_size": 300}, "resize its embeddings"),
     ],
 )
@@ -181,6 +271,67 @@ def test_what_cannot_be_exported_is_named_and_leaves_no_file(
     with pytest.raises(ModelError, match=named):
         write_gguf(folder, out / "model.gguf", "f16", "tiny")
     assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "named"),
+    [
+        ("qwen2", {"use_sliding_window": True}, "use_sliding_window = True .* qwen2 computes; known: False"),
+        ("qwen2", {"head_dim": 32}, "head_dim = 32 .*; known: 16"),
+        (
+            "qwen2",
+            {"rope_parameters": {**LLAMA_3_1, "rope_type": "llama3"}},
+            "scaling 'llama3'.*; known: default, linear$",
+        ),
+        ("gemma3_text", {"rope_parameters": {"rope_type": "yarn"}}, "scaling 'yarn'"),
+        ("gemma3_text", {"hidden_activation": "silu"}, "hidden_activation = 'silu'"),
+        ("gemma3_text", {"query_pre_attn_scalar": 64}, "query_pre_attn_scalar = 64 .*; known: 32"),
+        ("gemma3_text", {"final_logit_softcapping": 30.0}, r"final_logit_softcapping = 30\.0"),
+        ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention = True"),
+        (
+            "gemma3_text",
+            {"layer_types": [f"{x}_attention" for x in ("sliding", "full", "full", "full")]},
+            "layer_types",
+        ),
+        ("gemma3_text", {"layer_types": ["full_attention"] * 4}, "layer_types"),
+        ("gemma3_text", {"sliding_window": ...}, r"config\.json: no setting 'sliding_window'"),
+    ],
+)
+def test_what_an_architecture_cannot_express_is_refused_by_name(
+    tiny_llama: Path, save_model: Any, kind: str, settings: dict[str, Any], named: str
+) -> None:
+    folder = save_model(AutoTokenizer.from_pretrained(tiny_llama), kind)
+    config = {**read_json(folder / "config.json"), **settings}
+    write_json(folder / "config.json", {key: value for key, value in config.items() if value is not ...})
+    with pytest.raises(ModelError, match=named) as caught:
+        architecture.read(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bias_that_llama_cpp_does_not_add_is_refused_by_name(tiny_llama: Path, save_model: Any) -> None:
+    folder = save_model(AutoTokenizer.from_pretrained(tiny_llama), "qwen3", attention_bias=True)
+    with pytest.raises(ModelError, match=r"q_proj\.bias' has no place|[kvo]_proj\.bias' has no place"):
+        write_gguf(folder, folder / "model.gguf", "f16", "tiny")
+
+
+def test_settings_of_transformers_4_mean_the_same(tiny_llama: Path, save_model: Any) -> None:
+    folder = save_model(AutoTokenizer.from_pretrained(tiny_llama), "gemma3_text")
+    new = architecture.read(folder)
+    config = read_json(folder / "config.json")
+    for key in ("rope_parameters", "layer_types", "tie_word_embeddings"):
+        config.pop(key, None)
+    old = {"rope_theta": 500.0, "rope_local_base_freq": 50.0, "rope_scaling": None, "sliding_window_pattern": 3}
+    write_json(folder / "config.json", {**config, **old})
+    assert architecture.read(folder) == replace(new, tied=True)
+
+
+def test_heads_can_be_arranged_some_at_a_time(tiny_llama: Path, own_cache: Path) -> None:
+    model = architecture.read(tiny_llama)
+    rows = np.random.default_rng(0).normal(size=(model.heads * model.head_dim, 3)).astype(np.float32)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    parts = [model.arrange(name, part) for part in np.split(rows, model.heads)]
+    np.testing.assert_array_equal(np.concatenate(parts), model.arrange(name, rows))
+    assert not np.array_equal(model.arrange(name, rows), rows)
 
 
 def test_a_finished_file_stays_when_the_next_export_fails(tiny_llama: Path, save_llama: Any) -> None:

@@ -34,12 +34,12 @@ def write_adapter_gguf(adapter: Path, base: Path, target: Path, name: str, store
 
     Raises ModelError, by name, for what is no plain low-rank update of weights that the base's GGUF file holds.
     """
-    llama = architecture.read(base)
+    model = architecture.read(base)
     weights = Tensors.of_model(base)
     changes = updates(adapter, weights)
     if not changes:
         raise ModelError(f"{adapter}: the adapter changes no weight of the base")
-    names = llama.gguf_names(changes)
+    names = model.gguf_names(changes)
     lost = next((weight for weight in changes if weight not in names), None)
     if lost is not None:
         raise ModelError(f"{adapter}: '{lost}' is not stored in the base's GGUF file; export the merged model")
@@ -47,13 +47,13 @@ def write_adapter_gguf(adapter: Path, base: Path, target: Path, name: str, store
     if alpha == 0:
         raise ModelError(f"{adapter}: lora_alpha is 0, which llama.cpp takes for none and adds the update whole")
     with replacing(target) as partial:
-        writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
+        writer = gguf.GGUFWriter(partial, model.family.name)
         try:
             writer.add_type(gguf.GGUFType.ADAPTER)
             writer.add_name(name)
             writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
             writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
-            _write_factors(writer, llama, changes, names, alpha, STORED[stored_as])
+            _write_factors(writer, model, changes, names, alpha, STORED[stored_as])
         finally:
             writer.close()
 
@@ -77,7 +77,7 @@ def _alpha(change: Update) -> float:
 
 def _write_factors(
     writer: gguf.GGUFWriter,
-    llama: architecture.Llama,
+    model: architecture.Architecture,
     changes: dict[str, Update],
     names: dict[str, str],
     alpha: float,
@@ -93,7 +93,7 @@ def _write_factors(
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for weight, change in changes.items():
-        for values in _factors(llama, weight, change, alpha):
+        for values in _factors(model, weight, change, alpha):
             with np.errstate(over="ignore"):
                 narrowed = values.astype(stored)
             require_finite(narrowed, weight, change.tensors.files[0])
@@ -101,7 +101,9 @@ def _write_factors(
     writer.flush()
 
 
-def _factors(llama: architecture.Llama, weight: str, change: Update, alpha: float) -> Iterator[NDArray[np.float32]]:
+def _factors(
+    model: architecture.Architecture, weight: str, change: Update, alpha: float
+) -> Iterator[NDArray[np.float32]]:
     """A of shape [rank, columns], then B of shape [rows, rank], its rows in llama.cpp's order."""
     yield change.tensors.read(change.a)
-    yield np.float32(_alpha(change) / alpha) * llama.arrange(weight, change.tensors.read(change.b))
+    yield np.float32(_alpha(change) / alpha) * model.arrange(weight, change.tensors.read(change.b))

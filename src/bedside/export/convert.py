@@ -23,7 +23,7 @@ from bedside.export.pieces import Streamed, in_pieces
 from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
 from bedside.export.tensors import Tensors
 from bedside.files import read_json, replacing
-from bedside.models.gguf import PROMPT_KEY
+from bedside.models.gguf import COMPOSING, NORMALISER_KEY, PROMPT_KEY
 from bedside.progress import bar
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message
@@ -50,44 +50,46 @@ def write_gguf(
     folder: Path, target: Path, quantisation: Quantisation, name: str, importance: "Importance | None" = None
 ) -> None:
     """Writes `target`; `name` is what the file calls itself. Raises ModelError for what llama.cpp would run wrongly."""
-    llama = architecture.read(folder)
+    model = architecture.read(folder)
     weights = Tensors.of_model(folder)
-    plan = _plan(llama, weights, quantisation, importance)
+    plan = _plan(model, weights, quantisation, importance)
     if target.is_dir():
         raise ModelError(f"{target}: a folder, wanted the path of a GGUF file")
     with replacing(target) as unfinished:
-        writer = gguf.GGUFWriter(unfinished, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
+        writer = gguf.GGUFWriter(unfinished, model.family.name)
         try:
             writer.add_type(gguf.GGUFType.MODEL)
             writer.add_name(name)
             writer.add_file_type(MOSTLY[quantisation][1])
             writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-            llama.add_to(writer)
-            _add_tokenizer(writer, folder, llama)
+            model.add_to(writer)
+            _add_tokenizer(writer, folder, model)
             if importance is not None:
                 importance.add_to(writer)
-            _write_tensors(writer, llama, weights, plan)
+            _write_tensors(writer, model, weights, plan)
         finally:
             writer.close()
 
 
 def _plan(
-    llama: architecture.Llama, weights: Tensors, quantisation: Quantisation, importance: "Importance | None"
+    model: architecture.Architecture, weights: Tensors, quantisation: Quantisation, importance: "Importance | None"
 ) -> list[Planned]:
-    names = llama.gguf_names(weights.entries)
+    names = model.gguf_names(weights.entries)
     tied = "output.weight" not in names.values()
 
     def planned(source: str, name: str) -> Planned:
         shape = weights.entries[source].shape
-        kind = kind_of(name, shape, quantisation, llama.layers, tied)
+        kind = kind_of(name, shape, quantisation, model.layers, tied)
         return Planned(source, name, shape, kind, importance.of(name) if importance else None)
 
     return [planned(source, name) for source, name in names.items()]
 
 
-def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: Tensors, plan: list[Planned]) -> None:
+def _write_tensors(
+    writer: gguf.GGUFWriter, model: architecture.Architecture, weights: Tensors, plan: list[Planned]
+) -> None:
     """Announces every tensor, then writes them in the same order."""
-    factors = llama.rope_factors()
+    factors = model.rope_factors()
     if factors is not None:
         writer.add_tensor_info(architecture.ROPE_FACTORS, factors.shape, factors.dtype, factors.nbytes)
     for tensor in plan:
@@ -100,28 +102,30 @@ def _write_tensors(writer: gguf.GGUFWriter, llama: architecture.Llama, weights: 
         writer.write_tensor_data(factors)
     with bar("gguf", len(plan), "tensors") as advance:
         for tensor in plan:
-            pieces = in_pieces(tensor.shape, partial(_stored_rows, llama, weights, tensor), block=llama.head_dim)
+            pieces = in_pieces(tensor.shape, partial(_stored_rows, model, weights, tensor), block=model.head_dim)
             streamed: Any = Streamed(size_of(tensor.shape, tensor.kind), pieces)
             writer.write_tensor_data(streamed)
             advance(1, "")
     writer.flush()
 
 
-def _stored_rows(llama: architecture.Llama, weights: Tensors, tensor: Planned, rows: slice) -> NDArray[np.uint8]:
+def _stored_rows(model: architecture.Architecture, weights: Tensors, tensor: Planned, rows: slice) -> NDArray[np.uint8]:
     """The bytes of some rows; of whole heads, since `arrange` moves rows within a head alone."""
-    values = llama.arrange(tensor.source, weights.read(tensor.source, rows))
+    values = model.arrange(tensor.source, weights.read(tensor.source, rows))
     return quantise(values, tensor.kind, tensor.importance)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, llama: architecture.Llama) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, model: architecture.Architecture) -> None:
     """Vocabulary, special tokens and chat template; the recipe's prompt section if the folder has one."""
     section = _prompt_section(folder)
     tokenizer = load_tokenizer(folder, section or PromptSection())
-    known = vocabulary.read(tokenizer, llama.vocabulary)
+    known = vocabulary.read(tokenizer, model.vocabulary)
     writer.add_tokenizer_model(known.model)
     writer.add_tokenizer_pre(known.pre)
     writer.add_token_list(known.tokens)
     writer.add_token_types(known.types)
+    if known.pre in COMPOSING:
+        writer.add_string(NORMALISER_KEY, "NFC" if known.composed else "none")
     if known.model == "llama":
         writer.add_token_scores(known.scores)
     else:

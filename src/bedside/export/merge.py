@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,14 @@ class Merged:
     in_4_bits: frozenset[str]
     precision: str
 
+    @classmethod
+    def of(cls, base: Path, updates: Mapping[str, Update], nf4_precision: str | None) -> Self:
+        """See `merge`."""
+        weights = Tensors.of_model(base)
+        nf4.refuse_packed(base, weights)
+        in_4_bits = nf4.weights_of(base, weights) if nf4_precision else frozenset[str]()
+        return cls(weights, updates, in_4_bits, nf4_precision or "float32")
+
     @property
     def names(self) -> set[str]:
         """The weights that are in here."""
@@ -60,12 +68,12 @@ class Merged:
             return base
         delta = self.updates[name].delta()
 
-        def of(rows: slice) -> NDArray[np.float32]:
+        def changed(rows: slice) -> NDArray[np.float32]:
             values = base(rows) + delta(rows)
             require_finite(values, name, self.base.entries[name].file)
             return values
 
-        return of
+        return changed
 
 
 def merge(base: Path, adapter: Path, target: Path, section: PromptSection, nf4_precision: str | None = None) -> None:
@@ -74,16 +82,13 @@ def merge(base: Path, adapter: Path, target: Path, section: PromptSection, nf4_p
     `nf4_precision` is the type ("bfloat16") in which a base in NF4 was trained; None if it was not in NF4. Raises
     ModelError, naming the tensor, if adapter and base do not fit.
     """
-    weights = Tensors.of_model(base)
-    nf4.refuse_packed(base, weights)
-    in_4_bits = nf4.weights_of(base, weights) if nf4_precision else frozenset[str]()
-    merged = Merged(weights, updates(adapter, weights), in_4_bits, nf4_precision or "float32")
+    merged = Merged.of(base, updates(adapter, Tensors.of_model(base)), nf4_precision)
     tokenizer = load_tokenizer(base, section)
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
         (target / CONFIG).unlink(missing_ok=True)
         with bar("merge", len(merged.names), "tensors") as advance:
-            for file in weights.files:
+            for file in merged.base.files:
                 with replacing(target / file.name) as unfinished:
                     _write_shard(file, unfinished, merged, advance)
         tokenizer.save_pretrained(target)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gguf
 import numpy as np
@@ -51,7 +51,7 @@ Endpoint = Callable[[Path], AbstractContextManager[Place]]
 @dataclass(frozen=True, slots=True)
 class Release:
     """What is compared. `plain` is a 16-bit file made from `merged`; `files` are released, by quantisation, the served
-    one first; `quantise` says how the base was held while the adapter was trained."""
+    one first; `nf4_precision` is that of `merge`."""
 
     base: Path
     adapter: Path
@@ -60,7 +60,7 @@ class Release:
     files: Mapping[str, Path]
     modelfile: Path
     section: PromptSection
-    quantise: Literal["none", "nf4"] = "none"
+    nf4_precision: str | None = None
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ def check(release: Release, rows: Sequence[Example], limits: ParitySection, endp
     asked = [it for it in conversations(ours.controls) if len(ours.read(it.turns).ids) + limits.tokens <= window]
     found = Parity(len(asked), len(conversations(())) - len(asked))
     found.findings += _read(release, ours, asked, endpoint)
-    found.findings += scales.differences(release.base, release.adapter, release.merged)
+    found.findings += scales.differences(release.base, release.adapter, release.merged, release.nf4_precision)
     _compare(release, ours, asked, texts, _items(ours, rows, window)[: limits.items], limits, window, found)
     return found
 
@@ -168,7 +168,7 @@ def _compare(
                 said[i] = ids
                 found.plain.add(_along(merged, prompts[i], ids), theirs_TV, ids, asked[i].question)
                 advance(1, "F16")
-        tuned = in_transformers(release.base, release.adapter, release.quantise)
+        tuned = in_transformers(release.base, release.adapter, "nf4" if release.nf4_precision else "none")
         for i, ids in said.items():
             found.adapter.add(_along(merged, prompts[i], ids), _along(tuned, prompts[i], ids), ids, asked[i].question)
             advance(1, "adapter")
@@ -231,11 +231,11 @@ def _broken(name: str, agreement: Agreement, limits: ParitySection) -> Iterator[
 
 def _turned(merged: Path, plain: Path) -> str:
     """One line if the file holds a query projection's rows in transformers' order; "" if not."""
-    llama, weights = architecture.read(merged), Tensors.of_model(merged)
-    name, stored = next((a, b) for a, b in llama.gguf_names(weights.entries).items() if b == "blk.0.attn_q.weight")
+    model, weights = architecture.read(merged), Tensors.of_model(merged)
+    name, stored = next((a, b) for a, b in model.gguf_names(weights.entries).items() if b == "blk.0.attn_q.weight")
     tensor = next(it for it in gguf.GGUFReader(plain).tensors if it.name == stored)
     held, values = gguf.quants.dequantize(tensor.data, tensor.tensor_type), weights.read(name)
-    right, left = (float(np.abs(held - it).max()) for it in (llama.arrange(name, values), values))
+    right, left = (float(np.abs(held - it).max()) for it in (model.arrange(name, values), values))
     return f"{stored} has its rows in transformers' order, so positions are turned wrongly" if left < right else ""
 
 

@@ -19,7 +19,7 @@ from bedside.recipe import PromptSection
 from bedside.records import Message
 from bedside.runtime.choose import PROMPT_FILE
 from bedside.runtime.libllama import File
-from bedside.runtime.llamacpp import FOREIGN
+from bedside.runtime.llamacpp import FOREIGN, prompt_text
 from bedside.runtime.tokenizer import encode, load_tokenizer, renderer_of
 from bedside.text import chat, think
 
@@ -124,13 +124,7 @@ def of_folder(merged: Path) -> Place:
 def of_file(path: Path, file: File) -> Place:
     """A GGUF file by itself: its own template and system message, llama.cpp's tokens."""
     about = metadata(path)
-    renderer = chat.renderer_of(about)
-
-    def read(turns: Sequence[Message]) -> Reading:
-        text = renderer.render(whole(turns, about.prompt or FOREIGN), generation=True)
-        return reading(text.removeprefix(about.bos) if about.adds_bos else text, file)
-
-    return Place(path.name, read)
+    return Place(path.name, lambda turns: reading(prompt_text(about, whole(turns, about.prompt or FOREIGN)), file))
 
 
 def reading(text: str, file: File) -> Reading:

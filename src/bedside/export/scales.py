@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bedside.export.adapter import Update, updates
+from bedside.export.merge import Merged
 from bedside.export.readings import Fault, Finding
 from bedside.export.tensors import Tensors
 
@@ -18,10 +19,10 @@ SAMPLED = 24
 TOLERANCE = 0.05
 
 
-def differences(base: Path, adapter: Path, merged: Path) -> Iterator[Finding]:
-    """A finding if the merged weights do not hold the adapter once."""
-    weights, result = Tensors.of_model(base), Tensors.of_model(merged)
-    found = factors(weights, updates(adapter, weights), result)
+def differences(base: Path, adapter: Path, merged: Path, nf4_precision: str | None) -> Iterator[Finding]:
+    """A finding if the merged weights do not hold the adapter once; `nf4_precision` is that of `merge`."""
+    weights = Tensors.of_model(base)
+    found = factors(Merged.of(base, {}, nf4_precision), updates(adapter, weights), Tensors.of_model(merged))
     wrong = {name: factor for name, factor in found.items() if abs(factor - 1) > TOLERANCE}
     if wrong:
         name, factor = max(wrong.items(), key=lambda one: abs(one[1] - 1))
@@ -29,15 +30,16 @@ def differences(base: Path, adapter: Path, merged: Path) -> Iterator[Finding]:
         yield Finding(_name(factor), merged.name, told)
 
 
-def factors(base: Tensors, changes: Mapping[str, Update], merged: Tensors) -> dict[str, float]:
+def factors(base: Merged, changes: Mapping[str, Update], merged: Tensors) -> dict[str, float]:
     """{weight: how often its update stands in the merged weight}; updates of nothing are left out."""
     names = sorted(changes)
     found = {}
     for name in names[:: max(1, len(names) // SAMPLED)]:
-        wanted = changes[name].delta().ravel()
+        wanted = changes[name].delta()(slice(None)).ravel()
         size = float(np.dot(wanted, wanted))
         if size > 0:
-            found[name] = float(np.dot((merged.read(name) - base.read(name)).ravel(), wanted)) / size
+            held = (merged.read(name) - base.values(name)(slice(None))).ravel()
+            found[name] = float(np.dot(held, wanted)) / size
     return found
 
 

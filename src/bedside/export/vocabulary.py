@@ -3,7 +3,10 @@
 In: the tokenizer as transformers applies it (not the file: transformers rebuilds some). Out: a `Vocabulary`. Two
 kinds are known: byte-level BPE (GPT-2's, "gpt2"), whose way of splitting text must be one that llama.cpp has under a
 name, and BPE over "▁" with byte tokens (SentencePiece's, "llama"). Anything that llama.cpp would split otherwise is
-refused by name. Source: llama.cpp's src/llama-vocab.cpp.
+refused by name, but for one thing that every Qwen file in GGUF lacks: llama.cpp does not compose characters (NFC)
+first. The vocabulary says so (`composed`), the file with it, and Bedside composes what it hands to llama.cpp; other
+programs tokenise decomposed characters ("e" and an accent of its own) otherwise than training did.
+Source: llama.cpp's src/llama-vocab.cpp.
 """
 
 import json
@@ -23,6 +26,9 @@ LLAMA_3 = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """The split of Llama 3 and of all that were trained from it, DeepSeek-R1-Distill-Llama among them."""
+QWEN_2 = LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
+"""The split of Qwen2, 2.5 and 3: Llama 3's with each digit by itself."""
+DEEPSEEK = "<｜begin▁of▁sentence｜>"
 Prefix = Literal["never", "first", "always"]
 
 
@@ -31,7 +37,8 @@ class Vocabulary:
     """Tokens by id, with their kinds, and how text is split before they are looked up.
 
     `prefix` says where a space is put before a text: nowhere, at the very start, or also after each special token.
-    `scores` order the merges of a "llama" vocabulary, `merges` those of "gpt2".
+    `scores` order the merges of a "llama" vocabulary, `merges` those of "gpt2". `composed` says that training composed
+    the text (NFC) before it was split, which llama.cpp does not.
     """
 
     model: Literal["gpt2", "llama"]
@@ -41,6 +48,7 @@ class Vocabulary:
     prefix: Prefix = "never"
     scores: list[float] = field(default_factory=list)
     merges: list[str] = field(default_factory=list)
+    composed: bool = False
 
 
 def read(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
@@ -54,21 +62,33 @@ def read(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
     if spec["model"].get("byte_fallback"):
         return _sentencepiece(spec, size, str(tokenizer.unk_token))
     tokens, types = _tokens(spec, size)
-    return Vocabulary("gpt2", _byte_level_split(spec), tokens, types, merges=[" ".join(pair) for pair in _merges(spec)])
+    merges = [" ".join(pair) for pair in _merges(spec)]
+    return Vocabulary("gpt2", _byte_level_split(spec), tokens, types, merges=merges, composed=_composes(spec))
 
 
 def _sentencepiece(spec: dict[str, Any], size: int, unknown: str) -> Vocabulary:
     if spec["model"].get("ignore_merges"):
         raise _unknown("byte tokens together with ignore_merges")
     tokens, types = _tokens(spec, size)
+    scores = _scores(spec, tokens)
+    of_spaces = _found_as_spaces(spec)
     for i, token in enumerate(tokens):
         if token == unknown:
             types[i] = TokenType.UNKNOWN
         elif types[i] == TokenType.NORMAL and BYTE.fullmatch(token):
             types[i] = TokenType.BYTE
-        elif types[i] == TokenType.USER_DEFINED:
+        elif token in of_spaces:
             tokens[i] = token.replace(SPACE, " ")  # llama.cpp looks for these in the text before it escapes spaces
-    return Vocabulary("llama", "default", tokens, types, _space_prefix(spec), scores=_scores(spec, tokens))
+        elif types[i] == TokenType.USER_DEFINED and SPACE in token and scores[i] > _unmade(spec):
+            types[i] = TokenType.NORMAL  # merges make it of spaces; found as it is, it would be printed with "▁"
+    return Vocabulary("llama", "default", tokens, types, _space_prefix(spec), scores=scores)
+
+
+def _found_as_spaces(spec: dict[str, Any]) -> set[str]:
+    """Added tokens that are looked for after spaces have become "▁", so that they match spaces."""
+    if not _replaces_spaces(_steps(spec["normalizer"], "normalizers")):
+        return set()
+    return {token["content"] for token in spec["added_tokens"] if token["normalized"] and not token["special"]}
 
 
 def _tokens(spec: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
@@ -98,23 +118,42 @@ def _scores(spec: dict[str, Any], tokens: list[str]) -> list[float]:
     scores: dict[str, float] = {}
     for rank, pair in enumerate(_merges(spec)):
         scores.setdefault("".join(pair), -float(rank))
-    return [scores.get(token, 0.0) for token in tokens]
+    return [scores.get(token, _unmade(spec)) for token in tokens]
+
+
+def _unmade(spec: dict[str, Any]) -> float:
+    """The score of tokens that no merge makes, below all others."""
+    return -float(len(spec["model"]["merges"]))
 
 
 def _byte_level_split(spec: dict[str, Any]) -> str:
     """llama.cpp's name for how a byte-level tokenizer splits text before merging."""
-    steps = _steps(spec["pre_tokenizer"], "pretokenizers")
+    *before, last = _steps(spec["pre_tokenizer"], "pretokenizers") or [{"type": ""}]
+    normalizers = _steps(spec["normalizer"], "normalizers")
     ignore_merges = bool(spec["model"].get("ignore_merges"))
-    if spec["normalizer"] is None and steps and _is(steps[-1], "ByteLevel", add_prefix_space=False):
-        regex, before = steps[-1].get("use_regex", True), steps[:-1]
-        if not before and regex and not ignore_merges:
-            return "gpt-2"
-        if len(before) == 1 and regex and not ignore_merges and _is(before[0], "Digits", individual_digits=True):
-            return "smollm"
-        llama_3 = {"pattern": {"Regex": LLAMA_3}, "behavior": "Isolated", "invert": False}
-        if len(before) == 1 and not regex and ignore_merges and _is(before[0], "Split", **llama_3):
-            return "llama-bpe"
+    if len(before) <= 1 and _is(last, "ByteLevel", add_prefix_space=False):
+        found = _named(before[0] if before else None, last.get("use_regex", True), ignore_merges)
+        if found is not None and (not normalizers or (found == "qwen2" and _composes(spec))):
+            deepseek = any(token["content"] == DEEPSEEK for token in spec["added_tokens"])
+            return "deepseek-r1-qwen" if found == "qwen2" and deepseek else found
     raise _unknown(f"byte-level BPE split by {_names(spec)}")
+
+
+def _named(first: dict[str, Any] | None, regex: bool, ignore_merges: bool) -> str | None:
+    """The name of a step before the bytes, `regex` being GPT-2's own; None if llama.cpp has none."""
+    if regex and not ignore_merges:
+        if first is None:
+            return "gpt-2"
+        return "smollm" if _is(first, "Digits", individual_digits=True) else None
+    for pattern, ignores, name in ((LLAMA_3, True, "llama-bpe"), (QWEN_2, False, "qwen2")):
+        split = {"pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+        if first is not None and not regex and ignore_merges == ignores and _is(first, "Split", **split):
+            return name
+    return None
+
+
+def _composes(spec: dict[str, Any]) -> bool:
+    return [step["type"] for step in _steps(spec["normalizer"], "normalizers")] == ["NFC"]
 
 
 def _space_prefix(spec: dict[str, Any]) -> Prefix:
@@ -123,14 +162,17 @@ def _space_prefix(spec: dict[str, Any]) -> Prefix:
     if not normalizers and len(steps) == 1 and _is(steps[0], "Metaspace", replacement=SPACE, split=False):
         scheme: Prefix = steps[0]["prepend_scheme"]
         return scheme
-    prepend_and_replace = (
-        len(normalizers) == 2
-        and _is(normalizers[0], "Prepend", prepend=SPACE)
-        and _is(normalizers[1], "Replace", pattern={"String": " "}, content=SPACE)
-    )
-    if prepend_and_replace and not steps:
+    prepends = bool(normalizers) and _is(normalizers[0], "Prepend", prepend=SPACE)
+    if prepends and _replaces_spaces(normalizers[1:]) and not steps:
         return "always"
+    # Gemma's split at spaces finds none any more.
+    if _replaces_spaces(normalizers) and all(_is(step, "Split", pattern={"String": " "}) for step in steps):
+        return "never"
     raise _unknown(f"SentencePiece BPE split by {_names(spec)}")
+
+
+def _replaces_spaces(normalizers: list[dict[str, Any]]) -> bool:
+    return len(normalizers) == 1 and _is(normalizers[0], "Replace", pattern={"String": " "}, content=SPACE)
 
 
 def _steps(component: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
@@ -157,5 +199,6 @@ def _described(step: dict[str, Any]) -> str:
 def _unknown(what: str) -> ModelError:
     return ModelError(
         f"tokenizer: {what} is not one that llama.cpp is known to split alike;"
-        " known: SmolLM2's, GPT-2's, Llama 3's (and DeepSeek-R1-Distill-Llama's), Llama 2's (and TinyLlama's)"
+        " known: SmolLM2's, GPT-2's, Llama 3's (and DeepSeek-R1-Distill-Llama's), Llama 2's (and TinyLlama's),"
+        " Qwen2's to Qwen3's (and DeepSeek-R1-Distill-Qwen's), Gemma's"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -20,6 +20,10 @@ from bedside.recipe import PromptSection
 
 PROMPT_KEY = "bedside.prompt"
 """Our own metadata key: the recipe's prompt section as JSON, so that the file alone can be asked as it was trained."""
+NORMALISER_KEY = "bedside.normaliser"
+"""Our own metadata key: the Unicode form that text had in training before it was split; llama.cpp has no such step."""
+COMPOSING = ("qwen2", "deepseek-r1-qwen")
+"""The tokenizers that compose (NFC), for files that Bedside did not write."""
 
 CONTROL, USER_DEFINED = 3, 4
 """Kinds of tokens in the file (gguf.TokenType)."""
@@ -27,7 +31,10 @@ CONTROL, USER_DEFINED = 3, 4
 
 @dataclass(frozen=True, slots=True)
 class GgufMetadata:
-    """The fields that asking and the model card need. `prompt` is None in files that Bedside did not write."""
+    """The fields that asking and the model card need. `prompt` is None in files that Bedside did not write.
+
+    `normaliser` is the Unicode form that text is to be given before llama.cpp splits it, "" if as it is.
+    """
 
     name: str
     template: str
@@ -39,6 +46,7 @@ class GgufMetadata:
     prompt: PromptSection | None
     licence: str
     controls: tuple[str, ...] = ()
+    normaliser: Literal["NFC", ""] = ""
 
 
 def metadata(path: Path) -> GgufMetadata:
@@ -81,6 +89,7 @@ def _read(path: Path) -> GgufMetadata:
 
     prompt = get(PROMPT_KEY, None)
     kinds = get("tokenizer.ggml.token_type", [])
+    pre = str(get("tokenizer.ggml.pre", "default"))
     return GgufMetadata(
         name=str(get("general.name", path.stem)),
         template=str(get("tokenizer.chat_template", "")),
@@ -88,11 +97,12 @@ def _read(path: Path) -> GgufMetadata:
         eos=token("eos"),
         # llama.cpp's own default: SentencePiece vocabularies get a begin token, byte-level BPE says so in the file.
         adds_bos=bool(get("tokenizer.ggml.add_bos_token", get("tokenizer.ggml.model", "") == "llama")),
-        pre_tokenizer=str(get("tokenizer.ggml.pre", "default")),
+        pre_tokenizer=pre,
         context_length=int(get(f"{get('general.architecture', 'llama')}.context_length", 2048)),
         prompt=_prompt(path, prompt) if prompt else None,
         licence=str(get("general.license", "")),
         controls=tuple(_controls(fields["tokenizer.ggml.tokens"], kinds) if len(kinds) else ()),
+        normaliser="NFC" if get(NORMALISER_KEY, "NFC" if pre in COMPOSING else "") == "NFC" else "",
     )
 
 

@@ -8,12 +8,13 @@ it, so it is taken off here.
 import queue
 import secrets
 import threading
+import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bedside.errors import ContextTooLong, MissingExtra, ModelError
-from bedside.models.gguf import metadata
+from bedside.models.gguf import GgufMetadata, metadata
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
 from bedside.runtime.budget import stream_with_answer, write_with_answer
@@ -35,17 +36,13 @@ class LlamaCpp:
             raise ModelError(f"{path}: the file holds no chat template, so it cannot be asked")
         self.name = path.stem
         self.prompt = self.metadata.prompt or FOREIGN
-        self.renderer = renderer_of(self.metadata)
         self.context = min(context, self.metadata.context_length)
         self.at_once = slots
         self._server = _serve(path, self.context, slots, threads)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """The text that llama.cpp is given for a conversation."""
-        text = self.renderer.render(messages, generation=True)
-        if self.metadata.adds_bos and self.metadata.bos:
-            return text.removeprefix(self.metadata.bos)
-        return text
+        return prompt_text(self.metadata, messages)
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `backend.Speaker`. Raises ContextTooLong if the conversation does not fit."""
@@ -142,6 +139,14 @@ class LlamaCpp:
         finally:
             gone.set()
             worker.join()
+
+
+def prompt_text(file: GgufMetadata, messages: Sequence[Message]) -> str:
+    """The text that llama.cpp is given for a conversation, by a file's own template."""
+    text = renderer_of(file).render(messages, generation=True)
+    if file.normaliser:
+        text = unicodedata.normalize(file.normaliser, text)
+    return text.removeprefix(file.bos) if file.adds_bos else text
 
 
 def _serve(path: Path, context: int, slots: int, threads: int) -> Any:

@@ -40,9 +40,14 @@ def make_merged(run: Run, folder: Path) -> None:
     """Writes W + (alpha / r)·BA as a model folder; W as training saw it, if that was in 4 bits."""
     from bedside.export.merge import merge
 
-    model, adapter = run.recipe.model, run.folder("adapter")
-    precision = read_json(adapter / "train.json")["precision"] if model.quantise == "nf4" else None
-    merge(locate.resolve(model).folder, adapter, folder, run.recipe.prompt, precision)
+    base = locate.resolve(run.recipe.model).folder
+    merge(base, run.folder("adapter"), folder, run.recipe.prompt, nf4_precision(run))
+
+
+def nf4_precision(run: Run) -> str | None:
+    """The type that a base in NF4 was trained in; None if it was not in NF4."""
+    trained = run.recipe.model.quantise == "nf4"
+    return str(read_json(run.folder("adapter") / "train.json")["precision"]) if trained else None
 
 
 def make_exported(run: Run, folder: Path) -> None:

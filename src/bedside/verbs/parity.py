@@ -41,6 +41,7 @@ def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any
     from bedside.data import prepare
     from bedside.export import parity
     from bedside.export.convert import write_gguf
+    from bedside.verbs.export import nf4_precision
 
     merged, recipe = run.folder("merged"), run.recipe
     if lacking := lacking_memory(merged):
@@ -60,7 +61,7 @@ def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any
             files=files,
             modelfile=modelfile,
             section=recipe.prompt,
-            quantise=recipe.model.quantise,
+            nf4_precision=nf4_precision(run),
         )
         return parity.check(release, rows, recipe.parity, chat_endpoint).to_json()
 
