@@ -51,6 +51,14 @@ def test_a_file_that_llama_cpp_cannot_load_is_told_in_one_line(tmp_path: Path) -
         llamacpp.LlamaCpp(path)
 
 
+def test_llama_cpp_is_given_no_file_whose_header_does_not_hold(tmp_path: Path) -> None:
+    path, given = tmp_path / "x.gguf", SimpleNamespace(model=SimpleNamespace(path=None))
+    path.write_bytes(b"GGUF" + b"\xff" * 64)
+    with pytest.raises(ModelError, match="not a whole GGUF file"):
+        llamacpp.opened(path, given)
+    assert given.model.path is None
+
+
 @pytest.mark.parametrize(("adds_bos", "text"), [(True, "hi"), (False, "<s>hi")])
 def test_the_begin_token_is_left_to_llama_cpp_where_it_adds_one(
     described: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, adds_bos: bool, text: str
