@@ -46,7 +46,7 @@ def test_without_llama_cpp_the_line_that_installs_it_is_told(monkeypatch: pytest
 @pytest.mark.usefixtures("described")
 def test_a_file_that_llama_cpp_cannot_load_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
-    path.write_bytes(b"GGUF" + b"\0" * 64)
+    path.write_bytes(b"GGUF\3" + b"\0" * 64)  # a sound header of no keys
     with pytest.raises(ModelError, match=r"m\.gguf: llama\.cpp cannot load it"):
         llamacpp.LlamaCpp(path)
 
