@@ -139,17 +139,6 @@ class PromptSection(Section):
     reasoning: Literal["think", "none"] = "think"
     """"think" puts the reasoning in <think>…</think> before the answer; "none" trains the answer alone."""
 
-    @field_validator("system")
-    @classmethod
-    def _can_be_passed_on(cls, system: str | None) -> str | None:
-        """Ollama leaves out what does not print (`export.modelfile`), so that another message would be served there."""
-        strange = next((sign for sign in system or "" if not sign.isprintable() and sign not in "\n\t"), None)
-        if strange is not None:
-            raise ValueError(
-                f"holds U+{ord(strange):04X}, which Ollama would leave out; write a plain space or nothing"
-            )
-        return system
-
 
 class TrainSection(Section):
     """LoRA (arXiv:2106.09685) and its optimiser."""

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from bedside.errors import ModelError
 from bedside.export.modelfile import Modelfile
 from bedside.export.ollama import CONVERSATIONS, adapted, go_template, modelfile, problems
 from bedside.recipe import PromptSection
@@ -216,15 +215,11 @@ def test_a_planted_fault_is_named(written: str, instead: str, named: str) -> Non
     assert any(re.search(named, problem) for problem in found), found
 
 
-@pytest.mark.parametrize("system", ["thé\u202f?", "a bell\a", "a carriage\rreturn"])
-def test_a_system_message_that_ollama_would_change_is_refused_before_anything_is_trained(system: str) -> None:
-    with pytest.raises(ValueError, match=r"holds U\+(202F|0007|000D), which Ollama would leave out"):
-        PromptSection(system=system)
-
-
-def test_a_system_message_that_would_end_too_early_is_refused() -> None:
-    with pytest.raises(ModelError, match="Modelfile: "):
-        modelfile("m.gguf", PromptSection(system='three """\nquotes'), Renderer(CHATML, "", "</s>"), False, [], 2048)
+@pytest.mark.parametrize("system", ["thé\u202f?", "a bell\a", "a carriage\rreturn", 'three """\nquotes'])
+def test_a_system_message_that_ollama_would_change_is_told(system: str) -> None:
+    section, renderer = PromptSection(system=system), Renderer(CHATML, "", "</s>")
+    text = modelfile("m.gguf", section, renderer, False, ["</s>"], 2048)
+    assert problems(text, renderer, section, ["</s>"])
 
 
 def test_a_begin_token_that_the_runner_does_not_add_stays() -> None:

@@ -1,5 +1,3 @@
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +5,9 @@ import gguf as library
 import numpy as np
 import pytest
 
-from bedside.errors import MissingExtra, ModelError
+from bedside.errors import ModelError
 from bedside.models import gguf, locate
 from bedside.recipe import PromptSection
-
-pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def write(path: Path, **changes: Any) -> Path:
@@ -70,7 +66,6 @@ def test_a_file_of_ours_says_how_it_was_trained(tmp_path: Path) -> None:
     section = PromptSection(style="alpaca-think", system="Be “brief”.")
     path = write(tmp_path / "a.gguf", prompt=section.model_dump_json())
     assert gguf.metadata(path).prompt == section
-    assert gguf.metadata(path).prompt == section  # and so it does from the cache
 
 
 @pytest.mark.parametrize("prompt", ['{"style": "haiku"}', '{"verse": 5}', "not json", "[]"])
@@ -80,29 +75,6 @@ def test_a_prompt_of_another_version_is_told_in_one_line(tmp_path: Path, prompt:
         gguf.metadata(path)
     assert str(caught.value).startswith(f"{path}: bedside.prompt ")
     assert "\n" not in str(caught.value)
-
-
-def test_what_was_read_once_is_recalled(small: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = gguf.metadata(small)
-    assert len(list((own_cache / "gguf").iterdir())) == 1
-    monkeypatch.setattr(gguf, "_read", lambda path: pytest.fail("read again"))
-    assert gguf.metadata(small) == first
-
-
-def test_a_file_that_has_changed_is_read_again(small: Path) -> None:
-    gguf.metadata(small)
-    write(small, name="Other")
-    os.utime(small, ns=(1, 1))
-    assert gguf.metadata(small).name == "Other"
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"name": "x"}', '{"prompt": {"style": "haiku"}}'])
-def test_a_spoilt_cache_is_made_anew(small: Path, own_cache: Path, content: str) -> None:
-    first = gguf.metadata(small)
-    [cached] = (own_cache / "gguf").iterdir()
-    cached.write_text(content, encoding="utf-8")
-    assert gguf.metadata(small) == first
-    assert json.loads(cached.read_text(encoding="utf-8"))["name"] == "Small"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +93,6 @@ def test_a_file_cut_anywhere_is_told_in_one_line(small: Path) -> None:
     whole = small.read_bytes()
     for size in range(0, len(whole) - 1, 23):
         small.write_bytes(whole[:size])
-        os.utime(small, ns=(size, size))
         with pytest.raises(ModelError, match="not a whole GGUF file"):
             gguf.metadata(small)
 
@@ -130,12 +101,6 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "gone.gguf", tmp_path):
         with pytest.raises(ModelError, match="no such file"):
             gguf.metadata(path)
-
-
-def test_without_the_library_the_line_that_installs_it_is_told(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "gguf", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'bedside\[serve\]'"):
-        gguf.metadata(small)
 
 
 @pytest.mark.slow

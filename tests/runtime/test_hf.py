@@ -247,7 +247,7 @@ def test_a_damaged_model_is_told_in_one_line(copy: Path, name: str, content: byt
     (copy / name).write_bytes(content)
     with pytest.raises(ModelError) as caught:
         hf.load_model(copy, FP32)
-    assert str(caught.value).startswith(f"{copy}: cannot be loaded (")
+    assert str(caught.value).startswith((f"{copy}: cannot be loaded (", f"{copy}/config.json line 1: not JSON"))
     assert "\n" not in str(caught.value)
 
 
@@ -266,7 +266,7 @@ def test_code_that_comes_with_a_model_is_never_run(copy: Path, tmp_path: Path, m
         encoding="utf-8",
     )
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match=r"names Python code of the model's own \(auto_map\), which is never run"):
         hf.load_model(copy, FP32)
     assert not mark.exists()
 

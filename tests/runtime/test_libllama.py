@@ -67,7 +67,7 @@ def test_texts_longer_than_a_call_are_read_in_several(path: Path, monkeypatch: p
 def test_a_text_that_does_not_fit_is_told(path: Path) -> None:
     with (
         closing(File(path, 16)) as file,
-        pytest.raises(ContextTooLong, match="a text has 20.. tokens, 16 are reserved"),
+        pytest.raises(ContextTooLong, match=r"a text has 20.. tokens, 16 are reserved"),
     ):
         file.logprobs([(file.tokens("x" * 2000), 0)])
 

@@ -46,9 +46,17 @@ def test_without_llama_cpp_the_line_that_installs_it_is_told(monkeypatch: pytest
 @pytest.mark.usefixtures("described")
 def test_a_file_that_llama_cpp_cannot_load_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
-    path.write_bytes(b"GGUF" + b"\0" * 64)
+    path.write_bytes(b"GGUF\3" + b"\0" * 64)  # a sound header of no keys
     with pytest.raises(ModelError, match=r"m\.gguf: llama\.cpp cannot load it"):
         llamacpp.LlamaCpp(path)
+
+
+def test_llama_cpp_is_given_no_file_whose_header_does_not_hold(tmp_path: Path) -> None:
+    path, given = tmp_path / "x.gguf", SimpleNamespace(model=SimpleNamespace(path=None))
+    path.write_bytes(b"GGUF" + b"\xff" * 64)
+    with pytest.raises(ModelError, match="not a whole GGUF file"):
+        llamacpp.opened(path, given)
+    assert given.model.path is None
 
 
 @pytest.mark.parametrize(("adds_bos", "text"), [(True, "hi"), (False, "<s>hi")])

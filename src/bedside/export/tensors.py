@@ -5,6 +5,9 @@ Format: 8 bytes of header length, a JSON header, then the bytes (https://github.
 """
 
 import json
+import math
+import operator
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,9 @@ from bedside.errors import ModelError
 from bedside.files import read_json
 
 INDEX = "model.safetensors.index.json"
+LONGEST_HEADER = 32 << 20
+"""Bytes of a header; one of 100,000 tensors has 12 million."""
+AXES, LONGEST_AXIS = 16, 1 << 48
 STORED_AS: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
 
@@ -88,20 +94,41 @@ def _entries(file: Path) -> dict[str, Entry]:
         size = file.stat().st_size
         with file.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
-            header = json.loads(handle.read(min(length, size)))
+            header = json.loads(handle.read(min(length, size, LONGEST_HEADER)), object_pairs_hook=_once)
+        entries = {name: _entry(file, 8 + length, fields) for name, fields in header.items() if name != "__metadata__"}
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{file}: not a safetensors file") from error
-    entries = {name: _entry(file, 8 + length, fields) for name, fields in header.items() if name != "__metadata__"}
-    if any(entry.start + entry.size > size for entry in entries.values()):
+    at = 8 + length
+    for entry in sorted(entries.values(), key=lambda entry: entry.start):
+        if entry.start != at:
+            raise ModelError(f"{file}: not a safetensors file: its tensors overlap, or leave bytes between them")
+        at += entry.size
+    if at > size:
         raise ModelError(f"{file}: ends too early; it was not copied or downloaded whole")
     return entries
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the header. Raises ValueError for a name that stands there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
+
+
 def _entry(file: Path, data_start: int, fields: dict[str, Any]) -> Entry:
-    first, last = fields["data_offsets"]
-    return Entry(file, fields["dtype"], tuple(fields["shape"]), data_start + first, last - first)
+    """Raises ValueError, TypeError or KeyError if the fields are none of a tensor, or its shape is not its size."""
+    first, last = map(operator.index, fields["data_offsets"])
+    shape = tuple(map(operator.index, fields["shape"]))
+    dtype = fields["dtype"]
+    bits = next(int(digits) for digits in re.findall(r"\d+", dtype)[:1] or [8])  # BOOL is stored in bytes
+    if not 0 <= first <= last or len(shape) > AXES or not all(0 <= axis < LONGEST_AXIS for axis in shape):
+        raise ValueError("a tensor of no size")
+    if math.prod(shape) * bits != (last - first) * 8:
+        raise ValueError("a tensor's shape is not its size")
+    return Entry(file, dtype, shape, data_start + first, last - first)
 
 
 def _count(shape: tuple[int, ...]) -> int:

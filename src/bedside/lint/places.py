@@ -41,11 +41,14 @@ def others(
     """The same as everything else prints them.
 
     `base` is the model's folder and `gguf` the file that it was made from: their own templates count where the recipe
-    trains through the model's own. `served` are finished model folders and GGUF files of the run.
+    trains through the model's own. `served` are finished model folders and GGUF files of the run. transformers is asked
+    to render Bedside's own template only: it runs a stranger's without bounds of time and memory.
     """
     bos, eos = str(tokenizer.bos_token or ""), str(tokenizer.eos_token or "")
-    own = [base, *([gguf] if gguf else [])] if section.style == "chat" else []
-    found = [_place("transformers' own apply_chat_template", _by_transformers(tokenizer), section)]
+    if section.style == "chat":
+        own, found = [base, *([gguf] if gguf else [])], []
+    else:
+        own, found = [], [_place("transformers' own apply_chat_template", _by_transformers(tokenizer), section)]
     for path in [*own, *served]:
         if path.is_file():
             found.append(_place(str(path), _by_file(metadata(path), tokenizer), section))

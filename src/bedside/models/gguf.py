@@ -1,21 +1,15 @@
-"""What a GGUF file says of itself: template, special tokens, context, and how Bedside prompts it.
+"""What a GGUF file says of itself: template, special tokens, context, and how Bedside prompts it."""
 
-The gguf library parses the vocabulary with everything else (4 s for 49,152 tokens), so the few fields that are wanted
-are kept in the cache, by path, size and time of the file.
-"""
-
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
-from bedside.errors import DataError, MissingExtra, ModelError, RunError, first_line
-from bedside.files import digest, read_json, write_json
+from bedside.errors import ModelError
+from bedside.models import header
 from bedside.models.control import is_control
-from bedside.models.locate import cache_folder
 from bedside.recipe import PromptSection
 
 PROMPT_KEY = "bedside.prompt"
@@ -24,9 +18,9 @@ NORMALISER_KEY = "bedside.normaliser"
 """Our own metadata key: the Unicode form that text had in training before it was split; llama.cpp has no such step."""
 COMPOSING = ("qwen2", "deepseek-r1-qwen")
 """The tokenizers that compose (NFC), for files that Bedside did not write."""
-
 CONTROL, USER_DEFINED = 3, 4
 """Kinds of tokens in the file (gguf.TokenType)."""
+MOST_CONTEXT = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,67 +44,45 @@ class GgufMetadata:
 
 
 def metadata(path: Path) -> GgufMetadata:
-    """Reads, or recalls, a file's metadata. Raises ModelError if it is no GGUF file."""
+    """Reads a file's metadata. Raises ModelError if it is no GGUF file, or says what cannot be."""
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
-    stat = path.stat()
-    key = digest([str(path.resolve()), stat.st_size, stat.st_mtime_ns])[:24]
-    cached = cache_folder() / "gguf" / f"{key}.json"
-    try:
-        return _from_json(read_json(cached))
-    except (DataError, TypeError, KeyError, ValidationError):
-        values = _read(path)
-    with suppress(RunError, OSError):  # a cache that cannot be written costs time, not the answer
-        write_json(cached, {**asdict(values), "prompt": values.prompt.model_dump() if values.prompt else None})
-    return values
-
-
-def _from_json(values: dict[str, Any]) -> GgufMetadata:
-    prompt = PromptSection.model_validate(values["prompt"]) if values["prompt"] else None
-    return GgufMetadata(**{**values, "prompt": prompt, "controls": tuple(values["controls"])})
-
-
-def _read(path: Path) -> GgufMetadata:
-    try:
-        from gguf import GGUFReader
-    except ImportError as error:
-        raise MissingExtra.named("reading a GGUF file", "serve") from error
-    try:
-        fields = GGUFReader(path).fields
-    except (ValueError, IndexError, OSError, KeyError) as error:
-        raise ModelError(f"{path}: not a whole GGUF file ({first_line(error)})") from error
-
-    def get(key: str, default: Any) -> Any:
-        return fields[key].contents() if key in fields else default
-
-    def token(key: str) -> str:
-        index = get(f"tokenizer.ggml.{key}_token_id", None)
-        return "" if index is None else str(fields["tokenizer.ggml.tokens"].contents(index))
-
-    prompt = get(PROMPT_KEY, None)
-    kinds = get("tokenizer.ggml.token_type", [])
-    pre = str(get("tokenizer.ggml.pre", "default"))
+    found = header.read(path)
+    prompt = found.text(PROMPT_KEY, "")
+    pre = found.line("tokenizer.ggml.pre", "default")
     return GgufMetadata(
-        name=str(get("general.name", path.stem)),
-        template=str(get("tokenizer.chat_template", "")),
-        bos=token("bos"),
-        eos=token("eos"),
+        name=found.line("general.name", path.stem),
+        template=found.text("tokenizer.chat_template", ""),
+        bos=found.token("tokenizer.ggml.bos_token_id"),
+        eos=found.token("tokenizer.ggml.eos_token_id"),
         # llama.cpp's own default: SentencePiece vocabularies get a begin token, byte-level BPE says so in the file.
-        adds_bos=bool(get("tokenizer.ggml.add_bos_token", get("tokenizer.ggml.model", "") == "llama")),
+        adds_bos=bool(
+            found.fields.get("tokenizer.ggml.add_bos_token", found.text("tokenizer.ggml.model", "") == "llama")
+        ),
         pre_tokenizer=pre,
-        context_length=int(get(f"{get('general.architecture', 'llama')}.context_length", 2048)),
+        context_length=_context_length(found),
         prompt=_prompt(path, prompt) if prompt else None,
-        licence=str(get("general.license", "")),
-        controls=tuple(_controls(fields["tokenizer.ggml.tokens"], kinds) if len(kinds) else ()),
-        normaliser="NFC" if get(NORMALISER_KEY, "NFC" if pre in COMPOSING else "") == "NFC" else "",
+        licence=found.line("general.license", ""),
+        controls=tuple(_controls(found)),
+        normaliser="NFC" if found.text(NORMALISER_KEY, "NFC" if pre in COMPOSING else "") == "NFC" else "",
     )
 
 
-def _controls(tokens: Any, kinds: Sequence[int]) -> Iterator[str]:
+def _controls(found: header.Header) -> Iterator[str]:
     """Texts of which llama.cpp makes control tokens."""
-    for i, kind in enumerate(kinds):
-        if kind in (CONTROL, USER_DEFINED) and is_control(text := str(tokens.contents(i)), kind == CONTROL):
-            yield text
+    tokens, kinds = (found.fields.get(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type"))
+    if isinstance(tokens, header.Texts) and isinstance(kinds, header.Numbers):
+        for text, kind in zip(tokens, kinds, strict=False):
+            if kind in (CONTROL, USER_DEFINED) and is_control(text.decode(errors="replace"), kind == CONTROL):
+                yield text.decode(errors="replace")
+
+
+def _context_length(found: header.Header) -> int:
+    key = f"{found.line('general.architecture', 'llama')}.context_length"
+    length = found.whole(key, 2048)
+    if length is None or not 0 < length < MOST_CONTEXT:
+        raise ModelError(f"{found.path}: {key} is {length}; want a number of tokens")
+    return length
 
 
 def _prompt(path: Path, text: str) -> PromptSection:

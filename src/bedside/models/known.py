@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bedside.errors import MissingExtra, ModelError, first_line
+from bedside.errors import ModelError
 from bedside.files import read_json
+from bedside.models import header
 from bedside.models.locate import EMBEDDED_ID, EMBEDDED_NAME, EMBEDDED_PACKAGE
 from bedside.models.shapes import Shape, facts, shape_of
 from bedside.recipe import ModelSection
@@ -89,21 +90,13 @@ def _gguf_config(path: Path) -> dict[str, Any]:
     """What config.json would say, from a GGUF file's header (specification: ggml, docs/gguf.md)."""
     if not path.is_file():
         raise ModelError(f"{path}: no such GGUF file; model.base takes a file, a folder or a hub id")
-    try:
-        from gguf import GGUFReader
-    except ImportError as error:
-        raise MissingExtra.named("reading a GGUF file", "serve") from error
-    try:
-        reader = GGUFReader(path)
-    except (ValueError, IndexError, OSError, KeyError) as error:
-        raise ModelError(f"{path}: not a whole GGUF file ({first_line(error)})") from error
-    family = str(reader.fields["general.architecture"].contents())
-    fields = {name: reader.fields.get(f"{family}.{word}") for name, word in GGUF_WORDS.items()}
-    config: dict[str, Any] = {name: field.contents() for name, field in fields.items() if field is not None}
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
-    if "token_embd.weight" in tensors:
-        config["vocab_size"] = int(tensors["token_embd.weight"].shape[-1])
-    config["attention_bias"] = "blk.0.attn_output.bias" in tensors
-    config["tie_word_embeddings"] = "output.weight" not in tensors
+    found = header.read(path)
+    family = found.line("general.architecture", "")
+    fields = {name: found.whole(f"{family}.{word}", None) for name, word in GGUF_WORDS.items()}
+    config: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    if "token_embd.weight" in found.shapes:
+        config["vocab_size"] = found.shapes["token_embd.weight"][-1]
+    config["attention_bias"] = "blk.0.attn_output.bias" in found.shapes
+    config["tie_word_embeddings"] = "output.weight" not in found.shapes
     config["model_type"] = GGUF_FAMILIES.get(family, family)
     return config

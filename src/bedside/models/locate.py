@@ -9,6 +9,7 @@ from typing import Any
 
 from bedside.errors import MissingExtra, ModelError
 from bedside.files import digest, read_json, sha256
+from bedside.models.folder import check, shards
 from bedside.models.hub import reach
 from bedside.recipe import ModelSection
 
@@ -137,9 +138,7 @@ def _cached(repository: str, revision: str | None) -> Path | None:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    index = folder / "model.safetensors.index.json"
-    weights = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    needed = {"config.json", "tokenizer.json", *weights}
+    needed = {"config.json", "tokenizer.json", *shards(folder)}
     return folder if all((folder / name).is_file() for name in needed) else None
 
 
@@ -150,6 +149,7 @@ def _checked(folder: Path, name: str) -> Base:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise ModelError(f"{folder}: no weights (*.safetensors); pickled weights are not loaded")
+    check(folder)
     # Sizes and times stand for the weights' content: hashing 16 GB at every start would cost a minute.
     stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in weights]
     texts = [sha256(file) for kind in ("*.json", "*.jinja", "tokenizer.model") for file in sorted(folder.glob(kind))]

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import torch
 import transformers
 from peft import PeftModel
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -33,6 +32,7 @@ from bedside.fused.lanes import each
 from bedside.fused.packs import Row, fitting, pack
 from bedside.fused.stack import why_not
 from bedside.fused.step import Fused
+from bedside.models.folder import check
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Likelihood
@@ -50,6 +50,7 @@ AT_ONCE = 2048
 
 def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = "none") -> PreTrainedModel:
     """The causal language model of a folder; safetensors only, no remote code. Raises ModelError if it cannot load."""
+    check(folder)
     use_all_cores()
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -62,7 +63,7 @@ def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = 
             quantization_config=_nf4(device) if quantise == "nf4" else None,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # what a library meets in a file that is not what it seems has no common name
         raise ModelError(f"{folder}: cannot be loaded ({first_line(error)})") from error
     model: PreTrainedModel = loaded[0]
     found: dict[str, set[str]] = loaded[1]
@@ -110,6 +111,8 @@ def load_backend(
     """A backend from a model folder, with a LoRA adapter on top if one is given."""
     model: PreTrainedModel | PeftModel = load_model(folder, choose(), quantise)
     if adapter is not None:
+        if not (adapter / "adapter_model.safetensors").is_file():  # peft would go on to unpickle a .bin
+            raise ModelError(f"{adapter}: no adapter_model.safetensors; pickled weights are not loaded")
         with quiet_peft():
             model = PeftModel.from_pretrained(model, str(adapter))
     return HfBackend(model, load_tokenizer(folder, section), section, name or folder.name)

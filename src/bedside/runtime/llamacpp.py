@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bedside.errors import ContextTooLong, MissingExtra, ModelError
+from bedside.models import header
 from bedside.models.gguf import GgufMetadata, metadata
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
@@ -166,10 +167,13 @@ def _serve(path: Path, context: int, slots: int, threads: int) -> Any:
 def opened(path: Path, parameters: Any) -> Any:
     """The server of xllamacpp for a file, once it serves. Raises ModelError if llama.cpp cannot load it.
 
+    llama.cpp parses the file in this process, so it is given none whose header does not hold.
+
     One that is dropped before its own thread has begun to serve is never told to stop, and dropping it waits for ever.
     """
     import xllamacpp
 
+    header.read(path)
     parameters.model.path = str(path)
     parameters.verbosity = -1
     parameters.endpoint_metrics = True

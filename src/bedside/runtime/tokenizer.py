@@ -30,7 +30,7 @@ def load_tokenizer(folder: Path, section: PromptSection) -> PreTrainedTokenizerB
     """The tokenizer with the recipe's chat template set. Raises ModelError if it cannot be read."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # the tokenizers library raises nothing narrower
         raise ModelError(f"{folder}: no usable tokenizer ({first_line(error)})") from error
     if tokenizer.eos_token is None:
         raise ModelError(f"{folder}: the tokenizer has no end token, so an answer could never end")

@@ -1,28 +1,21 @@
 """Messages ↔ text through one Jinja chat template: the same for training, GGUF and asking.
 
-Templates come from strangers (hub models, GGUF files), so they run in Jinja's immutable sandbox, set up as
-transformers sets it up: trim_blocks, lstrip_blocks, loop controls, the generation tag, `raise_exception`,
-`strftime_now`, `tojson`.
+Templates come from strangers (hub models, GGUF files), so they run in `sandbox`.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bedside.errors import ModelError
 from bedside.models.gguf import GgufMetadata
 from bedside.recipe import PromptSection
 from bedside.records import Example, Message
 from bedside.text import prompts, think
+from bedside.text.sandbox import Program, compile_template
 
 LETTERS = "ABCDEFGHIJ"
 DECISIONS = ("yes", "no", "maybe")
@@ -55,7 +48,7 @@ class Renderer:
                 tools=None,
                 documents=None,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        except jinja2.TemplateError as error:
             raise ModelError(f"chat template: {error}; choose prompt.style = 'alpaca-think' to use another") from error
 
     def _as_text(self, message: Message) -> Message:
@@ -163,30 +156,5 @@ def _completion(prompt: str, full: str, content: str, eos: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def _compile(template: str) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment.from_string(template)
-
-
-class _Generation(Extension):
-    """`{% generation %}` marks the assistant's text, which transformers reads off and which prints as it is."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """What stands between the tags."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _raise(message: str) -> None:
-    raise jinja2.TemplateError(message)
-
-
-def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _compile(template: str) -> Program:
+    return compile_template(template)
