@@ -100,11 +100,14 @@ def _save_adapter(base: Path, folder: Path, settings: dict[str, Any]) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
+    from bedside.runtime.hf import quiet_peft
+
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     config = LoraConfig(**{"r": 4, "lora_alpha": 6, "target_modules": targets, "task_type": "CAUSAL_LM", **settings})
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
+        with quiet_peft():
+            model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
         for name, weight in model.named_parameters():
             if "lora_" in name:
                 torch.nn.init.normal_(weight, std=0.1)

@@ -1,120 +1,298 @@
+"""What is served is compared with what was trained, and each of twelve planted faults is found by its name."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
 from bedside.errors import UsageError
+from bedside.export.agreement import Agreement
+from bedside.export.conversations import conversations
 from bedside.export.convert import write_gguf
-from bedside.export.parity import Seen, check, divergence, margin, summary
-from bedside.files import write_json
-from bedside.recipe import PromptSection
+from bedside.export.merge import merge
+from bedside.export.ollama import modelfile
+from bedside.export.parity import Parity, Release, check
+from bedside.export.readings import Place
+from bedside.files import read_json, write_json
+from bedside.models.gguf import metadata
+from bedside.recipe import ParitySection, PromptSection
+from bedside.records import Example
+from bedside.text.chat import renderer_of
+from bedside.verbs.parity import chat_endpoint
 
 SECTION = PromptSection(style="alpaca-think", system="Answer yes or no.")
-QUESTIONS = ["Which drug lowers the blood pressure?", "Aspirin 300 mg?"]
+LIMITS = ParitySection(tokens=6, texts=3, items=3, max_kl=1.0, min_top1=0.0, max_perplexity_ratio=9.0, max_flips=1.0)
+ROWS = [
+    Example("1", "Which drug lowers the pressure?", "Aspirin.", "The heart of the patient beats."),
+    Example("2", "Is aspirin given?", "Yes, it is given.", "It thins the blood.", label="yes"),
+    Example("3", "Which beats?", "B, the heart.", "It is a muscle.", options=("the drug", "the heart"), label="B"),
+]
+
+
+@dataclass
+class Bench:
+    """A release that can be spoilt and made anew."""
+
+    release: Release
+    name: str = "tiny"
+
+    def write(self, *, of: Path | None = None) -> None:
+        """GGUF files and Modelfile of the merged folder, or of another."""
+        folder = of or self.release.merged
+        for quantisation, path in {"f16": self.release.plain, **self.release.files}.items():
+            write_gguf(folder, path, quantisation, self.name)  # type: ignore[arg-type]
+        about = metadata(self.release.plain)
+        text = modelfile("m.gguf", self.release.section, renderer_of(about), about.adds_bos, [about.eos], 512)
+        self.release.modelfile.write_text(text)
+
+    def check(self) -> Parity:
+        return check(self.release, ROWS, LIMITS, silent)
+
+    def faults(self) -> set[str]:
+        return {finding.fault for finding in self.check().findings}
+
+
+@contextmanager
+def silent(path: Path) -> Iterator[Place]:
+    """Stands for the chat endpoint where it is not what is tested: it reads as the file does."""
+    from bedside.export import readings
+    from bedside.runtime.libllama import File
+
+    file = File(path, 16)
+    yield readings.of_file(path, file)
+    file.close()
 
 
 @pytest.fixture
-def merged(tiny_llama: Path, save_llama: Any) -> Path:
-    """A folder as `merge` leaves it."""
-    from bedside.runtime.hf import load_tokenizer
-
-    folder: Path = save_llama(AutoTokenizer.from_pretrained(tiny_llama))
-    load_tokenizer(folder, SECTION).save_pretrained(folder)
-    write_json(folder / "bedside.json", SECTION.model_dump(mode="json"))
-    return folder
+def bench(tiny_llama: Path, save_llama: Any, save_adapter: Any, tmp_path: Path) -> Bench:
+    return made(save_llama(AutoTokenizer.from_pretrained(tiny_llama), "base"), save_adapter, tmp_path)
 
 
-def test_an_unquantised_file_is_proven_equal(merged: Path, tmp_path: Path) -> None:
-    write_gguf(merged, tmp_path / "model.gguf", "f32", "tiny")
-    found = check(merged, tmp_path / "model.gguf", SECTION, QUESTIONS, max_tokens=16)
-    assert (found.ok, found.tokens_equal, found.greedy_equal) == (True, True, True)
-    assert (found.compared, found.agreed_tokens, found.first_difference) == (2, found.total_tokens, None)
-    assert found.kl_mean < 1e-4
-    assert found.top1_agreement == 1.0
-    assert {"ok", "tokens_equal", "greedy_equal", "kl_mean", "top1_agreement"} <= found.to_json().keys()
+@pytest.fixture
+def sentencepiece_bench(sentencepiece_tokenizer: Any, save_llama: Any, save_adapter: Any, tmp_path: Path) -> Bench:
+    return made(save_llama(sentencepiece_tokenizer, "base"), save_adapter, tmp_path)
 
 
-def test_a_quantised_file_is_measured(merged: Path, tmp_path: Path) -> None:
-    write_gguf(merged, tmp_path / "model.gguf", "q4_0", "tiny")
-    found = check(merged, tmp_path / "model.gguf", SECTION, QUESTIONS, max_tokens=16)
-    assert found.ok
-    assert found.kl_mean > 1e-4
+def made(base: Path, save_adapter: Any, folder: Path, section: PromptSection = SECTION) -> Bench:
+    release = Release(
+        base=base,
+        adapter=save_adapter(base),
+        merged=folder / "merged",
+        plain=folder / "f16.gguf",
+        files={"q8_0": folder / "q8_0.gguf"},
+        modelfile=folder / "Modelfile",
+        section=section,
+    )
+    merge(release.base, release.adapter, release.merged, section)
+    bench = Bench(release)
+    bench.write()
+    return bench
 
 
-def test_a_file_of_fewer_bits_than_the_weights_is_measured(merged: Path, tmp_path: Path) -> None:
-    write_gguf(merged, tmp_path / "model.gguf", "bf16", "tiny")
-    assert check(merged, tmp_path / "model.gguf", SECTION, QUESTIONS, max_tokens=16).ok
+def test_a_release_as_it_should_be_has_no_fault(bench: Bench) -> None:
+    found = check(bench.release, ROWS, LIMITS, chat_endpoint)
+    assert found.findings == []
+    told = found.to_json()
+    assert (told["ok"], told["tokens_equal"], told["greedy_equal"]) == (True, True, True)
+    assert told["compared"] + told["left_out"] == 64
+    assert told["compared"] > 50
+    assert told["f16"]["kl_mean"] < 1e-3
+    assert told["files"]["q8_0"]["items"] == 2
+    assert told["kl_mean"] == told["files"]["q8_0"]["kl_mean"] > 0
 
 
-def test_a_file_of_the_weights_own_bits_is_proven_equal(merged: Path, tmp_path: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    AutoModelForCausalLM.from_pretrained(merged, dtype=torch.bfloat16).save_pretrained(merged)
-    write_gguf(merged, tmp_path / "model.gguf", "bf16", "tiny")
-    found = check(merged, tmp_path / "model.gguf", SECTION, QUESTIONS, max_tokens=16)
-    assert (found.ok, found.greedy_equal) == (True, True)
+def test_a_sentencepiece_release_as_it_should_be_has_no_fault(sentencepiece_bench: Bench) -> None:
+    assert check(sentencepiece_bench.release, ROWS, LIMITS, chat_endpoint).findings == []
 
 
-def test_other_weights_are_found(merged: Path, save_llama: Any, tmp_path: Path) -> None:
-    write_gguf(merged, tmp_path / "model.gguf", "f32", "tiny")
-    tokenizer = AutoTokenizer.from_pretrained(merged)
-    other = save_llama(tokenizer, "other", rope_parameters={"rope_type": "default", "rope_theta": 20.0})
-    found = check(other, tmp_path / "model.gguf", SECTION, QUESTIONS, max_tokens=16)
-    assert (found.ok, found.tokens_equal, found.greedy_equal) == (False, True, False)
-    assert found.first_difference is not None
-    assert found.first_difference["stage"] == "greedy"
-    assert found.agreed_tokens < found.total_tokens
+# The twelve planted faults.
 
 
-def test_another_prompt_is_found(merged: Path, tmp_path: Path) -> None:
-    write_gguf(merged, tmp_path / "model.gguf", "q8_0", "tiny")
-    trained_with = SECTION.model_copy(update={"reasoning": "none"})
-    found = check(merged, tmp_path / "model.gguf", trained_with, QUESTIONS, max_tokens=4)
-    assert (found.ok, found.tokens_equal) == (False, False)
-    assert found.first_difference is not None
-    assert found.first_difference["stage"] == "tokens"
+def test_a_doubled_begin_token_is_found(sentencepiece_bench: Bench) -> None:
+    """The template prints one, and so does llama.cpp; the runner is not told to leave one out."""
+    bench = sentencepiece_bench
+    set_template(bench.release.files["q8_0"], lambda text: text.replace("bos_token + ", "bos_token + bos_token + "))
+    assert bench.faults() == {"begin-doubled"}
 
 
-def test_nothing_to_compare_is_an_error(merged: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no question"):
-        check(merged, tmp_path / "model.gguf", SECTION, [])
+def test_a_missing_end_token_is_found(bench: Bench) -> None:
+    set_template(bench.release.files["q8_0"], lambda text: text.replace(" + eos_token", ""))
+    assert bench.faults() == {"end-missing"}
 
 
-def test_divergence_is_that_of_the_textbook() -> None:
-    # By hand: p = (1/2, 1/4, 1/4), q = (1/4, 1/4, 1/2): 1/2 ln 2 + 0 + 1/4 ln 1/2 = ln(2) / 4.
-    p = np.log([0.5, 0.25, 0.25])
-    q = {0: np.log(0.25), 1: np.log(0.25), 2: np.log(0.5)}
-    assert divergence(p, q) == pytest.approx(np.log(2) / 4)
+def test_an_end_token_that_llama_cpp_does_not_end_at_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bedside.runtime.libllama.File.ends", lambda file, token: False)
+    assert bench.faults() == {"end-missing"}
 
 
-def test_tokens_that_were_not_told_count_as_one() -> None:
-    # By hand: as above with tokens 1 and 2 together, p = (1/2, 1/2), q = (1/4, 3/4): 1/2 ln 2 + 1/2 ln 2/3.
-    p = np.log([0.5, 0.25, 0.25])
-    assert divergence(p, {0: np.log(0.25)}) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
+def test_other_white_space_after_the_opening_tag_is_found(bench: Bench) -> None:
+    set_template(bench.release.files["q8_0"], lambda text: text.replace("<think>\\n", "<think>"))
+    assert bench.faults() == {"think-whitespace"}
 
 
-def test_equal_distributions_do_not_diverge() -> None:
-    p = np.log([0.7, 0.2, 0.1])
-    assert divergence(p, dict(enumerate(p))) == pytest.approx(0, abs=1e-12)
+def test_reasoning_that_the_template_removes_is_found(bench: Bench) -> None:
+    removed = "message['content'].split('</think>')[-1] + eos_token"
+    set_template(bench.release.files["q8_0"], lambda text: text.replace("message['content'] + eos_token", removed))
+    assert bench.faults() == {"reasoning-removed"}
 
 
-@pytest.mark.parametrize(("margin", "exact", "ok"), [(0.001, True, True), (0.5, True, False), (0.5, False, True)])
-def test_only_a_tie_may_be_broken_otherwise_by_an_exact_file(margin: float, exact: bool, ok: bool) -> None:
-    seen = Seen("Q?", [1], [1], [5, 6], [5, 7], margin, [0.0], [True])
-    found = summary([seen], exact)
-    assert (found.ok, found.greedy_equal, found.agreed_tokens) == (ok, False, 1)
-    assert found.first_difference is not None
-    assert found.first_difference["margin"] == margin
+def test_a_dropped_system_prompt_is_found(bench: Bench) -> None:
+    set_template(bench.release.files["q8_0"], lambda text: text.replace("+ instruction +", "+"))
+    assert bench.faults() == {"system-dropped"}
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs", "wanted"),
-    [([1, 2], [1, 2], 0.0), ([1, 2], [1, 3], 0.2), ([1, 2], [1], 0.4), ([1], [1, 3], -0.2)],
-    ids=["the same", "another token", "theirs ended", "ours ended"],
-)
-def test_the_margin_is_what_our_token_is_likelier_by(ours: list[int], theirs: list[int], wanted: float) -> None:
-    logprobs_TV = np.array([[0.0] * 4, [-1.4, -9.0, -1.0, -1.2]])
-    assert margin(ours, theirs, logprobs_TV, end=0) == pytest.approx(wanted)
+def test_a_tokenizer_that_does_not_split_digits_is_found(
+    tiny_llama: Path, save_llama: Any, save_adapter: Any, tmp_path: Path
+) -> None:
+    """The vocabulary has "12", which only a tokenizer that leaves digits together makes."""
+    told = json.loads(AutoTokenizer.from_pretrained(tiny_llama).backend_tokenizer.to_str())
+    told["model"]["vocab"]["12"] = len(told["model"]["vocab"])
+    told["model"]["merges"].append(["1", "2"])
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    tokenizer._tokenizer = type(tokenizer.backend_tokenizer).from_str(json.dumps(told))
+    bench = made(save_llama(tokenizer, "base"), save_adapter, tmp_path)
+    assert bench.faults() == set()
+    set_field(bench.release.files["q8_0"], "tokenizer.ggml.pre", "gpt-2\0")
+    assert bench.faults() == {"digits-joined"}
+
+
+def test_queries_and_keys_in_transformers_order_are_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("bedside.export.architecture.Architecture.arrange", lambda self, name, values: values)
+        bench.write()
+    assert "rotary-order" in bench.faults()
+
+
+def test_an_adapter_that_is_merged_twice_is_found(bench: Bench) -> None:
+    config = bench.release.adapter / "adapter_config.json"
+    told = read_json(config)
+    write_json(config, {**told, "lora_alpha": 2 * told["lora_alpha"]})
+    merge(bench.release.base, bench.release.adapter, bench.release.merged, SECTION)
+    write_json(config, told)
+    bench.write()
+    assert bench.faults() == {"adapter-scaled-twice", "weights-differ"}
+
+
+def test_an_adapter_that_is_not_merged_is_found(bench: Bench) -> None:
+    shutil.copy(bench.release.base / "model.safetensors", bench.release.merged / "model.safetensors")
+    bench.write()
+    assert bench.faults() == {"adapter-not-merged", "weights-differ"}
+
+
+def test_a_wrong_rotary_base_is_found(bench: Bench) -> None:
+    config = bench.release.merged / "config.json"
+    told = read_json(config)
+    write_json(config, {**told, "rope_parameters": {"rope_type": "default", "rope_theta": 20.0}})
+    bench.write()
+    write_json(config, told)
+    assert {"rope-base"} <= bench.faults()
+
+
+def test_control_tokens_that_are_parsed_in_a_users_text_are_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The served side renders a user's text as it is."""
+    from bedside.runtime import llamacpp
+
+    monkeypatch.setattr(llamacpp, "renderer_of", lambda file: replace(renderer_of(file), controls=()))
+    assert bench.faults() == {"control-token-parsed"}
+
+
+def test_a_stop_token_that_the_modelfile_lacks_is_found(bench: Bench) -> None:
+    lines = bench.release.modelfile.read_text().splitlines()
+    bench.release.modelfile.write_text("\n".join(line for line in lines if not line.startswith("PARAMETER stop")))
+    assert bench.faults() == {"stop-missing"}
+
+
+# And what else may be wrong.
+
+
+def test_other_weights_are_found(bench: Bench, save_llama: Any) -> None:
+    other = save_llama(AutoTokenizer.from_pretrained(bench.release.merged), "other", initializer_range=0.5)
+    shutil.copy(other / "model.safetensors", bench.release.merged / "model.safetensors")
+    assert "weights-differ" in bench.faults()
+
+
+def test_a_quantisation_beyond_the_recipes_limits_is_found(bench: Bench) -> None:
+    found = check(bench.release, ROWS, LIMITS.model_copy(update={"max_kl": 1e-9}), silent)
+    assert [finding.fault for finding in found.findings] == ["quantisation-broke"]
+    assert "KL" in found.findings[0].detail
+    assert not found.to_json()["ok"]
+
+
+def test_without_a_row_that_fits_there_is_nothing_to_compare_on(bench: Bench) -> None:
+    with pytest.raises(UsageError, match="nothing to compare on"):
+        check(bench.release, [Example("1", "x " * 2000, "y", "z")], LIMITS, silent)
+
+
+def test_there_are_64_conversations_of_every_kind() -> None:
+    found = conversations(("<|im_end|>",))
+    assert len({one.turns for one in found}) == len(found) == 64
+    kinds = {one.kind for one in found}
+    assert kinds >= {"system", "turns", "reasoning", "unicode", "numbers", "long", "empty system", "braces"}
+    assert all("<|im_end|>" in one.question for one in found if one.kind == "control tokens")
+
+
+# The arithmetic.
+
+
+def test_divergence_and_perplexity_are_those_of_the_textbook() -> None:
+    # By hand: p = (1/2, 1/4, 1/4), q = (1/4, 1/4, 1/2): KL = 1/2 ln 2 + 1/4 ln 1/2 = ln(2) / 4; token 0: ratio 2.
+    p, q = (np.log(np.array([[a, 0.25, b]], np.float32)) for a, b in ((0.5, 0.25), (0.25, 0.5)))
+    found = Agreement()
+    found.add(p, q, [0])
+    told = found.to_json()
+    assert told["kl_mean"] == pytest.approx(np.log(2) / 4, rel=1e-5)
+    assert told["perplexity_ratio"] == pytest.approx(2, rel=1e-5)
+    assert (told["top1_agreement"], told["top1_ties"]) == (0.0, 0)
+    assert told["first_difference"] == {
+        "where": "", "position": 0, "reference": 0, "other": 2, "margin": pytest.approx(np.log(2), abs=1e-5),
+    }  # fmt: skip
+
+
+def test_a_tie_may_go_either_way() -> None:
+    p, q = (np.log(np.array([row], np.float32)) for row in ([0.51, 0.49], [0.49, 0.51]))
+    found = Agreement()
+    found.add(p, q, [0])
+    assert (found.ties, found.parted) == (1, [])
+
+
+def test_an_item_that_is_answered_otherwise_is_counted() -> None:
+    found = Agreement()
+    for other in ([0.1, 0.6, 0.3], [0.1, 0.3, 0.6]):
+        found.add_item(np.array([0.5, 0.4, 0.1], np.float32), np.array(other, np.float32), (1, 2))
+    assert (found.items, found.flips) == (2, 1)
+
+
+def set_template(path: Path, change: Callable[[str], str]) -> None:
+    """Writes a GGUF file anew with another chat template."""
+    before = metadata(path).template
+    assert change(before) != before
+    set_field(path, "tokenizer.chat_template", change(before))
+
+
+def set_field(path: Path, key: str, value: str) -> None:
+    """Writes a GGUF file anew with another text in a field."""
+    reader = gguf.GGUFReader(path)
+    arch = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(path.with_suffix(".new"), arch)
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        kind, sub = field.types[0], field.types[1] if len(field.types) > 1 else None
+        writer.add_key_value(field.name, value.rstrip("\0") if field.name == key else field.contents(), kind, sub)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    path.with_suffix(".new").replace(path)

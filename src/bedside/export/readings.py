@@ -159,7 +159,8 @@ def _name(ours: Trained, conversation: Conversation, wanted: Reading, found: Rea
     messages = whole(conversation.turns, ours.section)
     begin, ends = ours.tokenizer.bos_token_id, {ours.tokenizer.eos_token_id}
     special = set(ours.tokenizer.all_special_ids)
-    system = messages[0].content.strip() if messages[0].role == "system" else ""
+    system = messages[0].content.strip() if messages[0].role == "system" else chat.system_message(ours.section)
+    said, heard = (_plain(ours, reading.text) for reading in (wanted, found))
     earlier = [turn.content for turn in messages if turn.role == "assistant" and think.OPEN_TAG in turn.content]
     thoughts = [think.split(text, opened=False)[0] for text in earlier]
     if begin is not None and found.ids == (begin, *wanted.ids):
@@ -168,24 +169,20 @@ def _name(ours: Trained, conversation: Conversation, wanted: Reading, found: Rea
         return "system-dropped"
     if any(thought in wanted.text and thought not in found.text for thought in thoughts):
         return "reasoning-removed"
-    if _squeezed(wanted.text) == _squeezed(found.text) and wanted.text.strip() != found.text.strip():
+    if said != heard and AROUND_TAG.sub(r"\1", said) == AROUND_TAG.sub(r"\1", heard):
         return "think-whitespace"
     if found.ids == tuple(token for token in wanted.ids if token not in ends):
         return "end-missing"
     if conversation.kind == "control tokens" and _count(found.ids, special) > _count(wanted.ids, special):
         return "control-token-parsed"
-    if _printable(wanted.text) == _printable(found.text):
+    if said == heard:
         return "digits-joined" if _differs_in_digits(ours, wanted.ids, found.ids) else "tokenizer-differs"
     return "prompt-differs"
 
 
-def _squeezed(text: str) -> str:
-    return AROUND_TAG.sub(r"\1", text)
-
-
-def _printable(text: str) -> str:
-    """Without the begin token and the space that some files' templates lead with."""
-    return text.replace("<s>", "").strip()
+def _plain(ours: Trained, text: str) -> str:
+    """Without the begin token, which llama.cpp may put there, and the space that some files' templates lead with."""
+    return text.removeprefix(str(ours.tokenizer.bos_token or "")).removeprefix(" ")
 
 
 def _count(ids: Sequence[int], special: set[int]) -> int:

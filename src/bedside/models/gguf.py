@@ -18,8 +18,8 @@ NORMALISER_KEY = "bedside.normaliser"
 """Our own metadata key: the Unicode form that text had in training before it was split; llama.cpp has no such step."""
 COMPOSING = ("qwen2", "deepseek-r1-qwen")
 """The tokenizers that compose (NFC), for files that Bedside did not write."""
-CONTROL, USER_DEFINED = 3, 4
-"""Kinds of tokens in the file (gguf.TokenType)."""
+UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
+"""Kinds of tokens in the file (gguf.TokenType) that llama.cpp looks for in a text."""
 MOST_CONTEXT = 1 << 31
 
 
@@ -73,8 +73,10 @@ def _controls(found: header.Header) -> Iterator[str]:
     tokens, kinds = (found.fields.get(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type"))
     if isinstance(tokens, header.Texts) and isinstance(kinds, header.Numbers):
         for text, kind in zip(tokens, kinds, strict=False):
-            if kind in (CONTROL, USER_DEFINED) and is_control(text.decode(errors="replace"), kind == CONTROL):
-                yield text.decode(errors="replace")
+            if kind in (UNKNOWN, CONTROL, USER_DEFINED):
+                token = text.decode(errors="replace")
+                if is_control(token, special=kind != USER_DEFINED):
+                    yield token
 
 
 def _context_length(found: header.Header) -> int:
