@@ -226,6 +226,20 @@ def export(
 
 
 @app.command()
+def parity(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, by its name or folder.")],
+    runs: RunsOption = RUNS,
+    json_: JsonOption = False,
+) -> None:
+    """Prove that what is served is what was trained. Exit status 1, and the fault's name, if it is not."""
+    from bedside.verbs import parity as verb
+
+    result = verb.parity(run, runs)
+    _print(result, verb.in_words, json_)
+    verb.require(result, Path(result["run"]))
+
+
+@app.command()
 def compare(
     first: Annotated[
         str, typer.Argument(metavar="RUN", help="A run: its tuned model against its base. RUN:NAME is one evaluation.")

@@ -63,8 +63,10 @@ PARITY = {
     "greedy_equal": False,
     "kl_mean": 0.00336,
     "top1_agreement": 0.9375,
-    "agreed_tokens": 46,
-    "total_tokens": 141,
+    "compared": 64,
+    "measured": {
+        "q8_0": {"kl_mean": 0.00336, "top1_agreement": 0.9375, "perplexity_ratio": 1.01, "flips": 1, "items": 24}
+    },
 }
 HASHES = {"demo-q8_0.gguf": "ab" * 32, release.TRAIN: "cd" * 32}
 
@@ -126,8 +128,8 @@ def _metadata(text: str) -> Any:
         "| demo-q8_0.gguf | q8_0 | 144,810,784 |",
         f"| [demo-q8_0.gguf](demo-q8_0.gguf) | `{'ab' * 32}` |",
         "| Rows seen, repeated ones counted each time | 288 |",
-        "| Greedy tokens equal before the first that is not | 46 |",
-        "| The likeliest next token is the same, given the same text | 93.8% |",
+        "| Conversations compared | 64 |",
+        "| q8_0 | 0.0034 | 93.8% | 1.010 | 1 | 24 |",
         f"> {NOTICE}",
     ],
 )
@@ -205,7 +207,7 @@ def test_numbers_that_are_absent_are_left_out() -> None:
 
 def test_tokens_that_differ_are_told() -> None:
     told = _read(_whole(parity={**PARITY, "tokens_equal": False}))
-    assert "| Prompts become the same token ids | no |" in told
+    assert "| They become the same token ids in training, merged model, files and chat endpoint | no |" in told
 
 
 def test_evidence_that_is_not_there_is_empty(tmp_path: Path) -> None:

@@ -104,9 +104,9 @@ def test_a_release_as_it_should_be_has_no_fault(bench: Bench) -> None:
     assert (told["ok"], told["tokens_equal"], told["greedy_equal"]) == (True, True, True)
     assert told["compared"] + told["left_out"] == 64
     assert told["compared"] > 50
-    assert told["f16"]["kl_mean"] < 1e-3
-    assert told["files"]["q8_0"]["items"] == 2
-    assert told["kl_mean"] == told["files"]["q8_0"]["kl_mean"] > 0
+    assert told["measured"]["plain"]["kl_mean"] < 1e-3
+    assert told["measured"]["q8_0"]["items"] == 2
+    assert told["kl_mean"] == told["measured"]["q8_0"]["kl_mean"] > 0
 
 
 def test_a_sentencepiece_release_as_it_should_be_has_no_fault(sentencepiece_bench: Bench) -> None:

@@ -1,40 +1,37 @@
-"""The parity check is told as it is: a quantised file that answers differently is not called the same."""
+"""The parity check is told as it is: what failed is named, and what quantising cost stands in figures."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from bedside.report.parity import lines, sentence
+from bedside.export.readings import Fault
+from bedside.report.parity import FAULTS, lines, sentence
 
 from .sample import parity
 
-DIFFERS = parity(greedy_equal=False, agreed_tokens=63)
+FAILED = parity(ok=False, findings=[{"fault": "system-dropped", "where": "m.gguf", "detail": ""}] * 2)
 
 
 @pytest.mark.parametrize(
-    ("served", "unquantised", "answer", "said"),
+    ("found", "answer", "said"),
     [
-        (None, None, "Not checked.", "was not compared"),
-        (parity(), None, "Yes.", "the very tokens of the trained model"),
-        (parity(ok=False, tokens_equal=False), None, "No.", "should not be used"),
-        (DIFFERS, parity(ok=False), "No.", "should not be used"),
-        (DIFFERS, parity(), "Yes, up to quantisation.", "Before quantising they are the same token for token"),
-        (DIFFERS, None, "The prompts are; the answers differ.", "greedy answers of the served file differ"),
+        (None, "Not checked.", "was not compared"),
+        (parity(), "Yes.", "64 conversations become the same token ids"),
+        (parity(), "Yes.", "16-bit file continue them with the same words"),
+        (FAILED, "No.", "should not be used: the system message is dropped."),
     ],
 )
-def test_the_answer_is_in_words(served: Any, unquantised: Any, answer: str, said: str):
-    assert sentence(served, unquantised)[0] == answer
-    assert said in sentence(served, unquantised)[1]
+def test_the_answer_is_in_words(found: Any, answer: str, said: str) -> None:
+    assert sentence(found)[0] == answer
+    assert said in sentence(found)[1]
 
 
-def test_the_served_file_stands_beside_the_one_before_quantising():
-    found = dict(lines(DIFFERS, parity()))
-    assert found["Prompts become the same tokens"] == ["yes", "yes"]
-    assert found["Greedy answers are the same"] == ["no: 63 of 153 tokens before they part", "yes"]
+def test_every_model_and_file_has_its_figures() -> None:
+    found = dict(lines(parity()))
+    assert found["q8_0"] == ["0.0040", "95.6\N{NO-BREAK SPACE}%", "1.004", "1 of 24", "3,412"]
+    assert found["Base with the adapter"][3] == "–"
+    assert lines(None) == []
 
 
-def test_what_was_not_measured_is_left_out():
-    assert [words for words, _ in lines({"ok": True, "tokens_equal": True, "kl_mean": None}, None)] == [
-        "Prompts become the same tokens"
-    ]
-    assert lines(None, None) == []
+def test_every_fault_has_words() -> None:
+    assert FAULTS.keys() == set(get_args(Fault))

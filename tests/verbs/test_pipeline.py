@@ -85,7 +85,7 @@ def test_the_exported_file_says_what_was_trained(done: Place, json_of):
     result = json_of(*done.command("export"))
     assert result["parity"]["ok"]
     assert result["parity"]["tokens_equal"]
-    assert result["parity_unquantised"]["ok"]
+    assert result["parity"]["measured"]["plain"]["kl_mean"] < 1e-3
     assert [Path(file["path"]).stat().st_size for file in result["files"]] == [f["bytes"] for f in result["files"]]
 
 
@@ -292,22 +292,31 @@ def test_interrupting_says_how_to_go_on(done: Place, tmp_path: Path, monkeypatch
     assert "the same command goes on from here" in capsys.readouterr().err
 
 
-def test_a_gguf_that_says_something_else_is_not_exported(done: Place, tmp_path: Path, monkeypatch, capsys):
-    from bedside.export import parity
+def test_a_file_that_says_something_else_is_marked_and_the_command_fails_each_time(
+    done: Place, tmp_path: Path, monkeypatch, capsys
+):
+    from bedside.export import parity, readings
 
     shutil.copytree(done.runs, tmp_path / "runs")
-    real = parity.check
-
-    def differs(*args: object):
-        from dataclasses import replace
-
-        return replace(real(*args), ok=False)
-
-    monkeypatch.setattr(parity, "check", differs)
+    fault = readings.Finding("weights-differ", "F16 file", "planted")
+    monkeypatch.setattr(parity, "_judged", lambda *args: iter([fault]))
     command = ["export", str(done.recipe), "export.quantise=['f16']", "--runs", str(tmp_path / "runs")]
-    assert cli.run(command) == 1
-    assert "nothing was exported" in capsys.readouterr().err
-    assert json.loads((tmp_path / "runs/tiny/export/export.json").read_text())["files"][0]["quantisation"] == "q8_0"
+    for _ in range(2):
+        assert cli.run(command) == 1
+        assert (
+            "not what was trained (weights-differ), so the release is marked as unverified" in capsys.readouterr().err
+        )
+    folder = tmp_path / "runs/tiny/export"
+    assert json.loads((folder / "export.json").read_text())["parity"]["ok"] is False
+    assert "**Unverified.**" in (folder / "README.md").read_text()
+
+
+def test_parity_of_a_run_is_asked_anew(done: Place, json_of, capsys):
+    found = json_of("parity", "tiny", "--runs", str(done.runs))
+    assert found["ok"]
+    assert found["measured"].keys() == {"adapter", "plain", "q8_0"}
+    assert cli.run(["parity", "nothing-there", "--runs", str(done.runs)]) == 2
+    assert "no run here" in capsys.readouterr().err
 
 
 def test_a_release_tells_how_it_is_run_and_holds_the_adapter_and_its_base_where_they_are_wanted(

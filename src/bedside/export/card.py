@@ -51,14 +51,12 @@ TRAINED = (
 """The same of `train.json`."""
 COMPARED = (
     ("compared", "Conversations compared", ","),
-    ("tokens_equal", "Prompts become the same token ids", ""),
-    ("greedy_equal", "Greedy answers are the same, token by token", ""),
-    ("agreed_tokens", "Greedy tokens equal before the first that is not", ","),
-    ("total_tokens", "Greedy tokens in all", ","),
-    ("top1_agreement", "The likeliest next token is the same, given the same text", ".1%"),
-    ("kl_mean", "Mean divergence over the next token (KL), nats", ".2g"),
+    ("tokens_equal", "They become the same token ids in training, merged model, files and chat endpoint", ""),
+    ("greedy_equal", "Adapter, merged model and unquantised file continue them alike", ""),
 )
 """The same of the parity check."""
+AGREED = (("kl_mean", ".2g"), ("top1_agreement", ".1%"), ("perplexity_ratio", ".3f"), ("flips", ","), ("items", ","))
+"""The same of each model and file that was compared with the merged model."""
 VERDICTS = {
     "better": "better than its base on at least one task below, and worse on none",
     "worse": "**worse** than its base on at least one task below",
@@ -306,8 +304,17 @@ def _files(export: Cited) -> list[str]:
     parity = export.get("parity")
     compared = _found(parity, COMPARED) if parity else []
     if compared:
-        lines += ["", "The first file beside the model that it was made from:", "", *table(("", ""), compared)]
+        lines += ["", "Beside the merged model:", "", *table(("", ""), compared)]
+    if measured := parity and parity.get("measured"):
+        heads = ("Compared", "KL, nats a token", "Same first choice", "Perplexity ×", "Answers changed", "Items")
+        named = [("base with the adapter", "adapter"), ("unquantised file", "plain")]
+        named += [(f"{file['quantisation']}", f"{file['quantisation'].value}") for file in files or ()]
+        lines += ["", *table(heads, [_agreed(name, measured[key]) for name, key in named if measured.get(key)])]
     return lines
+
+
+def _agreed(name: str, found: Cited) -> tuple[str, ...]:
+    return (name, *(f"{found[key]:{form}}" for key, form in AGREED))
 
 
 def _sources(hashes: Mapping[str, str]) -> list[str]:

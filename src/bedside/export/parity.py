@@ -92,9 +92,10 @@ class Parity:
             "compared": self.compared,
             "left_out": self.left_out,
             "findings": [finding.to_json() for finding in self.findings],
-            "adapter": self.adapter.to_json(),
-            "f16": self.plain.to_json(),
-            "files": {name: one.to_json() for name, one in self.files.items()},
+            "measured": {
+                name: one.to_json()
+                for name, one in {"adapter": self.adapter, "plain": self.plain, **self.files}.items()
+            },
         }
 
 

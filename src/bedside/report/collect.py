@@ -31,7 +31,6 @@ def collect(run_folder: Path) -> Material:
         examples=_examples(run) if "rouge" in run.recipe.evaluate.tasks else [],
         files=export["files"],
         parity=export.get("parity"),
-        parity_unquantised=export.get("parity_unquantised"),
         created=_json(run, "comparison", MANIFEST)["created"],
     )
 

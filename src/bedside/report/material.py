@@ -12,8 +12,8 @@ class Material:
 
     `recipe` is the dumped recipe, `stats` the data stage's, `train` the adapter's summary and `metrics` its logged
     steps. `base_scores` and `tuned_scores` are the `tasks` of `evaluate --json`, `comparison` is `compare --json`.
-    Each example pairs both models' answers to one question; `files` and `parity` come from the export, which
-    adds `parity_unquantised` where the served file is quantised. `created` is an ISO 8601 time.
+    Each example pairs both models' answers to one question; `files` and `parity` come from the export. `created`
+    is an ISO 8601 time.
     """
 
     recipe: Json
@@ -28,4 +28,3 @@ class Material:
     files: list[Json]
     parity: Json | None
     created: str
-    parity_unquantised: Json | None = None

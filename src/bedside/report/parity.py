@@ -1,53 +1,57 @@
-"""The parity check in words: is what is served what was trained, and what did quantising cost?
-
-A quantised file passes with equal prompt tokens alone, so its greedy answers may differ; then the check of the same
-file before quantising tells whether the conversion or the quantisation made the difference.
-"""
+"""The parity check in words: is what is served what was trained, and what did quantising cost?"""
 
 from bedside.report import numbers
 from bedside.report.material import Json
 from bedside.text.numbers import DASH
 
-CHECKS = (
-    ("Prompts become the same tokens", "tokens_equal"),
-    ("Greedy answers are the same", "greedy_equal"),
-    ("The likeliest next token is the same", "top1_agreement"),
-    ("Mean Kullback-Leibler divergence, nats a token", "kl_mean"),
-)
+NAMES = {"adapter": "Base with the adapter", "plain": "16-bit file"}
+HEADS = ("KL, nats a token", "Same first choice", "Perplexity ×", "Answers changed", "Places")
+FAULTS = {
+    "begin-doubled": "a begin token is doubled",
+    "end-missing": "an end token is missing",
+    "think-whitespace": "other white space stands around <think>",
+    "reasoning-removed": "the template removes reasoning",
+    "system-dropped": "the system message is dropped",
+    "digits-joined": "the tokenizer does not split digits",
+    "control-token-parsed": "control tokens are parsed in a user's text",
+    "tokenizer-differs": "the tokenizer differs",
+    "prompt-differs": "the prompt differs",
+    "adapter-not-merged": "the adapter is not merged",
+    "adapter-scaled-twice": "the adapter is scaled twice",
+    "adapter-differs": "the merged weights are not base and adapter",
+    "rotary-order": "queries and keys are in another order",
+    "rope-base": "the rotary base differs",
+    "weights-differ": "the weights say something else",
+    "quantisation-broke": "quantising cost more than the recipe allows",
+    "modelfile-differs": "the Modelfile asks otherwise",
+    "stop-missing": "the Modelfile lacks a stop token",
+}
 
 
-def sentence(served: Json | None, unquantised: Json | None) -> tuple[str, str]:
+def sentence(parity: Json | None) -> tuple[str, str]:
     """(the answer, what to know with it)."""
-    if served is None:
+    if parity is None:
         return "Not checked.", "The exported file was not compared with the trained model."
-    if not served["ok"] or (unquantised and not unquantised["ok"]):
-        return "No.", "The exported file failed the check and should not be used."
-    if served["greedy_equal"] is True:
-        return "Yes.", "On the questions compared, the exported file answers with the very tokens of the trained model."
-    said = "Prompts become the same tokens, but the greedy answers of the served file differ from the trained model's."
-    if unquantised and unquantised["greedy_equal"] is True:
-        said += " Before quantising they are the same token for token: the difference is what quantising costs."
-    return "Yes, up to quantisation." if unquantised else "The prompts are; the answers differ.", said
+    if not parity["ok"]:
+        faults = dict.fromkeys(FAULTS.get(finding["fault"], finding["fault"]) for finding in parity["findings"])
+        return "No.", f"The exported file failed the check and should not be used: {'; '.join(faults)}."
+    places = "training, the merged model, every file and the chat endpoint"
+    said = f"{parity['compared']} conversations become the same token ids in {places}."
+    if parity["greedy_equal"]:
+        said += " Adapter, merged model and 16-bit file continue them with the same words, up to ties."
+    return "Yes.", said
 
 
-def lines(served: Json | None, unquantised: Json | None) -> list[tuple[str, list[str]]]:
-    """(what was compared, what was found in the served file and before quantising), for the checks that were made."""
-    made = [found for found in (served, unquantised) if found is not None]
+def lines(parity: Json | None) -> list[tuple[str, list[str]]]:
+    """(what was compared with the merged model, its figures): a row for each model and file."""
+    return [(NAMES.get(name, name), _figures(found)) for name, found in parity["measured"].items()] if parity else []
+
+
+def _figures(found: Json) -> list[str]:
     return [
-        (words, [_said(found, key) for found in made])
-        for words, key in CHECKS
-        if any(found.get(key) is not None for found in made)
+        numbers.small(found["kl_mean"]),
+        numbers.percent(found["top1_agreement"], 1),
+        f"{found['perplexity_ratio']:.3f}",
+        f"{found['flips']:,} of {found['items']:,}" if found["items"] else DASH,
+        f"{found['places']:,}",
     ]
-
-
-def _said(found: Json, key: str) -> str:
-    value = found.get(key)
-    if value is None:
-        return DASH
-    if key == "kl_mean":
-        return numbers.small(value)
-    if not isinstance(value, bool):
-        return numbers.percent(value, 1)
-    if key == "greedy_equal" and not value and found.get("total_tokens"):
-        return f"no: {found['agreed_tokens']:,} of {found['total_tokens']:,} tokens before they part"
-    return "yes" if value else "no"

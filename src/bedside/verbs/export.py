@@ -168,6 +168,14 @@ def _tell_how_to_run(run: Run, folder: Path, files: list[dict[str, Any]]) -> Non
     write_text(folder / "RUN.md", notes(release))
 
 
+def require_parity(run: Run) -> None:
+    """Raises CheckFailed if the finished export serves something else than was trained."""
+    from bedside.verbs.parity import require
+
+    folder = run.folder("export")
+    require(read_json(folder / "export.json")["parity"], folder)
+
+
 def result(run: Run) -> dict[str, Any]:
     """What `--json` prints."""
     folder = run.folder("export")

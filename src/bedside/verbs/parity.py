@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FP32_TWICE = 8
 """Bytes a parameter: the merged model in fp32, and beside it the tuned one or a file that is at most as large."""
+NAMES = {"adapter": "adapter", "plain": "16-bit file"}
 
 
 def parity(name: str, runs: Path) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any
 
 def require(found: dict[str, Any] | None, where: Path) -> None:
     """Raises CheckFailed if something is served otherwise than it was trained."""
-    if found is not None and not found["ok"]:
+    if found is not None and found["ok"] is False:
         faults = ", ".join(dict.fromkeys(finding["fault"] for finding in found["findings"]))
         raise CheckFailed(f"{where}: not what was trained ({faults}), so the release is marked as unverified")
 
@@ -143,16 +144,15 @@ def in_words(result: dict[str, Any]) -> str:
     lines = [
         f"{result['compared']} conversations{left}: token ids {'equal' if result['tokens_equal'] else 'DIFFER'}, greedy"
         f" continuations {'agree' if result['greedy_equal'] else 'PART'}",
-        *(_line(label, result[key]) for label, key in (("adapter", "adapter"), ("16-bit file", "f16"))),
-        *(_line(name, found) for name, found in result["files"].items()),
+        *(_line(name, found) for name, found in result["measured"].items()),
     ]
     lines += [f"{finding['fault']}: {finding['where']}: {finding['detail']}" for finding in result["findings"]]
     return "\n".join([*lines, "parity: ok" if result["ok"] else "parity: FAILED"])
 
 
-def _line(label: str, found: dict[str, Any]) -> str:
+def _line(name: str, found: dict[str, Any]) -> str:
     items = f", {found['flips']} of {found['items']} answers changed" if found["items"] else ""
     return (
-        f"  {label:<12} KL {found['kl_mean']:.2g}, top-1 agreement {found['top1_agreement']:.3f}, perplexity"
-        f" × {found['perplexity_ratio']:.3f} over {found['places']} places{items}"
+        f"  {NAMES.get(name, name):<12} KL {found['kl_mean']:.2g}, top-1 agreement {found['top1_agreement']:.3f},"
+        f" perplexity × {found['perplexity_ratio']:.3f} over {found['places']} places{items}"
     )

@@ -54,6 +54,8 @@ def run_until(run: Run, verb: str, keep: bool = True) -> Sequence[str]:
 
     `keep` makes this recipe the run's own; without it, and where the run has one, the run's models stay what they are.
     """
+    from bedside.verbs import export
+
     made = []
     with run.lock():
         for step in steps(run.recipe, verb):
@@ -64,6 +66,8 @@ def run_until(run: Run, verb: str, keep: bool = True) -> Sequence[str]:
                 say(f"{step.stage.name}: unchanged")
             if keep or not (run.path / "recipe.toml").exists():
                 run.keep_recipe()
+    if VERBS.index(verb) >= VERBS.index("export"):
+        export.require_parity(run)
     return made
 
 
