@@ -23,7 +23,8 @@ from bedside.export import architecture, vocabulary
 from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
 from bedside.export.tensors import Tensors
 from bedside.files import PARTIAL, disk_errors, read_json
-from bedside.models.gguf import COMPOSING, NORMALISER_KEY, PROMPT_KEY
+from bedside.models.gguf import NORMALISER_KEY, PROMPT_KEY
+from bedside.models.splits import COMPOSING
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message
 from bedside.runtime.choose import PROMPT_FILE

@@ -14,14 +14,13 @@ from pydantic import ValidationError
 from bedside.errors import DataError, MissingExtra, ModelError, RunError, first_line
 from bedside.files import digest, read_json, write_json
 from bedside.models.locate import cache_folder
+from bedside.models.splits import COMPOSING
 from bedside.recipe import PromptSection
 
 PROMPT_KEY = "bedside.prompt"
 """Our own metadata key: the recipe's prompt section as JSON, so that the file alone can be asked as it was trained."""
 NORMALISER_KEY = "bedside.normaliser"
 """Our own metadata key: the Unicode form that text had in training before it was split; llama.cpp has no such step."""
-COMPOSING = ("qwen2", "deepseek-r1-qwen")
-"""The tokenizers that compose (NFC), for files that Bedside did not write."""
 
 
 @dataclass(frozen=True, slots=True)
