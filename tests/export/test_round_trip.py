@@ -111,7 +111,7 @@ def _spoilt(file: Path, **changes: Any) -> Path:
     arch = str(changes.get("arch", reader.get_field("general.architecture").contents()))
     writer = gguf.GGUFWriter(file.with_name("spoilt.gguf"), arch)
     for field in reader.fields.values():
-        if not field.name.startswith(("GGUF.", "general.architecture")):
+        if not field.name.startswith(("GGUF.", "general.architecture", changes.get("without", "GGUF."))):
             value = changes.get(field.name, field.contents())
             kinds = [*field.types, None][:2]
             writer.add_key_value(field.name, value, kinds[0], kinds[1])
@@ -137,6 +137,7 @@ def _spoilt(file: Path, **changes: Any) -> Path:
         ({"tokenizer.ggml.pre": "tekken"}, "tokenizer 'tekken' is not proven"),
         ({"tokenizer.ggml.model": "llama"}, "a tokenizer of kind 'llama' is not proven"),
         ({"llama.rope.scaling.type": "yarn"}, "rotary scaling 'yarn' is not converted"),
+        ({"without": "tokenizer.ggml.merges"}, r"the file has no tokenizer\.ggml\.merges"),
         ({"factors": True}, r"tensor 'rope_freqs\.weight' has no counterpart"),
         ({"without": "blk.1.ffn_up.weight"}, r"tensor 'blk\.1\.ffn_up\.weight' has no counterpart"),
     ],

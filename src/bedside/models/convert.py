@@ -90,6 +90,12 @@ class _File:
     def setting(self, key: str, default: Any = None) -> Any:
         return self.field(f"{self.arch}.{key}", default)
 
+    def vocabulary(self, key: str) -> list[Any]:
+        found = self.field(f"tokenizer.ggml.{key}")
+        if not isinstance(found, list):
+            raise self.refused(f"the file has no tokenizer.ggml.{key}")
+        return found
+
     def refused(self, why: str) -> ModelError:
         return ModelError(f"{self.path}: {why}; {ELSEWHERE}")
 
@@ -130,7 +136,7 @@ def _require_all(model: PreTrainedModel, file: _File) -> None:
 
 def _tokenizer(file: _File) -> PreTrainedTokenizerBase:
     """The file's tokenizer, splitting text as llama.cpp does."""
-    tokens, kinds = file.field("tokenizer.ggml.tokens"), file.field("tokenizer.ggml.token_type")
+    tokens, kinds = file.vocabulary("tokens"), file.vocabulary("token_type")
     of_kind = {kind: [token for token, k in zip(tokens, kinds, strict=True) if k == kind] for kind in TokenType}
     settings: dict[str, Any] = {"add_bos_token": metadata(file.path).adds_bos}
     for name, key in NAMED.items():
@@ -155,7 +161,7 @@ def _byte_level(file: _File, order: dict[str, int]) -> Tokenizer:
     if said.pre_tokenizer not in SPLITS:
         raise file.refused(f"tokenizer '{said.pre_tokenizer}' is not proven to convert without loss")
     split = SPLITS[said.pre_tokenizer]
-    merges = [tuple(merge.split(" ", 1)) for merge in file.field("tokenizer.ggml.merges")]
+    merges = [tuple(merge.split(" ", 1)) for merge in file.vocabulary("merges")]
     tokenizer = Tokenizer(models.BPE(vocab=order, merges=merges, ignore_merges=split.ignore_merges))
     steps: list[Any] = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split.pattern is None)]
     if split.pattern is not None:
@@ -170,7 +176,7 @@ def _byte_level(file: _File, order: dict[str, int]) -> Tokenizer:
 
 def _by_score(file: _File, order: dict[str, int], mergeable: list[str]) -> list[Any]:
     """The merges that llama.cpp makes, which a SentencePiece vocabulary does not list, best score first."""
-    scores = file.field("tokenizer.ggml.scores")
+    scores = file.vocabulary("scores")
     ranked = {token: scores[order[token]] for token in mergeable}
     return list(generate_merges({token: order[token] for token in mergeable}, ranked))
 
