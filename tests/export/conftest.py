@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bedside.export.vocabulary import DEEPSEEK, LLAMA_3, QWEN_2, SPACE
+from bedside.export.vocabulary import DEEPSEEK, SPACE
+from bedside.models.splits import LLAMA_3, QWEN_2
 
 ZEPHYR = (
     "{% for message in messages %}"

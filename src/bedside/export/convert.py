@@ -23,7 +23,8 @@ from bedside.export.pieces import Streamed, in_pieces
 from bedside.export.quantise import MOSTLY, kind_of, quantise, size_of
 from bedside.export.tensors import Tensors
 from bedside.files import read_json, replacing
-from bedside.models.gguf import COMPOSING, NORMALISER_KEY, PROMPT_KEY
+from bedside.models.gguf import NORMALISER_KEY, PROMPT_KEY
+from bedside.models.splits import COMPOSING
 from bedside.progress import bar
 from bedside.recipe import PromptSection, Quantisation
 from bedside.records import Message

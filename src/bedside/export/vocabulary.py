@@ -18,16 +18,10 @@ from gguf import TokenType
 from transformers import PreTrainedTokenizerBase
 
 from bedside.errors import ModelError
+from bedside.models.splits import COMPOSING, SPLITS, Split
 
 SPACE = "▁"
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-LLAMA_3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""The split of Llama 3 and of all that were trained from it, DeepSeek-R1-Distill-Llama among them."""
-QWEN_2 = LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
-"""The split of Qwen2, 2.5 and 3: Llama 3's with each digit by itself."""
 DEEPSEEK = "<｜begin▁of▁sentence｜>"
 Prefix = Literal["never", "first", "always"]
 
@@ -128,27 +122,24 @@ def _unmade(spec: dict[str, Any]) -> float:
 
 def _byte_level_split(spec: dict[str, Any]) -> str:
     """llama.cpp's name for how a byte-level tokenizer splits text before merging."""
-    *before, last = _steps(spec["pre_tokenizer"], "pretokenizers") or [{"type": ""}]
-    normalizers = _steps(spec["normalizer"], "normalizers")
+    split = _split(spec)
+    names = [name for name, known in SPLITS.items() if known == split]
+    if not names or (_steps(spec["normalizer"], "normalizers") and not (names[0] in COMPOSING and _composes(spec))):
+        raise _unknown(f"byte-level BPE split by {_names(spec)}")
+    deepseek = any(token["content"] == DEEPSEEK for token in spec["added_tokens"])
+    return "deepseek-r1-qwen" if names[0] == "qwen2" and deepseek else names[0]
+
+
+def _split(spec: dict[str, Any]) -> Split | None:
+    *before, last = _steps(spec["pre_tokenizer"], "pretokenizers") or [{"type": "none"}]
     ignore_merges = bool(spec["model"].get("ignore_merges"))
-    if len(before) <= 1 and _is(last, "ByteLevel", add_prefix_space=False):
-        found = _named(before[0] if before else None, last.get("use_regex", True), ignore_merges)
-        if found is not None and (not normalizers or (found == "qwen2" and _composes(spec))):
-            deepseek = any(token["content"] == DEEPSEEK for token in spec["added_tokens"])
-            return "deepseek-r1-qwen" if found == "qwen2" and deepseek else found
-    raise _unknown(f"byte-level BPE split by {_names(spec)}")
-
-
-def _named(first: dict[str, Any] | None, regex: bool, ignore_merges: bool) -> str | None:
-    """The name of a step before the bytes, `regex` being GPT-2's own; None if llama.cpp has none."""
-    if regex and not ignore_merges:
-        if first is None:
-            return "gpt-2"
-        return "smollm" if _is(first, "Digits", individual_digits=True) else None
-    for pattern, ignores, name in ((LLAMA_3, True, "llama-bpe"), (QWEN_2, False, "qwen2")):
-        split = {"pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-        if first is not None and not regex and ignore_merges == ignores and _is(first, "Split", **split):
-            return name
+    if len(before) > 1 or not _is(last, "ByteLevel", add_prefix_space=False):
+        return None
+    if last.get("use_regex", True):
+        digits = [_is(step, "Digits", individual_digits=True) for step in before]
+        return Split(digits=bool(digits), ignore_merges=ignore_merges) if all(digits) else None
+    if before and _is(before[0], "Split", behavior="Isolated", invert=False):
+        return Split(before[0]["pattern"].get("Regex"), ignore_merges=ignore_merges)
     return None
 
 

@@ -10,14 +10,13 @@ from pydantic import ValidationError
 from bedside.errors import ModelError
 from bedside.models import header
 from bedside.models.control import is_control
+from bedside.models.splits import COMPOSING
 from bedside.recipe import PromptSection
 
 PROMPT_KEY = "bedside.prompt"
 """Our own metadata key: the recipe's prompt section as JSON, so that the file alone can be asked as it was trained."""
 NORMALISER_KEY = "bedside.normaliser"
 """Our own metadata key: the Unicode form that text had in training before it was split; llama.cpp has no such step."""
-COMPOSING = ("qwen2", "deepseek-r1-qwen")
-"""The tokenizers that compose (NFC), for files that Bedside did not write."""
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
 """Kinds of tokens in the file (gguf.TokenType) that llama.cpp looks for in a text."""
 MOST_CONTEXT = 1 << 31
