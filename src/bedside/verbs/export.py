@@ -34,7 +34,7 @@ def exported(recipe: Recipe) -> Stage:
     """Depends on the merged weights, and on everything that the model card tells."""
     reads = ("merged", "data", "data/report", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
     runtime = ("runtime/llamacpp", "runtime/hf", "runtime/tokenizer")
-    rooms = ("export", "verbs/export", "data/card", "text", *runtime, "models/gguf", "models/licence")
+    rooms = ("export", "verbs/export", "data/card", "text", *runtime, "models/gguf", "models/header", "models/licence")
     return Stage("export", ("name", "export", "prompt", "serve.context", "seed"), reads, rooms)
 
 
