@@ -118,6 +118,18 @@ def test_what_is_no_plain_lora_is_refused_by_name(
     assert not (tmp_path / "merged").exists()
 
 
+@pytest.mark.parametrize(
+    "change", [{"r": 10**9}, {"lora_alpha": float("inf")}, {"lora_alpha": None}, {"megatron_config": {"a": 1}}], ids=str
+)
+def test_what_no_adapter_has_is_refused_by_name(
+    tiny_llama: Path, save_adapter: Any, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = save_adapter(tiny_llama) / "adapter_config.json"
+    path.write_text(json.dumps({**read_json(path), **change}))
+    with pytest.raises(ModelError, match=f"adapter_config.json: {next(iter(change))} "):
+        merge(tiny_llama, path.parent, tmp_path / "merged", SECTION)
+
+
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
 Change = Callable[[dict[str, torch.Tensor]], object]
 

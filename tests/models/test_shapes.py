@@ -58,6 +58,8 @@ def test_a_missing_head_width_and_missing_key_heads_follow_from_the_others() -> 
         ({"model_type": None}, "architecture 'None' is not known"),
         ({"hidden_size": "wide"}, "config.json: its configuration has no whole number 'hidden_size'"),
         ({"vocab_size": None}, "no whole number 'vocab_size'"),
+        ({"num_hidden_layers": 10**9}, "says num_hidden_layers = 1000000000, which no model has"),
+        ({"hidden_size": -64}, "says hidden_size = -64, which no model has"),
     ],
 )
 def test_what_is_not_known_of_a_configuration_is_told_in_one_line(change: dict[str, Any], message: str) -> None:

@@ -132,6 +132,23 @@ def test_settings_in_force_are_the_adapters_where_there_is_one(tiny_llama: Path,
     assert adapter.brought(TrainSection(adapter=str(pattern))).targets == ("q_proj", "up_proj")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"base_model_name_or_path": "https://example.org/model"},
+        {"base_model_name_or_path": "../../../etc"},
+        {"auto_mapping": {"base_model_class": "Evil", "parent_library": "evil"}},
+        {"target_modules": "(([a-z.0-9_]+)+)+!", "megatron_core": "evil"},
+        {"exclude_modules": "(([a-z.0-9_]+)+)+!"},
+    ],
+)
+def test_where_an_adapter_says_it_comes_from_and_how_it_found_its_layers_is_not_followed(
+    tiny_llama: Path, trained: tuple[Path, float], copy: Path, changes: dict[str, Any]
+):
+    _config(**changes)(copy)
+    assert loss_of(learner_of(tiny_llama, TrainSection(adapter=str(copy)))) == pytest.approx(trained[1], rel=1e-6)
+
+
 @pytest.mark.parametrize("begun", ["pissa", "olora"])
 def test_an_adapter_that_changed_its_base_is_refused(tiny_llama: Path, tmp_path: Path, begun: str):
     """Merged into the base as it was, it would be another model than was trained."""
@@ -192,7 +209,18 @@ def _tensors(change: Any) -> Any:
         (_config(peft_type="IA3"), "is an adapter of type 'IA3'; want LoRA"),
         (_config(peft_type=None), "is an adapter of type 'None'; want LoRA"),
         (_config(r=7), r"was made for another model: its .*lora_A.weight is \[6, \d+\], the base needs \[7, \d+\]"),
-        (_config(r=0), "cannot be put on this model"),
+        (_config(r=0), r"adapter_config.json: r = '0'; want a number from 1 to 16384"),
+        (_config(r=10**9), r"r = '1000000000'; want a number"),
+        (_config(r="6"), r"r = '6'; want a number"),
+        (_config(rank_pattern={"q_proj": 10**9}), r"r = '1000000000'; want a number"),
+        (_config(lora_alpha=float("nan")), r"lora_alpha = 'nan'; want a number"),
+        (_config(lora_alpha=float("inf")), r"lora_alpha = 'inf'; want a number"),
+        (_config(lora_dropout=-1), r"lora_dropout = '-1'; want a number from 0 to 1"),
+        (_config(megatron_config={"a": 1}, megatron_core="os"), "megatron_config is set, which is not read from a file"),
+        (_config(layer_replication=[[0, 10**9]]), "layer_replication is set"),
+        (_config(rank_pattern={"(.*)*x": 4}), "rank_pattern has a pattern; want names of layers"),
+        (_config(modules_to_save="(a+)+$"), "modules_to_save has a pattern"),
+        (_tensors(lambda found: {k: v * float("nan") for k, v in found.items()}), "holds values that are not finite"),
         (_config(target_modules=["q_proj"]), r"its .*down_proj.lora_A.weight is \[6, 128\], the base needs none"),
         (_config(target_modules=["c_attn"]), "cannot be put on this model"),
         (_tensors(lambda found: dict(list(found.items())[1:])), r"lora_A.weight is none, the base needs \[6, 128\]"),

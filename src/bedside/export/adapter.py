@@ -18,7 +18,7 @@ from bedside.errors import ModelError
 from bedside.export.pieces import Rows
 from bedside.export.tensors import Tensors
 from bedside.files import read_json
-from bedside.models.peft_config import obstacle
+from bedside.models.peft_config import obstacle, require_sound
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -53,6 +53,9 @@ class Update:
 def updates(folder: Path, weights: Tensors) -> dict[str, Update]:
     """The update of each of the base's `weights` that the adapter changes. Raises ModelError where they do not fit."""
     config = read_json(folder / CONFIG)
+    if not isinstance(config, dict):
+        raise ModelError(f"{folder / CONFIG}: not a LoRA configuration")
+    require_sound(config, folder / CONFIG)
     if found := obstacle(config):
         raise ModelError(f"{folder / CONFIG}: {found[0]} = {found[1]!r} cannot be merged; train with plain LoRA")
     tensors = Tensors([folder / WEIGHTS])

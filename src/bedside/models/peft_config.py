@@ -1,10 +1,16 @@
 """What `adapter_config.json` of a PEFT LoRA may say, so that its update is one scale times B · A on the base's weights.
 
-obstacle(config)    # ("use_dora", True), or None: it can be merged
+obstacle(config)             # ("use_dora", True), or None: it can be merged
+require_sound(config, path)  # ModelError for what would import code, loop for ever or take all memory
 """
 
+import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from bedside.errors import ModelError
 
 PLAIN: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
@@ -17,6 +23,34 @@ PLAIN: dict[str, tuple[Any, ...]] = {
     "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),
 }
 """Settings whose other values change more than that; some ways to begin (PiSSA, OLoRA, …) change the base itself."""
+
+
+MOST_RANK = 1 << 14
+UNSAFE = ("megatron_config", "layer_replication", "corda_config", "lora_ga_config", "arrow_config")
+"""Settings by which peft imports a module that they name, or builds as many layers as they say."""
+PATTERNS = ("rank_pattern", "alpha_pattern", "layers_pattern", "modules_to_save")
+PLAIN_NAME = re.compile(r"\^?[\w.]+", re.ASCII)
+
+
+def require_sound(config: Mapping[str, Any], path: Path) -> None:
+    """Raises ModelError, naming the setting, for a value that no adapter of a language model has."""
+    bounds = {"r": (1, MOST_RANK), "lora_alpha": (-1e6, 1e6), "lora_dropout": (0, 1)}
+    for name, (least, most) in bounds.items():
+        value = config.get(name, least)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not least <= value <= most or (name == "r" and not isinstance(value, int)):
+            raise ModelError(f"{path}: {name} = {str(value)[:40]!r}; want a number from {least:g} to {most:g}")
+    for name in UNSAFE:
+        if config.get(name):
+            raise ModelError(f"{path}: {name} is set, which is not read from a file; save it as plain LoRA")
+    for name in PATTERNS:
+        given = config.get(name) or []
+        keys = [given] if isinstance(given, str) else given if isinstance(given, (list, dict)) else [None]
+        if not all(isinstance(key, str) and PLAIN_NAME.fullmatch(key) for key in keys):
+            raise ModelError(f"{path}: {name} has a pattern; want names of layers")  # a pattern may take for ever
+    if isinstance(config.get("rank_pattern"), dict):
+        for value in config["rank_pattern"].values():
+            require_sound({"r": value}, path)
 
 
 def obstacle(config: Mapping[str, Any]) -> tuple[str, Any] | None:

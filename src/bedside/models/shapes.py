@@ -15,6 +15,8 @@ from typing import Any
 from bedside.errors import ModelError
 
 FACTS = Path(__file__).with_suffix(".toml")
+MOST = {"num_hidden_layers": 1000, "num_attention_heads": 10_000, "num_key_value_heads": 10_000}
+MOST_WIDE = 1 << 31
 ATTENTION = ("q_proj", "k_proj", "v_proj")
 
 
@@ -123,6 +125,8 @@ def shape_of(config: Mapping[str, Any], where: str) -> Shape:
         value = config.get(field) or otherwise
         if not isinstance(value, int):
             raise ModelError(f"{where}: its configuration has no whole number '{field}'")
+        if not 0 < value <= MOST.get(field, MOST_WIDE):
+            raise ModelError(f"{where}: its configuration says {field} = {value}, which no model has")
         return value
 
     heads = number("num_attention_heads")

@@ -52,6 +52,7 @@ def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = 
     """The causal language model of a folder; safetensors only, no remote code. Raises ModelError if it cannot load."""
     check(folder)
     use_all_cores()
+    packed = _nf4(device) if quantise == "nf4" else None
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -60,7 +61,7 @@ def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = 
             use_safetensors=True,
             trust_remote_code=False,
             device_map={"": device.name},
-            quantization_config=_nf4(device) if quantise == "nf4" else None,
+            quantization_config=packed,
             output_loading_info=True,
         )
     except Exception as error:  # what a library meets in a file that is not what it seems has no common name

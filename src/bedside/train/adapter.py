@@ -11,9 +11,12 @@ from typing import Any
 
 from bedside.errors import MissingExtra, ModelError, first_line
 from bedside.files import digest, read_json, sha256
+from bedside.models.peft_config import require_sound
 from bedside.recipe import TrainSection
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+"""What peft puts before a layer's name."""
 
 
 def brought(settings: TrainSection) -> TrainSection:
@@ -56,21 +59,31 @@ def read_config(folder: Path) -> dict[str, Any]:
     kind = config.get("peft_type") if isinstance(config, dict) else None
     if kind != "LORA" or not {"r", "lora_alpha", "lora_dropout"} <= config.keys():
         raise ModelError(f"train.adapter: {folder} is an adapter of type '{kind}'; want LoRA")
+    require_sound(config, folder / CONFIG)
     return dict(config)
 
 
+def modules(folder: Path) -> tuple[str, ...]:
+    """Whole names of the layers that have an update. Raises ModelError if none has."""
+    names = {name.partition(".lora_")[0].removeprefix(PREFIX) for name in _names(folder) if ".lora_" in name}
+    if not names:
+        raise ModelError(f"{folder / TENSORS}: holds no low-rank update")
+    return tuple(sorted(names))
+
+
 def _targets(folder: Path) -> tuple[str, ...]:
-    """Names of the layers that have an update: the configuration may hold a pattern in their place."""
+    """Last parts of those names: the configuration may hold a pattern in their place."""
+    return tuple(sorted({name.rpartition(".")[2] for name in modules(folder)}))
+
+
+def _names(folder: Path) -> list[str]:
+    """Names of the tensors. Raises ModelError if the file is damaged."""
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise MissingExtra.named("train.adapter", "train") from error
     try:
         with safe_open(folder / TENSORS, framework="np") as file:
-            names = list(file.keys())
+            return list(file.keys())
     except SafetensorError as error:
         raise ModelError(f"{folder / TENSORS}: not a whole safetensors file ({first_line(error)})") from error
-    layers = {name.partition(".lora_")[0].rpartition(".")[2] for name in names if ".lora_" in name}
-    if not layers:
-        raise ModelError(f"{folder / TENSORS}: holds no low-rank update")
-    return tuple(sorted(layers))

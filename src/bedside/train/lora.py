@@ -74,6 +74,9 @@ def _continued(model: PreTrainedModel, folder: Path) -> PeftModel:
         tensors = load_file(folder / adapter.TENSORS)
     except (ValueError, RuntimeError, TypeError, NotImplementedError, OSError, SafetensorError) as error:
         raise ModelError(f"train.adapter: {folder} cannot be put on this model ({first_line(error)})") from error
+    broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+    if broken:
+        raise ModelError(f"{folder / adapter.TENSORS}: {broken!r} holds values that are not finite")
     _refuse_misfit(get_peft_model_state_dict(tuned, save_embedding_layers=False), tensors, folder)
     set_peft_model_state_dict(tuned, tensors)
     targets = config.target_modules
@@ -93,6 +96,10 @@ def _config(folder: Path) -> LoraConfig:
             f"train.adapter: {folder} began as '{begun}', which changes the base's own weights; save it as plain LoRA"
             " (peft: path_initial_model_for_weight_conversion)"
         )
+    values["auto_mapping"] = None
+    if any(isinstance(values.get(name), str) for name in ("target_modules", "exclude_modules")):
+        # A pattern may take for ever to be matched, and the layers that it has found are those of the file.
+        values.update(target_modules=list(adapter.modules(folder)), exclude_modules=None, layers_to_transform=None)
     with warnings.catch_warnings():  # settings of a later peft that this one lacks; the shapes are compared below
         warnings.filterwarnings("ignore", message="Unexpected keyword arguments", category=UserWarning)
         try:
