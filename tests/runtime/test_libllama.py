@@ -47,11 +47,19 @@ def test_log_probabilities_are_those_of_transformers(file: File, tiny_llama: Pat
 def test_sequences_do_not_see_each_other(file: File) -> None:
     one, two = file.tokens("a fever"), file.tokens("the heart of the patient")
     [alone] = file.logprobs([(two, len(two) - 1)])
-    for sequence in range(3):
-        file.forget(sequence)
-    file.extend([(0, 0, one, len(one) - 1), (2, 0, two[:-1], len(two) - 2)])
-    _, beside = file.extend([(0, len(one), one[:1], 0), (2, len(two) - 1, two[-1:], 0)])
+    file.keep(0, [])
+    file.extend([(0, one, len(one) - 1), (2, two[:-1], len(two) - 2)])
+    _, beside = file.extend([(0, one[:1], 0), (2, two[-1:], 0)])
     np.testing.assert_allclose(beside, alone, atol=0.05)
+
+
+def test_what_two_texts_begin_with_is_kept(file: File) -> None:
+    ids = file.tokens(TEXT)
+    [whole] = file.logprobs([(ids, len(ids) - 2)])
+    file.logprobs([(ids[:6] + ids[:3], 8)])
+    assert file.keep(0, ids) == 6
+    [again] = file.logprobs([(ids, len(ids) - 2)])
+    np.testing.assert_allclose(again, whole, atol=0.05)
 
 
 def test_texts_longer_than_a_call_are_read_in_several(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

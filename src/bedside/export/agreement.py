@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
+from transformers import DynamicCache
 
 from bedside.runtime.device import choose
 from bedside.runtime.hf import load_model, quiet_peft
-from bedside.runtime.libllama import File
+from bedside.runtime.libllama import File, common_length
 
 TIE = 0.1
 """Nats between the two likeliest tokens below which either may come first: sums in another order, and weights and
@@ -100,20 +101,31 @@ class Agreement:
         }
 
 
-@torch.inference_mode()
 def in_transformers(folder: Path, adapter: Path | None, quantise: Literal["none", "nf4"]) -> Follow:
-    """A model folder in fp32, with a LoRA adapter on top if one is given."""
+    """A model folder in fp32, with a LoRA adapter on top if one is given.
+
+    What a text begins with like the one before it is not computed again, unless a layer looks back over a window only.
+    """
     model: Any = load_model(folder, choose("fp32"), quantise)
     if adapter is not None:
         with quiet_peft():
             model = PeftModel.from_pretrained(model, str(adapter))
     model.eval()
+    held: list[int] = []
+    cache = DynamicCache(config=model.config)
 
     @torch.inference_mode()
     def follow(ids: Sequence[int], start: int) -> Logprobs:
-        tokens = torch.tensor([list(ids)], device=model.device)
-        logits_TV = model(input_ids=tokens, logits_to_keep=len(ids) - start, use_cache=False).logits[0]
-        return np.asarray(logits_TV.float().log_softmax(-1).cpu().numpy())
+        nonlocal cache
+        kept = min(common_length(held, ids), start)
+        if kept == 0 or any(cache.is_sliding):
+            kept, cache = 0, DynamicCache(config=model.config)
+        elif kept < len(held):
+            cache.crop(kept - len(held))
+        held[:] = ids
+        tokens = torch.tensor([list(ids[kept:])], device=model.device)
+        out = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=len(ids) - start)
+        return np.asarray(out.logits[0].float().log_softmax(-1).cpu().numpy())
 
     return follow
 
@@ -134,16 +146,15 @@ def continuations(file: File, prompts: Sequence[Sequence[int]], most: int) -> It
 def _together(file: File, prompts: dict[int, Sequence[int]], most: int) -> Iterator[tuple[int, list[int], Logprobs]]:
     """Some prompts side by side, each in a sequence of its own."""
     places = {i: sequence for sequence, i in enumerate(prompts)}
-    for sequence in places.values():
-        file.forget(sequence)
     said: dict[int, list[int]] = {i: [] for i in prompts}
     rows: dict[int, list[Logprobs]] = {i: [] for i in prompts}
-    parts = {i: (places[i], 0, prompt, len(prompt) - 1) for i, prompt in prompts.items()}
+    kept = {i: file.keep(places[i], prompt[:-1]) for i, prompt in prompts.items()}
+    parts = {i: (places[i], prompt[kept[i] :], len(prompt) - kept[i] - 1) for i, prompt in prompts.items()}
     while parts:
         for i, told in zip(parts, file.extend(list(parts.values())), strict=True):
             rows[i].append(told[-1])
             said[i].append(int(told[-1].argmax()))
         going = [i for i in parts if len(said[i]) < most and not file.ends(said[i][-1])]
-        parts = {i: (places[i], len(prompts[i]) + len(said[i]) - 1, said[i][-1:], 0) for i in going}
+        parts = {i: (places[i], said[i][-1:], 0) for i in going}
     for i in prompts:
         yield i, said[i], np.stack(rows[i])

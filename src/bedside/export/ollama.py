@@ -8,7 +8,7 @@ Reference: https://docs.ollama.com/modelfile
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 from bedside.errors import ModelError
@@ -189,9 +189,12 @@ def _prompt_problems(found: Modelfile, renderer: Renderer, adds_bos: bool) -> li
 
 
 def _trained(renderer: Renderer, messages: Sequence[Message], adds_bos: bool) -> str:
-    """The prompt of the template itself. An empty system message is none (`chat.conversation`)."""
+    """The prompt of the template itself. An empty system message is none (`chat.conversation`).
+
+    Ollama has no way to take a control token in a user's text for text, so that is left out here, and told in RUN.md.
+    """
     said = [message for message in messages if message.role != "system" or message.content]
-    return renderer.render(said, generation=True).removeprefix(renderer.bos if adds_bos else "")
+    return replace(renderer, controls=()).render(said, generation=True).removeprefix(renderer.bos if adds_bos else "")
 
 
 def _told(template: str, renderer: Renderer, adds_bos: bool) -> list[str]:

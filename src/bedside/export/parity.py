@@ -158,22 +158,17 @@ def _compare(
     window: int,
     found: Parity,
 ) -> None:
-    """Fills the agreements of `found`: one model beside the merged one at a time, so that two fit into memory."""
+    """Fills the agreements of `found`, all of them with the merged model."""
     merged = in_transformers(release.merged, None, "none")
+    tuned = in_transformers(release.base, release.adapter, "nf4" if release.nf4_precision else "none")
     prompts = [ours.read(it.turns).ids for it in asked]
-    said: dict[int, list[int]] = {}
-    steps = 2 * len(asked) + len(release.files) * (len(texts) + len(items))
-    with progress.bar("parity", steps, "comparisons") as advance:
+    with progress.bar("parity", len(asked) + len(release.files) * (len(texts) + len(items)), "comparisons") as advance:
         with closing(File(release.plain, window, TOGETHER)) as file:
             for i, ids, theirs_TV in continuations(file, prompts, limits.tokens):
-                said[i] = ids
-                found.plain.add(_along(merged, prompts[i], ids), theirs_TV, ids, asked[i].question)
-                advance(1, "F16")
-        tuned = in_transformers(release.base, release.adapter, "nf4" if release.nf4_precision else "none")
-        for i, ids in said.items():
-            found.adapter.add(_along(merged, prompts[i], ids), _along(tuned, prompts[i], ids), ids, asked[i].question)
-            advance(1, "adapter")
-        del tuned
+                wanted_TV = _along(merged, prompts[i], ids)
+                found.plain.add(wanted_TV, theirs_TV, ids, asked[i].question)
+                found.adapter.add(wanted_TV, _along(tuned, prompts[i], ids), ids, asked[i].question)
+                advance(1, "adapter, 16-bit file")
         for name, path in release.files.items():
             found.files[name] = Agreement()
             with closing(File(path, window)) as file:

@@ -18,7 +18,7 @@ from bedside.models.gguf import metadata
 from bedside.recipe import PromptSection
 from bedside.records import Message
 from bedside.runtime.choose import PROMPT_FILE
-from bedside.runtime.libllama import File
+from bedside.runtime.libllama import File, common_length
 from bedside.runtime.llamacpp import FOREIGN, prompt_text
 from bedside.runtime.tokenizer import encode, load_tokenizer, renderer_of
 from bedside.text import chat, think
@@ -191,19 +191,13 @@ def _count(ids: Sequence[int], special: set[int]) -> int:
 
 def _differs_in_digits(ours: Trained, wanted: Sequence[int], found: Sequence[int]) -> bool:
     """Whether one side has several digits in one token where the first difference is."""
-    at = first_difference(wanted, found)
+    at = common_length(wanted, found)
     tokens = [str(ours.tokenizer.decode([ids[at]])) for ids in (wanted, found) if at < len(ids)]
     return any(DIGITS.search(token) for token in tokens) and all(token.strip()[:1].isdigit() for token in tokens)
 
 
-def first_difference(wanted: Sequence[int], found: Sequence[int]) -> int:
-    """Where two lists part."""
-    pairs = zip(wanted, found, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(wanted), len(found)))
-
-
 def _shown(ours: Trained, conversation: Conversation, wanted: Sequence[int], found: Sequence[int]) -> str:
     """The few tokens on both sides where the readings part."""
-    at = first_difference(wanted, found)
+    at = common_length(wanted, found)
     texts = [repr(ours.tokenizer.decode(list(ids[at : at + 4]))) for ids in (wanted, found)]
     return f"{conversation.kind}: from token {at} on training reads {texts[0]}, this reads {texts[1]}"

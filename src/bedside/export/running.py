@@ -72,6 +72,7 @@ def _ollama(release: Release) -> list[str]:
         *_commands(f"ollama create {release.name} -f Modelfile", f"ollama run {release.name}"),
         "",
         "The Modelfile holds template, system message, stops and context; a request's own system message goes first.",
+        "A control token that somebody types is one to Ollama, LM Studio and llama-server; to Bedside it is text.",
     ]
 
 

@@ -84,6 +84,7 @@ class File:
         if not self._model:
             raise ModelError(f"{path}: llama.cpp cannot load it (damaged, or an architecture it does not know)")
         self.path, self.context, self.sequences = path, context, sequences
+        self._held: list[list[int]] = [[] for _ in range(sequences)]
         self._vocabulary = self._lib.llama_model_get_vocab(self._model)
         self.vocabulary = int(self._lib.llama_vocab_n_tokens(self._vocabulary))
         self._context = self._open_context()
@@ -115,21 +116,32 @@ class File:
         """
         found = []
         for ids, start in texts:
-            self.forget(0)
-            found.append(self.extend([(0, 0, ids, start)])[0])
+            kept = self.keep(0, ids[:start])
+            found.append(self.extend([(0, ids[kept:], start - kept)])[0])
         return found
 
-    def extend(self, parts: Sequence[tuple[int, int, Sequence[int], int]]) -> list[NDArray[np.float32]]:
-        """Adds tokens to sequences: (sequence, its length so far, new ids, first of these to tell of) each.
+    def keep(self, sequence: int, ids: Sequence[int]) -> int:
+        """How many of the first `ids` the sequence holds already; whatever else it holds is forgotten."""
+        held = self._held[sequence]
+        kept = common_length(held, ids)
+        memory = self._lib.llama_get_memory(self._context)
+        if not self._lib.llama_memory_seq_rm(memory, sequence, kept, -1):  # some caches forget all or nothing
+            self._lib.llama_memory_seq_rm(memory, sequence, -1, -1)
+            kept = 0
+        del held[kept:]
+        return kept
+
+    def extend(self, parts: Sequence[tuple[int, Sequence[int], int]]) -> list[NDArray[np.float32]]:
+        """Adds tokens to sequences: (sequence, new ids, first of these to tell of) each.
 
         Returns log-probabilities [told ids, vocabulary] of the next token after each id that is told of. Raises
         ContextTooLong if one does not fit.
         """
-        longest = max(length + len(ids) for _, length, ids, _ in parts)
+        longest = max(len(self._held[sequence]) + len(ids) for sequence, ids, _ in parts)
         if longest > self.context:  # llama.cpp would end the process
             raise ContextTooLong(f"{self.path}: a text has {longest} tokens, {self.context} are reserved")
         told: list[list[NDArray[np.float32]]] = [[] for _ in parts]
-        for piece in _pieces(parts, self._at_once):
+        for piece in self._pieces(parts):
             batch = self._batch
             batch.count = len(piece)
             for i, (part, token, position, wanted) in enumerate(piece):
@@ -140,11 +152,9 @@ class File:
             for i, (part, _, _, wanted) in enumerate(piece):
                 if wanted:
                     told[part].append(self._logprobs_at(i))
+        for sequence, ids, _ in parts:
+            self._held[sequence] += ids
         return [np.stack(rows) for rows in told]
-
-    def forget(self, sequence: int) -> None:
-        """Empties a sequence."""
-        self._lib.llama_memory_seq_rm(self._lib.llama_get_memory(self._context), sequence, -1, -1)
 
     def close(self) -> None:
         """Frees everything; the file cannot be used any more."""
@@ -164,23 +174,26 @@ class File:
         self._lib.llama_set_n_threads(opened, cores(), cores())
         return int(opened)
 
+    def _pieces(self, parts: Sequence[tuple[int, Sequence[int], int]]) -> Iterator[list[tuple[int, int, int, bool]]]:
+        """(part, token, position, whether to tell) of all parts, as many as llama.cpp takes in one call."""
+        every = [
+            (part, token, len(self._held[sequence]) + i, i >= first)
+            for part, (sequence, ids, first) in enumerate(parts)
+            for i, token in enumerate(ids)
+        ]
+        for start in range(0, len(every), self._at_once):
+            yield every[start : start + self._at_once]
+
     def _logprobs_at(self, place: int) -> NDArray[np.float32]:
         logits_V = np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._context, place), (self.vocabulary,))
         most = logits_V.max()
         return np.asarray(logits_V - (most + np.log(np.exp(logits_V - most, dtype=np.float64).sum())), np.float32)
 
 
-def _pieces(
-    parts: Sequence[tuple[int, int, Sequence[int], int]], most: int
-) -> Iterator[list[tuple[int, int, int, bool]]]:
-    """(part, token, position, whether to tell) of all parts, in calls of at `most` so many tokens."""
-    every = [
-        (part, token, length + i, i >= first)
-        for part, (_, length, ids, first) in enumerate(parts)
-        for i, token in enumerate(ids)
-    ]
-    for start in range(0, len(every), most):
-        yield every[start : start + most]
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the common beginning."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 @cache

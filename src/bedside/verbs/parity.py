@@ -21,8 +21,8 @@ from bedside.runs import Run
 if TYPE_CHECKING:
     from bedside.export.readings import Place, Reading
 
-FP32_TWICE = 8
-"""Bytes a parameter: the merged model in fp32, and beside it the tuned one or a file that is at most as large."""
+FP32_TWICE = 10
+"""Bytes a parameter: the merged model and base with adapter in fp32, and the 16-bit file."""
 NAMES = {"adapter": "adapter", "plain": "16-bit file"}
 
 
