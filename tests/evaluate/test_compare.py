@@ -95,8 +95,12 @@ def test_an_answer_after_reasoning_is_not_held_against_one_without(tmp_path: Pat
     found = compare(one, other, seed=1)
     assert found["same_prompt"] is False
     assert found["left_out"] == [
-        "safety: one side reasoned before it answered and the other could not; compare what ends in -reason"
+        "safety: one side reasoned before it answered and the other did not; compare what ends in -reason"
     ]
+    scored(one, prompt={"reasoning": "none"})  # as of two servers, whose reasoning cannot be closed
+    found = compare(one, other, seed=1)
+    assert found["same_prompt"] is True
+    assert [task["task"] for task in found["tasks"]] == ["choice"]
 
 
 @pytest.mark.parametrize("kept", ["general", "instructions", "safety"])

@@ -139,13 +139,15 @@ def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mappin
     for name in SCORED_BY.get(task, ()):
         if a.get(name) != b.get(name):
             return f"scored with {name} {a.get(name)} here and {b.get(name)} there; evaluate both the same way"
-    closed = TASKS[task].generated and "max_tokens" not in SCORED_BY[task]
-    if closed and a.get("prompt") != b.get("prompt"):
+    at_once = TASKS[task].generated and "max_tokens" not in SCORED_BY[task]
+    prompts = [side.get("prompt") for side in settings]
+    both_closed = prompts[0] == prompts[1] and (prompts[0] or {}).get("reasoning") != "none"
+    if at_once and not both_closed:
         reasoned = [
             any(row.get("reasoning") for _, row in read_jsonl(side / f"{task}.jsonl")) for side in (base, tuned)
         ]
         if reasoned[0] != reasoned[1]:
-            return "one side reasoned before it answered and the other could not; compare what ends in -reason"
+            return "one side reasoned before it answered and the other did not; compare what ends in -reason"
     if task == "likelihood":
         counted = (
             {row["id"]: row.get("tokens") for _, row in read_jsonl(side / f"{task}.jsonl")} for side in (base, tuned)

@@ -96,6 +96,8 @@ def _score_in_parts(
         rows = SCORERS[task](writer, [examples[i] for i in part], settings, advance)
         write_json(_part(path, part), {"seconds": time.monotonic() - started, "rows": rows})
 
+    if done:
+        say(f"{label}: {task}: {sum(map(len, done))} of {len(examples)} items were answered before")
     with bar(f"{label}: {task}", len(examples), "items", sum(map(len, done))) as advance:
         _each(make, [part for part in parts if part not in done], writer.at_once)
     made = [read_json(_part(path, part)) for part in parts]
