@@ -127,7 +127,7 @@ def test_a_server_cannot_make_it_wait_for_ever(server: Server, told: str, waited
 def test_it_does_not_try_for_ever(server: Server):
     server.reply = lambda n, request: (502, {}, "")
     waits: list[float] = []
-    with pytest.raises(OfflineError, match=r"no answer in 5 tries \(status 502\); what was answered is kept"):
+    with pytest.raises(OfflineError, match=r"no answer in 5 tries \(status 502\)$"):
         Remote(server.url, wait=patient(waits)).write(ASKED[:1], OPTIONS)
     assert (len(server.requests), waits) == (TRIES, [1.0, 2.0, 4.0, 8.0])
 

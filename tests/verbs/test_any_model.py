@@ -44,7 +44,9 @@ def test_a_server_that_dies_keeps_what_it_answered_and_is_not_asked_again(done: 
         server.answers = 34
         command = done.command("evaluate", "evaluate.tasks=['instructions']", "--model", server.url, "--at-once", "1")
         assert cli.run(command) == 2
-        assert "status 400: the model is gone" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "status 400: the model is gone (task instructions, item '" in told
+        assert "what was answered is kept, and the same command goes on" in told
         server.answers = 1000
         found = json_of(*command)
     assert found["tasks"][0]["n"] == 65
@@ -143,6 +145,16 @@ def test_one_evaluation_needs_another_to_be_compared_with(done: Place, capsys: p
 def test_an_evaluation_that_is_not_there_is_told_with_those_that_are(done: Place, capsys: pytest.CaptureFixture[str]):
     assert cli.run(["compare", "tiny:base", "tiny:other", "--runs", str(done.runs)]) == 2
     assert "'tiny:other': no such evaluation; there are: base, " in capsys.readouterr().err
+
+
+def test_items_that_do_not_fit_a_gguf_file_are_counted_and_named_before_any_is_asked(done: Place, capsys):
+    (exported,) = (done.runs / "tiny/export").glob("*.gguf")
+    command = done.command("evaluate", "evaluate.max_tokens=300", "--model", str(exported), "--name", "long")
+    assert cli.run([*command[:2], "serve.context=300", *command[2:]]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "rouge: 4 of 4 items do not fit into tiny-q8_0's window of 300 tokens, the longest needs 4" in told
+    assert told.endswith("raise serve.context or lower evaluate.max_tokens or leave those items out")
+    assert not (done.runs / "tiny/evaluation/long").exists()
 
 
 @pytest.mark.parametrize("model", ["nothing.gguf", "no-run"])

@@ -155,10 +155,7 @@ class Remote:
                 break
             if tried < TRIES:
                 self._wait(_seconds(wait, 2.0 ** (tried - 1)))
-        raise OfflineError(
-            f"{self._url}: no answer in {TRIES} tries ({_shown(said)});"
-            " what was answered is kept, and the same command goes on"
-        )
+        raise OfflineError(f"{self._url}: no answer in {TRIES} tries ({_shown(said)})")
 
     def _reply(self, method: str, path: str, request: dict[str, Any] | None) -> tuple[int, httpx.Headers, bytes]:
         """Status, headers and body; one that is too long, or takes too long, is a broken connection."""
