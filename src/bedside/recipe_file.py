@@ -5,6 +5,7 @@ the file and the key.
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,16 +36,19 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
     for override in overrides:
         _set(values, override)
-    return parse(values, str(path))
+    return parse(values, str(path), [override.partition("=")[0].strip() for override in overrides])
 
 
-def parse(values: dict[str, Any], where: str) -> Recipe:
-    """Validates plain values; `where` begins the error's line."""
+def parse(values: dict[str, Any], where: str, given: Sequence[str] = ()) -> Recipe:
+    """Validates plain values; `where` begins the error's line, but for keys `given` on the command line."""
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         details = error.errors()
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+        key = ".".join(str(part) for part in details[0]["loc"])
+        if any(f"{key}.".startswith(f"{one}.") for one in given):
+            where = "command line"
         raise RecipeError(f"{where}: {_explain(details[0])}{more}") from error
 
 
@@ -130,6 +134,8 @@ def _explain(detail: ErrorDetails) -> str:
             wanted = "letters, digits, dots, dashes and underscores, a letter or digit first"
             return f"{key} = {repr(detail['input'])[:60]}: want {wanted}"
     message = detail["msg"][0].lower() + detail["msg"][1:]
+    if detail["type"] == "literal_error":
+        message += _meant(str(detail["input"]), re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
     return f"{key} = {repr(detail['input'])[:60]}: {message}"
 
 
@@ -138,5 +144,9 @@ def _nearest(location: tuple[int | str, ...]) -> str:
     for part in location[:-1]:
         section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
     known = list(section.model_fields)
-    near = difflib.get_close_matches(str(location[-1]), known, 1)
-    return f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(known)}"
+    return _meant(str(location[-1]), known) or f"; known here: {', '.join(known)}"
+
+
+def _meant(said: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(said, known, 1)
+    return f"; did you mean '{near[0]}'?" if near else ""

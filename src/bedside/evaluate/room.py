@@ -1,7 +1,7 @@
 """Whether every item fits into the model's window, before the first one is asked.
 
-In: the items of each task, and a writer that can count tokens; a server's window cannot be seen. Nothing is cut, so what
-does not fit is refused: counted, named, and with the setting that would help.
+In: the items of each task, and a writer that can count tokens; a server's window cannot be seen. Nothing is cut, so
+what does not fit is refused: counted, named, and with the setting that would help.
 """
 
 from collections.abc import Mapping, Sequence

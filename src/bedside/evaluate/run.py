@@ -45,8 +45,10 @@ SCORERS: dict[TaskName, ScoreItems] = {
 }
 
 
-def announce(items: Mapping[TaskName, Sequence[Example]]) -> None:
-    """Says what the items can show, before any of them is scored."""
+def announce(items: Mapping[TaskName, Sequence[Example]], copies: int = 0) -> None:
+    """Says what the items can show, before any of them is scored, and how many of the choice file were left out."""
+    if copies:
+        say(f"choice: {copies} copies of questions of the same file are left out")
     for task, examples in items.items():
         if TASKS[task].role != "fit":
             smallest = detectable(len(examples), tests=len(items))

@@ -159,8 +159,8 @@ class HfBackend:
         over = [length for length in lengths if self.window and length > self.window]
         if over:
             raise ContextTooLong(
-                f"{self.name}: {len(over)} of {len(lengths)} texts need more than its window of {self.window} tokens, the"
-                f" longest {max(over)}; leave those items out, or lower evaluate.max_tokens"
+                f"{self.name}: {len(over)} of {len(lengths)} texts need more than its window of {self.window} tokens,"
+                f" the longest {max(over)}; leave those items out, or lower evaluate.max_tokens"
             )
 
     @cached_property

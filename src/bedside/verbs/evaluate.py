@@ -64,7 +64,7 @@ def _make(run: Run, folder: Path, adapter: Path | None, which: str) -> None:
     data = run.folder("data")
     items = tasks.select(recipe, prepare.load(data, "train"), prepare.load(data, "test"))
     if which == "base":
-        announce(items)
+        announce(items, tasks.copies(recipe.evaluate))
     base = locate.resolve(recipe.model)
     name = base.name if adapter is None else f"{base.name} + {recipe.name}"
     scorer = load_backend(base.folder, recipe.prompt, adapter=adapter, name=name, quantise=recipe.model.quantise)
@@ -147,7 +147,7 @@ def _score_any(run: Run, folder: Path, writer: "Writer", name: str, model: str) 
             )
         if left:
             say(f"{name}: left out, since it can only write and they need likelihoods: {left}")
-    announce(items)
+    announce(items, tasks.copies(run.recipe.evaluate))
     write_json(folder / ASKED, {"model": model})
     evaluate(writer, items, run.recipe, folder, label=name)
 
