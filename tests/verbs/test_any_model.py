@@ -22,6 +22,7 @@ def test_a_gguf_file_is_scored_by_what_it_writes_and_compared_with_the_base(done
     assert [task["task"] for task in found["tasks"]] == ["rouge"]
     compared = json_of("compare", "tiny:base", f"tiny:{exported.stem}", "--runs", str(done.runs))
     assert [task["n"] for task in compared["tasks"]] == [4]
+    assert compared["names"] == ["base", exported.stem]
     assert sorted(compared["left_out"]) == ["decision: scored on one side only", "likelihood: scored on one side only"]
 
 

@@ -22,7 +22,7 @@ from bedside.evaluate.room import require_room
 from bedside.evaluate.tasks import SCORED_BY, TASKS, asks, baseline
 from bedside.files import digest, read_json, read_jsonl, write_json, write_jsonl
 from bedside.metrics.paired import mean_interval
-from bedside.metrics.power import detectable
+from bedside.metrics.power import PLANNED_DISCORDANCE, detectable
 from bedside.progress import Advance, bar, say
 from bedside.recipe import EvaluateSection, Recipe, TaskName
 from bedside.records import Example, Score
@@ -52,10 +52,9 @@ def announce(items: Mapping[TaskName, Sequence[Example]], copies: int = 0) -> No
     for task, examples in items.items():
         if TASKS[task].role != "fit":
             smallest = detectable(len(examples), tests=len(items))
-            shows = (
-                f"can show a difference of {100 * smallest:.1f} points or more" if smallest < 1 else "can show nothing"
-            )
-            say(f"{task}: {len(examples)} items, which {shows}")
+            planned = f"if the models differ on {100 * PLANNED_DISCORDANCE:.0f} % of them"
+            least = f"can show a difference of {100 * smallest:.1f} points or more {planned}"
+            say(f"{task}: {len(examples)} items, which {least if smallest < 1 else 'can show nothing'}")
 
 
 def evaluate(
