@@ -154,7 +154,9 @@ def test_items_that_do_not_fit_a_gguf_file_are_counted_and_named_before_any_is_a
     assert cli.run([*command[:2], "serve.context=300", *command[2:]]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert "rouge: 4 of 4 items do not fit into tiny-q8_0's window of 300 tokens, the longest needs 4" in told
-    assert told.endswith("raise serve.context or lower evaluate.max_tokens or leave those items out")
+    assert told.endswith(
+        "raise serve.context, or lower evaluate.max_tokens, or leave long rows out with data.max_characters"
+    )
     assert not (done.runs / "tiny/evaluation/long").exists()
 
 

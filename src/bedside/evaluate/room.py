@@ -52,4 +52,6 @@ def _what_to_do(writer: Measured, task: TaskName) -> str:
     ways = [f"raise {writer.wider}"] if writer.wider else []
     if TASKS[task].generated:
         ways.append(f"lower evaluate.{SCORED_BY[task][0]}")
-    return " or ".join([*ways, "leave those items out"])
+    own_rows = asks(task) in ("decision", "likelihood", "rouge")
+    ways.append("leave long rows out with data.max_characters" if own_rows else "leave those items out")
+    return ", or ".join(ways)

@@ -36,8 +36,8 @@ LARGEST_REPLY = 16 * 2**20
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 SHOWN = 120
 HALF_A_PAIR = re.compile("[\ud800-\udfff]")
-NEW_EACH_TIME = {"created", "permission"}
-"""What servers put into each listing of a model anew, such as llama.cpp and vLLM the time of the request."""
+LASTING = ("meta", "root", "parent", "max_model_len", "owned_by")
+"""What llama.cpp and vLLM list of a model and that stays; `created` is the time of the request or of the start."""
 AS_SERVED = PromptSection(style="chat", system="", reasoning="none")
 """The server prompts by itself: no system message of ours, and no reasoning that could be closed."""
 
@@ -76,7 +76,7 @@ class Remote:
         except ModelError:
             return {}
         mine = next((one for one in listed if one.get("id") == self.name), {})
-        return {name: value for name, value in mine.items() if name not in NEW_EACH_TIME}
+        return {name: mine[name] for name in LASTING if name in mine}
 
     def write(
         self,
