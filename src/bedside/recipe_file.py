@@ -23,7 +23,7 @@ SHIPPED = Path(__file__).parent / "recipes"
 def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads and validates a recipe file, or a shipped recipe by its name, with `section.key=value` overrides.
 
-    Raises RecipeError in one line that names file and key.
+    Raises RecipeError in one line that names key and file or, where the file is right by itself, the command line.
     """
     path = find(name)
     try:
@@ -34,21 +34,29 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    if not overrides:
+        return parse(values, str(path))
+    where = "command line" if _is_valid(values) else str(path)
     for override in overrides:
         _set(values, override)
-    return parse(values, str(path), [override.partition("=")[0].strip() for override in overrides])
+    return parse(values, where)
 
 
-def parse(values: dict[str, Any], where: str, given: Sequence[str] = ()) -> Recipe:
-    """Validates plain values; `where` begins the error's line, but for keys `given` on the command line."""
+def _is_valid(values: dict[str, Any]) -> bool:
+    try:
+        Recipe.model_validate(values)
+    except ValidationError:
+        return False
+    return True
+
+
+def parse(values: dict[str, Any], where: str) -> Recipe:
+    """Validates plain values; `where` begins the error's line."""
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         details = error.errors()
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-        key = ".".join(str(part) for part in details[0]["loc"])
-        if any(f"{key}.".startswith(f"{one}.") for one in given):
-            where = "command line"
         raise RecipeError(f"{where}: {_explain(details[0])}{more}") from error
 
 

@@ -51,7 +51,10 @@ def half_written(runs: Path) -> list[str]:
         ("train.steps=2", "command line: unknown key 'train.steps'"),
         ("evaluate.tasks=['choise']", "command line: evaluate.tasks.0 = 'choise': "),
         ("evaluate.tasks=['choise']", "; did you mean 'choice'?"),
-        ("evaluate.tasks=['safety']", "the task 'safety' needs safety_from, a file of harmful requests"),
+        (
+            "evaluate.tasks=['safety']",
+            "command line: evaluate: the task 'safety' needs safety_from, a file of harmful requests",
+        ),
         ("evaluate.safety_from=harm.jsonl", "safety_from is set, but 'safety' is not among tasks; add it there"),
     ],
 )
