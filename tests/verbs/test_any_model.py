@@ -157,7 +157,7 @@ def test_items_that_do_not_fit_a_gguf_file_are_counted_and_named_before_any_is_a
     assert told.endswith(
         "raise serve.context, or lower evaluate.max_tokens, or leave long rows out with data.max_characters"
     )
-    assert not (done.runs / "tiny/evaluation/long").exists()
+    assert not list((done.runs / "tiny/evaluation").glob("*long*"))
 
 
 @pytest.mark.parametrize("model", ["nothing.gguf", "no-run"])

@@ -123,9 +123,10 @@ def _refuse_anothers(run: Run, stage: Stage, name: str, model: str) -> None:
     """
     if name in OWN:
         raise UsageError(f"--model {model}: '{name}' is what the run's own model is called; choose a --name")
-    if run.state(stage) == "missing" or run.manifest(stage.name)["inputs"]["model"] == stage.outside["model"]:
+    if run.state(stage) == "missing" or run.manifest(stage.name)["inputs"].get("model") == stage.outside["model"]:
         return
-    asked = read_json(run.folder(stage.name) / ASKED)["model"]
+    beside = run.folder(stage.name) / ASKED
+    asked = read_json(beside)["model"] if beside.is_file() else model
     if asked != model:
         raise UsageError(f"--model {model}: the scores of {asked} are called '{name}'; choose a --name")
     say(f"{model}: another model than when '{name}' was scored; it is scored anew")
@@ -148,8 +149,8 @@ def _score_any(run: Run, folder: Path, writer: "Writer", name: str, model: str) 
         if left:
             say(f"{name}: left out, since it can only write and they need likelihoods: {left}")
     announce(items, tasks.copies(run.recipe.evaluate))
-    write_json(folder / ASKED, {"model": model})
     evaluate(writer, items, run.recipe, folder, label=name)
+    write_json(folder / ASKED, {"model": model})
 
 
 def result(run: Run) -> dict[str, Any]:
