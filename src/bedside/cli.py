@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bedside.errors import BedsideError, MissingExtra
+from bedside.errors import BedsideError, MissingExtra, UsageError
 from bedside.extras import extra_of
 from bedside.progress import say
 from bedside.train import launch
@@ -174,7 +174,12 @@ def evaluate(
     name: Annotated[
         str | None, typer.Option(help="With --model: what its scores are called; default: its own.")
     ] = None,
-    at_once: Annotated[int, typer.Option(min=1, max=64, help="With --model: conversations asked at once.")] = 4,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, max=64, help="With --model: conversations asked at once; default: 4.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="With --model: ask all over, such as a server with another model behind it.")
+    ] = False,
     runs: RunsOption = RUNS,
     json_: JsonOption = False,
 ) -> None:
@@ -182,9 +187,16 @@ def evaluate(
     from bedside.verbs import evaluate as verb
 
     if model is None:
+        given = {"--name": name, "--at-once": at_once, "--again": again}
+        if alone := next((option for option, value in given.items() if value), None):
+            raise UsageError(f"{alone} needs --model: it is about another model than the run's own")
         _stage("evaluate", verb, recipe, overrides, runs, json_)
     else:
-        _print(verb.score(recipe, overrides or [], model, name, at_once, runs), verb.in_words, json_)
+        _print(
+            verb.score(recipe, overrides or [], model, runs, name=name, at_once=at_once, again=again),
+            verb.in_words,
+            json_,
+        )
 
 
 @app.command()

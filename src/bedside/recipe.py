@@ -223,6 +223,8 @@ class EvaluateSection(Section):
     """Multiple-choice file, or "starter" for the embedded held-out items."""
     choice_columns: dict[str, str] = {}
     """Columns of that file that have other names: {question = "stem", options = "answers", answer = "key"}."""
+    choice_first_option: Literal[0, 1] = 0
+    """Number of the first option where that file gives its answers as numbers."""
     choice_scoring: Literal["cloze", "letter"] = "cloze"
     """"cloze" scores the options' texts, "letter" their letters with all options in sight (arXiv:2406.08446)."""
     safety_from: str = ""
@@ -244,11 +246,12 @@ class EvaluateSection(Section):
 
     @model_validator(mode="after")
     def _requests_and_their_task_come_together(self) -> Self:
-        if ("safety" in self.tasks) != bool(self.safety_from):
-            lacking = (
-                "safety_from is not set; give a file of requests" if not self.safety_from else "'safety' is no task"
+        if "safety" in self.tasks and not self.safety_from:
+            raise ValueError(
+                "the task 'safety' needs safety_from, a file of harmful requests; name one, or leave it out"
             )
-            raise ValueError(f"{lacking}, or leave out both")
+        if self.safety_from and "safety" not in self.tasks:
+            raise ValueError("safety_from is set, but 'safety' is not among tasks; add it there, or remove safety_from")
         return self
 
 

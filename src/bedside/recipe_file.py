@@ -5,6 +5,7 @@ the file and the key.
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ SHIPPED = Path(__file__).parent / "recipes"
 def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads and validates a recipe file, or a shipped recipe by its name, with `section.key=value` overrides.
 
-    Raises RecipeError in one line that names file and key.
+    Raises RecipeError in one line that names key and file or, where the file is right by itself, the command line.
     """
     path = find(name)
     try:
@@ -33,9 +34,20 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    if not overrides:
+        return parse(values, str(path))
+    where = "command line" if _is_valid(values) else str(path)
     for override in overrides:
         _set(values, override)
-    return parse(values, str(path))
+    return parse(values, where)
+
+
+def _is_valid(values: dict[str, Any]) -> bool:
+    try:
+        Recipe.model_validate(values)
+    except ValidationError:
+        return False
+    return True
 
 
 def parse(values: dict[str, Any], where: str) -> Recipe:
@@ -130,6 +142,8 @@ def _explain(detail: ErrorDetails) -> str:
             wanted = "letters, digits, dots, dashes and underscores, a letter or digit first"
             return f"{key} = {repr(detail['input'])[:60]}: want {wanted}"
     message = detail["msg"][0].lower() + detail["msg"][1:]
+    if detail["type"] == "literal_error":
+        message += _meant(str(detail["input"]), re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
     return f"{key} = {repr(detail['input'])[:60]}: {message}"
 
 
@@ -138,5 +152,9 @@ def _nearest(location: tuple[int | str, ...]) -> str:
     for part in location[:-1]:
         section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
     known = list(section.model_fields)
-    near = difflib.get_close_matches(str(location[-1]), known, 1)
-    return f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(known)}"
+    return _meant(str(location[-1]), known) or f"; known here: {', '.join(known)}"
+
+
+def _meant(said: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(said, known, 1)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -122,6 +122,7 @@ class PairedDifference:
     whole interval lies above it, since a model may win and still be worth nothing. `counted`: the verdict over all
     rests on this task, too. `unparsed` counts the answers of base and tuned model that could not be read. `won` and
     `lost` are the ids of the items that the tuned model has better and worse, the largest difference first.
+    `identical`: the two gave the same on every item, not the same score alone.
     """
 
     task: str
@@ -141,6 +142,7 @@ class PairedDifference:
     won: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     counted: bool = True
+    identical: bool = False
 
 
 @dataclass(frozen=True, slots=True)

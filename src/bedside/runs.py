@@ -109,13 +109,16 @@ class Run:
             return "stale"
         return "done" if self.manifest(stage.name)["key"] == self.key(stage) else "stale"
 
-    def build(self, stage: Stage, make: Callable[[Path], None]) -> bool:
-        """Makes a stage unless it is done; returns whether it was made."""
-        if self.state(stage) == "done":
+    def build(self, stage: Stage, make: Callable[[Path], None], again: bool = False) -> bool:
+        """Makes a stage unless it is done; returns whether it was made.
+
+        `again` makes one that is done once more, and goes on with nothing but what was begun so.
+        """
+        if not again and self.state(stage) == "done":
             return False
         inputs = self.inputs(stage)
         key = digest(inputs)
-        partial = self._partial(stage.name, key)
+        partial = self._partial(stage.name, digest([key, "again"]) if again else key)
         started = time.monotonic()
         with disk_errors(partial):
             if not (partial / MANIFEST).is_file():

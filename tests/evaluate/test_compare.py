@@ -7,6 +7,7 @@ import pytest
 
 from bedside.errors import DataError
 from bedside.evaluate.compare import compare
+from bedside.verbs.compare import in_words
 
 
 def evaluation(folder: Path, **tasks: list[float]) -> Path:
@@ -95,8 +96,12 @@ def test_an_answer_after_reasoning_is_not_held_against_one_without(tmp_path: Pat
     found = compare(one, other, seed=1)
     assert found["same_prompt"] is False
     assert found["left_out"] == [
-        "safety: one side reasoned before it answered and the other could not; compare what ends in -reason"
+        "safety: one side reasoned before it answered and the other did not; compare what ends in -reason"
     ]
+    scored(one, prompt={"reasoning": "none"})  # as of two servers, whose reasoning cannot be closed
+    found = compare(one, other, seed=1)
+    assert found["same_prompt"] is True
+    assert [task["task"] for task in found["tasks"]] == ["choice"]
 
 
 @pytest.mark.parametrize("kept", ["general", "instructions", "safety"])
@@ -107,6 +112,28 @@ def test_what_tuning_may_cost_makes_nothing_better_but_may_make_it_worse(tmp_pat
     assert {task["task"]: task["counted"] for task in better["tasks"]} == {kept: False, "choice": True}
     assert better["verdict"] == "underpowered"
     assert compare(strong, weak, seed=1)["verdict"] == "worse"
+
+
+def test_outputs_that_are_identical_are_told_and_scores_alone_are_not(tmp_path: Path):
+    one, same, other = (evaluation(tmp_path / name, rouge=[0.1, 0.2, 0.4]) for name in ("one", "same", "other"))
+    rows = [{"id": str(i), "score": score, "answer": f"Other {i}."} for i, score in enumerate((0.1, 0.2, 0.4))]
+    (other / "rouge.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [compare(one, beside, seed=1)["tasks"][0]["identical"] for beside in (same, other)] == [True, False]
+    told = in_words(compare(one, same, seed=1))
+    assert "On rouge the two gave the same on every item: their outputs are identical." in told
+    assert told.splitlines()[4].split()[:3] == ["rouge", "3", "-"]
+
+
+def test_two_evaluations_are_called_by_the_names_they_were_given(tmp_path: Path):
+    one, other = (evaluation(tmp_path / name, choice=[1.0, 0.0]) for name in ("one", "other"))
+    score = {"task": "choice", "baseline": 0.25, "ci": [0.1, 0.9]}
+    (other / "scores.json").write_text(json.dumps({"model": "b.gguf", "tasks": [score]}))
+    found = compare(one, other, seed=1, names=("first-model", "sv"))
+    assert found["names"] == ["first-model", "sv"]
+    told = in_words(found)
+    assert ("base " in told, "tuned" in told) == (False, False)
+    assert "first-model          sv  difference" in told
+    assert "On choice sv is not shown to beat ignoring the question" in told
 
 
 def test_items_that_were_won_and_lost_are_listed(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Which items are measured."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,72 @@ def test_a_choice_file_with_columns_of_its_own_is_read_by_a_mapping(tmp_path: Pa
     assert (item.question, item.options, item.label) == ("Which drug?", ("oil", "aspirin"), "B")
 
 
-def test_items_with_one_id_are_refused(tmp_path: Path):
-    path = tmp_path / "own.jsonl"
-    path.write_text('{"id": 1, "question": "Q?", "options": ["a", "b"], "answer": 0}\n' * 2)
-    with pytest.raises(DataError, match="2 items of 'choice' have the id '1'"):
+def choices(folder: Path, *changes: dict[str, object]) -> str:
+    """A file with a row for each change of a good one."""
+    path = folder / "own.jsonl"
+    good = {"question": "Which drug?", "options": ["oil", "aspirin"], "answer": "B"}
+    path.write_text("".join(json.dumps(good | {"id": f"q{i}"} | change) + "\n" for i, change in enumerate(changes)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            [{"id": 1}, {}, {"id": 1, "question": "Why?"}],
+            r"own.jsonl line 3: the id '1' is that of .*own.jsonl line 1;",
+        ),
+        ([{}, {"question": " "}, {"question": ""}], r"own.jsonl line 2: the question is empty \(also 3\);"),
+        ([{}, {"options": ["oil", "oil", "gel"]}], r"own.jsonl line 2: two options have the same text;"),
+        ([{"answer": 2}], r"line 1: .* numbers from 0 \(evaluate.choice_first_option = 1 if they begin at 1\)"),
+    ],
+)
+def test_a_choice_file_that_cannot_be_judged_by_is_refused_with_the_lines(tmp_path: Path, changes, told: str):
+    given = recipe(tasks=["choice"], choice_from=choices(tmp_path, *changes), limit=1)
+    with pytest.raises(DataError, match=told):
+        tasks.select(given, [], ITEMS)
+
+
+def test_copies_of_a_question_are_one_item_and_counted(tmp_path: Path):
+    rows = [{}, {"question": "WHICH  drug"}, {"options": ["aspirin", "oil"], "answer": "A"}, {"options": ["a", "b"]}]
+    given = recipe(tasks=["choice"], choice_from=choices(tmp_path, *rows))
+    assert sorted(item.id for item in tasks.select(given, [], ITEMS)["choice"]) == ["q0", "q3"]
+    assert tasks.copies(given.evaluate) == 2
+    assert tasks.copies(recipe().evaluate) == 0
+
+
+def test_answers_of_a_choice_file_may_be_counted_from_one(tmp_path: Path):
+    given = recipe(tasks=["choice"], choice_from=choices(tmp_path, {"answer": 2}), choice_first_option=1)
+    assert tasks.select(given, [], ITEMS)["choice"][0].label == "B"
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"question": "stem"}, r"no column 'stem' for question; .* \(map yours in evaluate.choice_columns\)"),
+        ({"qestion": "question"}, "evaluate.choice_columns: unknown field 'qestion'; known: id, question, .*options"),
+    ],
+)
+def test_columns_of_a_choice_file_are_told_with_their_setting(tmp_path: Path, columns: dict[str, str], told: str):
+    given = recipe(tasks=["choice"], choice_from=choices(tmp_path, {}), choice_columns=columns)
+    with pytest.raises(DataError, match=told):
+        tasks.select(given, [], ITEMS)
+
+
+def test_a_file_of_requests_without_their_column_is_told_what_it_needs(tmp_path: Path):
+    (tmp_path / "harm.jsonl").write_text('{"request": "How do I lie?"}\n')
+    with pytest.raises(DataError, match="no column 'prompt' for question; found: request .rename yours"):
+        tasks.select(recipe(tasks=["safety"], safety_from=str(tmp_path / "harm.jsonl")), [], ITEMS)
+
+
+def test_a_choice_file_without_rows_or_with_none_that_is_new_is_told_so(tmp_path: Path):
+    path = tmp_path / "blank.jsonl"
+    path.write_text("\n\n")
+    with pytest.raises(DataError, match="blank.jsonl: holds no row"):
         tasks.select(recipe(tasks=["choice"], choice_from=str(path)), [], ITEMS)
+    trained = [Example("t", "Which drug?", "B")]
+    with pytest.raises(DataError, match="every question of evaluate.choice_from was trained on"):
+        tasks.select(recipe(tasks=["choice"], choice_from=choices(tmp_path, {})), trained, ITEMS)
 
 
 def test_the_embedded_sets_are_asked_whole_and_what_is_written_is_limited_by_itself():

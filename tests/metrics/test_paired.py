@@ -97,6 +97,14 @@ def test_the_p_value_forgets_who_is_base() -> None:
     assert paired.compare(base, tuned, 1).value == -paired.compare(tuned, base, 1).value
 
 
+@pytest.mark.parametrize(("lost", "won", "n"), [(0, 0, 3), (5, 32, 150), (1, 1, 12), (0, 4, 9)])
+def test_the_interval_is_turned_round_with_the_models(lost: int, won: int, n: int) -> None:
+    base, tuned = outcomes(n - lost - won, lost, won, 0)
+    for seed in (1, 2, 3, 42):
+        low, high = paired.compare(base, tuned, seed).ci
+        assert paired.compare(tuned, base, seed).ci == pytest.approx((-high, -low), abs=1e-12)
+
+
 @pytest.mark.parametrize("differences", [[0.2, 0.3, 0.4], [0.5, -0.1, 0.3, 0.25], [0.1, -0.2, 0.3, -0.4, 0.0]])
 def test_other_scores_get_the_permutation_test(differences: list[float]) -> None:
     totals = [

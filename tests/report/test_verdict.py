@@ -1,5 +1,6 @@
 """The verdict's sentences say what it rests on, what speaks otherwise, and what it leaves open."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,24 @@ def test_underpowered_tells_how_few_items_there_were(detectable: float | None):
     text = said(verdict.reservations("underpowered", few))
     assert "14 items" in text
     assert ("41.2 points or more" in text) == (detectable is not None)
+
+
+def test_each_task_with_too_few_items_has_its_own_sentence_and_few_items_show_nothing():
+    few = rows(found("decision", "underpowered", detectable=1.0, n=3), found("rouge", "underpowered"))
+    sentences = [said(one) for one in verdict.reservations("underpowered", few) if one.startswith("Too few")]
+    assert sentences[0] == "Too few items to tell on yes/no/maybe decision: 3 items can show nothing."
+    assert sentences[1].endswith(": 12 items show only differences of 0.086 or more.")
+
+
+def test_answers_that_neither_could_be_read_for_are_told_and_identical_outputs_too():
+    row = {**rows(found("rouge", "no difference shown"))[0].base, "unparsed": 2}
+    sample = material(comparison={"verdict": "", "tasks": with_counts([found("rouge", "no difference shown")])})
+    changed = replace(sample, base_scores=[row], tuned_scores=[row])
+    assert "neither model gave a readable answer to 2 of 12 items; these score 0" in said(
+        verdict.reservations("no difference shown", tasks.rows(changed))
+    )
+    same = rows(found("rouge", "no difference shown", identical=True))
+    assert "their outputs are identical" in said(verdict.reservations("no difference shown", same))
 
 
 def test_no_difference_does_not_speak_for_a_task_that_is_not_counted():

@@ -48,6 +48,14 @@ def half_written(runs: Path) -> list[str]:
         ("evaluate.tasks=[]", "no task; name at least one"),
         ("name=../../etc", "name = '../../etc'"),
         ("train.rank", "want section.key=value"),
+        ("train.steps=2", "command line: unknown key 'train.steps'"),
+        ("evaluate.tasks=['choise']", "command line: evaluate.tasks.0 = 'choise': "),
+        ("evaluate.tasks=['choise']", "; did you mean 'choice'?"),
+        (
+            "evaluate.tasks=['safety']",
+            "command line: evaluate: the task 'safety' needs safety_from, a file of harmful requests",
+        ),
+        ("evaluate.safety_from=harm.jsonl", "safety_from is set, but 'safety' is not among tasks; add it there"),
     ],
 )
 def test_a_recipe_with_a_wrong_setting_names_it(tmp_path: Path, capsys, override: str, told: str):

@@ -100,7 +100,7 @@ def _index(row: Columns, answer: Any, texts: Sequence[str], options: Any, meant:
     if found is None:
         raise DataError(
             f"{row.where}: the answer is none of the options' letters, texts, or numbers from {row.first_option}"
-            + (" (data.first_option = 1 if they begin at 1)" if row.first_option == 0 else "")
+            + (f" ({row.settings}first_option = 1 if they begin at 1)" if row.first_option == 0 else "")
         )
     return found
 

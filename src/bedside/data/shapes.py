@@ -31,14 +31,18 @@ NO_TEXT = {bool: "true or false", list: "a list", dict: "an object", bytes: "byt
 class Columns:
     """One row seen through a column mapping; a column that is lacking is named, with those that were found.
 
-    Where no column has a name exactly, the one that differs from it in case alone is meant.
+    Where no column has a name exactly, the one that differs from it in case alone is meant. `settings` begins the names
+    of the settings `columns` and `first_option` of these rows; "" where they have none.
     """
 
-    def __init__(self, where: str, row: Row, columns: Mapping[str, str], first_option: int = 0) -> None:
+    def __init__(
+        self, where: str, row: Row, columns: Mapping[str, str], first_option: int = 0, settings: str = "data."
+    ) -> None:
         self.where = where
         self.row = row
         self.columns = columns
         self.first_option = first_option
+        self.settings = settings
 
     def need(self, field: str) -> Any:
         """The value of a field's column. Raises DataError if the row has no such column."""
@@ -53,9 +57,8 @@ class Columns:
         near = difflib.get_close_matches(column, names, 1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         found = ", ".join(names) or "none"
-        return DataError(
-            f"{self.where}: no column '{column}' for {field}; {hint}found: {found} (map yours in data.columns)"
-        )
+        mend = f"map yours in {self.settings}columns" if self.settings else "rename yours: this file's cannot be mapped"
+        return DataError(f"{self.where}: no column '{column}' for {field}; {hint}found: {found} ({mend})")
 
     def value(self, field: str) -> Any:
         """What a field's column holds; None if there is no such column, or nothing in it."""

@@ -5,13 +5,13 @@ own columns onto any of the shapes in `shapes`.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bedside.data import choices, shapes
 from bedside.data.contamination import evaluated
-from bedside.data.read import Row, as_list, files_of, present, read_path
+from bedside.data.read import Located, Row, as_list, files_of, present, read_path
 from bedside.data.shapes import Columns
 from bedside.errors import DataError
 from bedside.files import sha256
@@ -42,17 +42,26 @@ class Source:
 def read(section: DataSection) -> Iterator[Example]:
     """All examples of a recipe's source. Raises DataError naming file and row."""
     source = SOURCES[section.source]
-    unknown = sorted(set(section.columns) - set(MAPPABLE) - set(source.columns))
-    if unknown:
-        raise DataError(f"data.columns: unknown field '{unknown[0]}'; known: {', '.join(MAPPABLE)}")
+    _refuse_unknown("data.", section.columns, source)
     path = _home(section.path, section.source)
     rows = read_path(path, section.subset or (source.subset if path == source.path else None))
-    columns = {**source.columns, **section.columns}
     _tell_pool(path)
+    yield from _parsed(rows, source, section.columns, section.first_option, "data.")
+
+
+def _refuse_unknown(settings: str, mapped: Mapping[str, str], source: Source) -> None:
+    known = dict.fromkeys((*MAPPABLE, *source.columns))
+    if unknown := sorted(set(mapped) - set(known)):
+        raise DataError(f"{settings}columns: unknown field '{unknown[0]}'; known: {', '.join(known)}")
+
+
+def _parsed(
+    rows: Iterable[Located], source: Source, mapped: Mapping[str, str], first_option: int, settings: str
+) -> Iterator[Example]:
     for number, (where, row) in enumerate(rows):
-        seen = Columns(where, row, columns, section.first_option)
+        seen = Columns(where, row, {**source.columns, **mapped}, first_option, settings)
         if number == 0:
-            _check_mapped(seen, section.columns)
+            _check_mapped(seen, mapped)
         yield source.parse(seen)
 
 
@@ -61,7 +70,7 @@ def _check_mapped(first: Columns, mapped: Mapping[str, str]) -> None:
     nested = first.row.get("context")  # as the hub has PubMedQA
     row = {**first.row, **nested} if isinstance(nested, dict) else first.row
     for field in mapped:
-        Columns(first.where, row, first.columns).need(field)
+        Columns(first.where, row, first.columns, settings=first.settings).need(field)
 
 
 def _tell_pool(path: str) -> None:
@@ -76,10 +85,27 @@ def _tell_pool(path: str) -> None:
         )
 
 
-def read_choices(name: str, columns: Mapping[str, str] | None = None) -> list[Example]:
-    """Multiple-choice items of a file, by a mapping of its columns, or the embedded held-out ones for "starter"."""
+def read_choices(name: str, columns: Mapping[str, str] | None = None, first_option: int = 0) -> list[Example]:
+    """Multiple-choice items of a file, by a mapping of its columns, or the embedded held-out ones for "starter".
+
+    Raises DataError where there is none, or where some could not be answered, with their lines.
+    """
     path, columns = (str(HELD_OUT), {"subject": "specialty"}) if name == "starter" else (name, columns or {})
-    return [choices.choice(Columns(where, row, columns)) for where, row in read_path(path, None)]
+    settings, source = "evaluate.choice_", SOURCES["mcq"]
+    _refuse_unknown(settings, columns, source)
+    items = list(_parsed(read_path(path, None), source, columns, first_option, settings))
+    if not items:
+        raise DataError(f"{path}: holds no row")
+    _refuse("the question is empty", [item for item in items if not item.question])
+    _refuse("two options have the same text", [item for item in items if len(set(item.options)) < len(item.options)])
+    return items
+
+
+def _refuse(reason: str, items: Sequence[Example]) -> None:
+    if items:
+        more = [item.where.rpartition(" ")[2] for item in items[1 : SHOWN + 1]]
+        also = f" (also {', '.join(more)}{', …' if len(items) > SHOWN + 1 else ''})" if more else ""
+        raise DataError(f"{items[0].where}: {reason}{also}; mend or remove it")
 
 
 def read_texts(path: str) -> Iterator[tuple[str, str]]:

@@ -25,42 +25,43 @@ from bedside.records import PairedDifference
 BY_GRAVITY: tuple[Verdict, ...] = ("worse", "better", "underpowered", "no difference shown")
 
 
-def compare(base: Path, tuned: Path, seed: int) -> dict[str, Any]:
-    """The comparison in the shape of `bedside compare --json`.
+def compare(base: Path, tuned: Path, seed: int, names: tuple[str, str] = ("base", "tuned")) -> dict[str, Any]:
+    """The comparison in the shape of `bedside compare --json`; `names` are what the two are called.
 
     A task that was scored on one side only, in another way, or in other tokens, is left out with its reason; so two
     runs with different bases still compare by what is right. Raises DataError where the items are not the same, or no
     task is left.
     """
     scored = [{task for task in get_args(TaskName) if (side / f"{task}.jsonl").exists()} for side in (base, tuned)]
-    names = [task for task in get_args(TaskName) if task in scored[0] & scored[1]]
-    if not names:
+    tasks = [task for task in get_args(TaskName) if task in scored[0] & scored[1]]
+    if not tasks:
         raise DataError(f"{tuned}: has no task in common with {base}")
     alone = [f"{task}: scored on one side only" for task in get_args(TaskName) if task in scored[0] ^ scored[1]]
     about = {side: read_json(side / "scores.json") for side in (base, tuned)}
     settings = [about[side].get("settings", {}) for side in (base, tuned)]
-    obstacles = {task: _obstacle(base, tuned, task, settings) for task in names}
+    obstacles = {task: _obstacle(base, tuned, task, settings) for task in tasks}
     left_out = [f"{task}: {reason}" for task, reason in obstacles.items() if reason] + alone
-    names = [task for task in names if not obstacles[task]]
-    if not names:
+    tasks = [task for task in tasks if not obstacles[task]]
+    if not tasks:
         raise DataError(f"{tuned}: cannot be compared with {base}: {left_out[0]}")
-    rows = {task: _paired_rows(base, tuned, task) for task in names}
+    rows = {task: _paired_rows(base, tuned, task) for task in tasks}
     found = {
-        task: paired.compare(_scores(before), _scores(after), seed, tests=len(names))
+        task: paired.compare(_scores(before), _scores(after), seed, tests=len(tasks))
         for task, (before, after) in rows.items()
     }
-    adjusted = dict(zip(names, paired.holm([found[task].p for task in names]), strict=True))
+    adjusted = dict(zip(tasks, paired.holm([found[task].p for task in tasks]), strict=True))
     own = {score["task"]: score for score in about[tuned]["tasks"]}
-    told = [_row(task, rows[task], found[task], adjusted[task], own.get(task, {}), seed, len(names)) for task in names]
+    told = [_row(task, rows[task], found[task], adjusted[task], own.get(task, {}), seed, len(tasks)) for task in tasks]
     words = [row.verdict for row in told]
-    counts = counted(names, words)
+    counts = counted(tasks, words)
     return {
-        "verdict": overall(names, words),
+        "verdict": overall(tasks, words),
+        "names": list(names),
         "base": about[base]["model"],
         "tuned": about[tuned]["model"],
         "tasks": [asdict(replace(row, counted=one)) for row, one in zip(told, counts, strict=True)],
         "left_out": left_out,
-        "win_rate": asdict(_nearer(*rows["rouge"])) if "rouge" in names else None,
+        "win_rate": asdict(_nearer(*rows["rouge"])) if "rouge" in tasks else None,
         "same_prompt": settings[0].get("prompt") == settings[1].get("prompt"),
     }
 
@@ -121,6 +122,7 @@ def _row(
         unparsed=(unread[0], unread[1]),
         won=moved.won,
         lost=moved.lost,
+        identical=all(a == b for a, b in zip(*rows, strict=True)),
     )
 
 
@@ -139,13 +141,15 @@ def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mappin
     for name in SCORED_BY.get(task, ()):
         if a.get(name) != b.get(name):
             return f"scored with {name} {a.get(name)} here and {b.get(name)} there; evaluate both the same way"
-    closed = TASKS[task].generated and "max_tokens" not in SCORED_BY[task]
-    if closed and a.get("prompt") != b.get("prompt"):
+    at_once = TASKS[task].generated and "max_tokens" not in SCORED_BY[task]
+    prompts = [side.get("prompt") for side in settings]
+    both_closed = prompts[0] == prompts[1] and (prompts[0] or {}).get("reasoning") != "none"
+    if at_once and not both_closed:
         reasoned = [
             any(row.get("reasoning") for _, row in read_jsonl(side / f"{task}.jsonl")) for side in (base, tuned)
         ]
         if reasoned[0] != reasoned[1]:
-            return "one side reasoned before it answered and the other could not; compare what ends in -reason"
+            return "one side reasoned before it answered and the other did not; compare what ends in -reason"
     if task == "likelihood":
         counted = (
             {row["id"]: row.get("tokens") for _, row in read_jsonl(side / f"{task}.jsonl")} for side in (base, tuned)

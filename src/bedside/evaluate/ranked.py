@@ -6,60 +6,66 @@ from bedside.data.read import Row
 from bedside.progress import Advance
 from bedside.recipe import EvaluateSection
 from bedside.records import Example
-from bedside.runtime.backend import Scorer
+from bedside.runtime.backend import Likelihood, Scorer
 from bedside.text import think
 from bedside.text.chat import DECISIONS, LETTERS, conversation, render_example, user_text
+
+Asked = tuple[str, Sequence[str]]
+"""A prompt, and the continuations of which the log-likelihood is wanted."""
+
+
+def choice(scorer: Scorer, item: Example, settings: EvaluateSection) -> Asked:
+    """The options' texts after the bare question ("cloze"), or their letters with all options in sight."""
+    cloze = settings.choice_scoring == "cloze"
+    question = "\n\n".join(filter(None, (item.context, item.question))) if cloze else user_text(item)
+    return _prompt(scorer, question), item.options if cloze else LETTERS[: len(item.options)]
+
+
+def decision(scorer: Scorer, item: Example, settings: EvaluateSection) -> Asked:
+    """ "Yes.", "No." and "Maybe." as the beginning of the answer, with the context in sight."""
+    return _prompt(scorer, user_text(item)), [f"{decision.capitalize()}." for decision in DECISIONS]
+
+
+def reference(scorer: Scorer, item: Example, settings: EvaluateSection) -> Asked:
+    """The reference completion, end token included."""
+    text = render_example(item, scorer.prompt, scorer.renderer)
+    return text.prompt, [text.completion]
 
 
 def score_choice(scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
     """The option with the highest log-likelihood: of its text per character ("cloze"), or of its letter."""
-    cloze = settings.choice_scoring == "cloze"
-    letters = [LETTERS[: len(item.options)] for item in items]
-    asked = [_without_options(item) if cloze else user_text(item) for item in items]
-    continuations = [item.options for item in items] if cloze else letters
-    scores = _continuation_scores(scorer, asked, continuations, advance, per_character=cloze)
-    return [_ranked(*one) for one in zip(items, letters, scores, strict=True)]
+    found = _likelihoods(scorer, [choice(scorer, item, settings) for item in items], advance)
+    per_character = settings.choice_scoring == "cloze"
+    scores = [[one.logprob / (one.characters if per_character else 1) for one in of_item] for of_item in found]
+    return [_ranked(item, LETTERS[: len(item.options)], of_item) for item, of_item in zip(items, scores, strict=True)]
 
 
 def score_decision(scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
-    """The likeliest of "Yes.", "No.", "Maybe." as the beginning of the answer, with the context in sight."""
-    continuations = [[f"{decision.capitalize()}." for decision in DECISIONS]] * len(items)
-    asked = [user_text(item) for item in items]
-    scores = _continuation_scores(scorer, asked, continuations, advance, per_character=False)
+    """The likeliest decision."""
+    found = _likelihoods(scorer, [decision(scorer, item, settings) for item in items], advance)
+    scores = [[one.logprob for one in of_item] for of_item in found]
     return [_ranked(item, DECISIONS, of_item) for item, of_item in zip(items, scores, strict=True)]
 
 
 def score_likelihood(
     scorer: Scorer, items: Sequence[Example], settings: EvaluateSection, advance: Advance
 ) -> list[Row]:
-    """Log-likelihood per token of the reference completion, end token included: the negative of the training loss."""
-    texts = [render_example(item, scorer.prompt, scorer.renderer) for item in items]
-    asked = [(text.prompt, [text.completion]) for text in texts]
-    found = scorer.likelihoods(asked, lambda n: advance(n, ""))
+    """Log-likelihood per token of the reference completion: the negative of the training loss."""
+    found = _likelihoods(scorer, [reference(scorer, item, settings) for item in items], advance)
     return [
         {"id": item.id, "score": one.logprob / one.tokens, "tokens": one.tokens}
         for item, (one,) in zip(items, found, strict=True)
     ]
 
 
-def _without_options(item: Example) -> str:
-    return "\n\n".join(filter(None, (item.context, item.question)))
+def _prompt(scorer: Scorer, question: str) -> str:
+    """Asked without reasoning, in the form that rows without it were trained in."""
+    prompt = scorer.prompt_text(conversation(question, scorer.prompt))
+    return prompt + think.closed(prompt) if scorer.prompt.reasoning == "think" else prompt
 
 
-def _continuation_scores(
-    scorer: Scorer,
-    questions: Sequence[str],
-    continuations: Sequence[Sequence[str]],
-    advance: Advance,
-    *,
-    per_character: bool,
-) -> list[list[float]]:
-    """Of each question, the log-likelihood of every continuation, summed or per character."""
-    prompts = [scorer.prompt_text(conversation(question, scorer.prompt)) for question in questions]
-    if scorer.prompt.reasoning == "think":  # asked without reasoning, in the form that rows without it were trained in
-        prompts = [prompt + think.closed(prompt) for prompt in prompts]
-    found = scorer.likelihoods(list(zip(prompts, continuations, strict=True)), lambda n: advance(n, ""))
-    return [[one.logprob / (one.characters if per_character else 1) for one in of_item] for of_item in found]
+def _likelihoods(scorer: Scorer, asked: Sequence[Asked], advance: Advance) -> list[list[Likelihood]]:
+    return scorer.likelihoods(asked, lambda n: advance(n, ""))
 
 
 def _ranked(item: Example, labels: Iterable[str], scores: Sequence[float]) -> Row:

@@ -7,23 +7,26 @@ it was. Parts do not depend on what was done before, so the file has the same by
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bedside.data.read import Row
+from bedside.errors import ModelError, OfflineError
 from bedside.evaluate import ranked, written
 from bedside.evaluate.detail import detail, outcome
+from bedside.evaluate.room import require_room
 from bedside.evaluate.tasks import SCORED_BY, TASKS, asks, baseline
 from bedside.files import digest, read_json, read_jsonl, write_json, write_jsonl
 from bedside.metrics.paired import mean_interval
-from bedside.metrics.power import detectable
+from bedside.metrics.power import PLANNED_DISCORDANCE, detectable
 from bedside.progress import Advance, bar, say
 from bedside.recipe import EvaluateSection, Recipe, TaskName
 from bedside.records import Example, Score
-from bedside.runtime.backend import Writer
+from bedside.runtime.backend import Measured, Writer
 from bedside.text.chat import user_text
 
 ScoreItems = Callable[[Any, Sequence[Example], EvaluateSection, Advance], list[Row]]
@@ -42,15 +45,16 @@ SCORERS: dict[TaskName, ScoreItems] = {
 }
 
 
-def announce(items: Mapping[TaskName, Sequence[Example]]) -> None:
-    """Says what the items can show, before any of them is scored."""
+def announce(items: Mapping[TaskName, Sequence[Example]], copies: int = 0) -> None:
+    """Says what the items can show, before any of them is scored, and how many of the choice file were left out."""
+    if copies:
+        say(f"choice: {copies} copies of questions of the same file are left out")
     for task, examples in items.items():
         if TASKS[task].role != "fit":
             smallest = detectable(len(examples), tests=len(items))
-            shows = (
-                f"can show a difference of {100 * smallest:.1f} points or more" if smallest < 1 else "can show nothing"
-            )
-            say(f"{task}: {len(examples)} items, which {shows}")
+            planned = f"if the models differ on {100 * PLANNED_DISCORDANCE:.0f} % of them"
+            least = f"can show a difference of {100 * smallest:.1f} points or more {planned}"
+            say(f"{task}: {len(examples)} items, which {least if smallest < 1 else 'can show nothing'}")
 
 
 def evaluate(
@@ -58,8 +62,10 @@ def evaluate(
 ) -> list[Score]:
     """Runs every task that is not in `folder` yet and writes `scores.json` over all of them.
 
-    Tasks that are not generated need a `Scorer`.
+    Tasks that are not generated need a `Scorer`. Raises ContextTooLong before the first item where one does not fit.
     """
+    if isinstance(writer, Measured):
+        require_room(writer, items, recipe.evaluate)
     scores, details = [], []
     for task, examples in items.items():
         path = folder / f"{task}.jsonl"
@@ -93,9 +99,12 @@ def _score_in_parts(
 
     def make(part: Sequence[int]) -> None:
         started = time.monotonic()
-        rows = SCORERS[task](writer, [examples[i] for i in part], settings, advance)
+        with _told_where(task, [examples[i] for i in part]):
+            rows = SCORERS[task](writer, [examples[i] for i in part], settings, advance)
         write_json(_part(path, part), {"seconds": time.monotonic() - started, "rows": rows})
 
+    if done:
+        say(f"{label}: {task}: {sum(map(len, done))} of {len(examples)} items were answered before")
     with bar(f"{label}: {task}", len(examples), "items", sum(map(len, done))) as advance:
         _each(make, [part for part in parts if part not in done], writer.at_once)
     made = [read_json(_part(path, part)) for part in parts]
@@ -116,6 +125,17 @@ def _each(make: Callable[[Sequence[int]], None], parts: Sequence[Sequence[int]],
             made.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _told_where(task: TaskName, items: Sequence[Example]) -> Iterator[None]:
+    """Adds to a model's or a server's own error at which item it came, and that nothing is lost."""
+    try:
+        yield
+    except (ModelError, OfflineError) as error:
+        at = f"item '{items[0].id}'" if len(items) == 1 else f"{len(items)} items from '{items[0].id}' on"
+        kept = "what was answered is kept, and the same command goes on"
+        raise type(error)(f"{error} (task {task}, {at}); {kept}") from error
 
 
 def identity(example: Example) -> str:

@@ -55,7 +55,7 @@ class Rules:
 
 def requests(path: str) -> list[Example]:
     """Harmful requests of a file, each with its safe answer where it has one. Raises DataError naming file and row."""
-    return [_request(Columns(where, row, COLUMNS)) for where, row in read_path(path, None)]
+    return [_request(Columns(where, row, COLUMNS, settings="")) for where, row in read_path(path, None)]
 
 
 def refuses(answer: str) -> bool:

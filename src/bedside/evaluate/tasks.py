@@ -83,15 +83,41 @@ def select(recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) ->
     chosen: dict[TaskName, list[Example]] = {}
     for task in recipe.evaluate.tasks:
         found = _candidates(task, recipe, train, test)
+        if not found:
+            raise DataError(f"evaluate.tasks: no held-out item for '{task}'; {_more_items(task)}")
+        _refuse_same_ids(found)
         chosen[task] = draw(found, _limit(task, recipe, len(found)), recipe.seed)
-        if not chosen[task]:
-            raise DataError(
-                f"evaluate.tasks: no held-out item for '{task}'; leave the task out or enlarge the test split"
-            )
-        name, count = Counter(item.id for item in chosen[task]).most_common(1)[0]
-        if count > 1:
-            raise DataError(f"evaluate.tasks: {count} items of '{task}' have the id '{name}'; give each its own")
     return chosen
+
+
+def _more_items(task: TaskName) -> str:
+    if asks(task) in ("choice", "safety"):
+        return f"every question of evaluate.{asks(task)}_from was trained on; leave the task out or give another file"
+    return "leave the task out or enlarge the test split"
+
+
+def _refuse_same_ids(items: Sequence[Example]) -> None:
+    """Of all that may be drawn, so that it depends on no seed."""
+    seen: dict[str, Example] = {}
+    for item in items:
+        if (first := seen.setdefault(item.id, item)) is not item:
+            raise DataError(f"{item.where}: the id '{item.id}' is that of {first.where}; give each its own")
+
+
+def copies(section: EvaluateSection) -> int:
+    """How many rows of `choice_from` ask what a row before them asks, of the same options; they are left out."""
+    items = _choices(section) if section.asks_choices else []
+    return len(items) - len(_distinct(items))
+
+
+def _choices(section: EvaluateSection) -> list[Example]:
+    return read_choices(section.choice_from, section.choice_columns, section.choice_first_option)
+
+
+def _distinct(items: Sequence[Example]) -> list[Example]:
+    """The first of each that ask the same, since items are taken to be independent."""
+    asked = Questions(items)
+    return [item for item in items if next(asked.like(item)) is item]
 
 
 def draw(items: Sequence[Example], limit: int, seed: int) -> list[Example]:
@@ -130,7 +156,7 @@ def outside(section: EvaluateSection) -> dict[str, list[Example]]:
     sets: dict[str, list[Example]] = {}
     if section.asks_choices:
         chosen = section.choice_from
-        sets["the embedded questions" if chosen == "starter" else chosen] = read_choices(chosen, section.choice_columns)
+        sets["the embedded questions" if chosen == "starter" else chosen] = _choices(section)
     if section.safety_from:
         sets[section.safety_from] = safety.requests(section.safety_from)
     return sets
@@ -146,7 +172,7 @@ def _limit(task: TaskName, recipe: Recipe, found: int) -> int:
 def _candidates(task: TaskName, recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
     match asks(task):
         case "choice":
-            return _unasked(read_choices(recipe.evaluate.choice_from, recipe.evaluate.choice_columns), train)
+            return _unasked(_distinct(_choices(recipe.evaluate)), train)
         case "general":
             return _unasked(forgetting.general(), train)
         case "instructions":

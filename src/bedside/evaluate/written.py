@@ -13,27 +13,31 @@ from bedside.evaluate.safety import score_refusal
 from bedside.metrics.overlap import rouge_l
 from bedside.progress import Advance
 from bedside.recipe import EvaluateSection
-from bedside.records import Example, Generation, GenerationOptions
+from bedside.records import Example, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Writer
 from bedside.text.chat import LETTERS, conversation, user_text
 from bedside.text.extract import Extracted, decision, letter
 
 
-def direct(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Generation]:
-    """An answer to each item of at most `answer_tokens`, asked as `ranked` asks: its reasoning is closed at once."""
-    return _written(writer, items, GenerationOptions(max_tokens=settings.answer_tokens, reasoning=False), advance)
+def direct(settings: EvaluateSection) -> GenerationOptions:
+    """For an answer of at most `answer_tokens`, asked as `ranked` asks: its reasoning is closed at once."""
+    return GenerationOptions(max_tokens=settings.answer_tokens, reasoning=False)
 
 
-def reasoned(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Generation]:
-    """An answer to each item after reasoning, `forced` where it had to be made to come."""
-    options = GenerationOptions(max_tokens=settings.max_tokens, answer_tokens=settings.answer_tokens)
-    return _written(writer, items, options, advance)
+def reasoned(settings: EvaluateSection) -> GenerationOptions:
+    """For an answer after reasoning, `forced` where it had to be made to come."""
+    return GenerationOptions(max_tokens=settings.max_tokens, answer_tokens=settings.answer_tokens)
+
+
+def messages(writer: Writer, item: Example) -> list[Message]:
+    """The conversation in which an item is asked."""
+    return conversation(user_text(item), writer.prompt, item.history)
 
 
 def _written(
     writer: Writer, items: Sequence[Example], options: GenerationOptions, advance: Advance
 ) -> list[Generation]:
-    asked = [conversation(user_text(item), writer.prompt, item.history) for item in items]
+    asked = [messages(writer, item) for item in items]
     if writer.prompt.reasoning == "none":
         options = replace(options, reasoning=True)  # there is none to be closed
     return writer.write(asked, options, lambda n: advance(n, ""))
@@ -78,7 +82,7 @@ def _said(generation: Generation) -> dict[str, Any]:
 
 
 def _scorer(
-    write: Callable[[Writer, Sequence[Example], EvaluateSection, Advance], list[Generation]],
+    options: Callable[[EvaluateSection], GenerationOptions],
     judge: Callable[[Example, Generation], Row],
 ) -> Callable[[Writer, Sequence[Example], EvaluateSection, Advance], list[Row]]:
     """A row an item: what was asked, what was written, and how that is judged."""
@@ -86,7 +90,7 @@ def _scorer(
     def score(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
         return [
             {**_asked(item), **_said(generation), **judge(item, generation)}
-            for item, generation in zip(items, write(writer, items, settings, advance), strict=True)
+            for item, generation in zip(items, _written(writer, items, options(settings), advance), strict=True)
         ]
 
     return score

@@ -144,13 +144,15 @@ def _bootstrap_binary(differences: NDArray[np.float64], seed: int) -> Interval:
     """The same for -1, 0 and 1, of which only the counts matter, so that these are drawn.
 
     Half an item is added to each cell of the two-by-two table (Agresti and Min 2005, Statistics in Medicine 24:729):
-    models that agree on each of a few items would else have an interval without width.
+    models that agree on each of a few items would else have an interval without width. One half is drawn with the two
+    models exchanged and turned round, so that the interval is the same, turned round, whichever of them is the base.
     """
     n = len(differences)
     lost, tied, won = (int((differences == value).sum()) for value in (-1, 0, 1))
     shares = np.array([lost + 0.5, tied + 1, won + 0.5]) / (n + 2)
-    drawn = np.random.default_rng(seed).multinomial(n, shares, RESAMPLES)
-    return percentiles((drawn[:, 2] - drawn[:, 0]) / n)
+    ways = (shares, shares[::-1])
+    one, other = (np.random.default_rng(seed).multinomial(n, way, RESAMPLES // 2) for way in ways)
+    return percentiles(np.concatenate([one[:, 2] - one[:, 0], other[:, 0] - other[:, 2]]) / n)
 
 
 def percentiles(resampled: NDArray[np.float64], tail: float = ALPHA / 2) -> Interval:

@@ -56,7 +56,7 @@ def _cells(row: TaskRow) -> tuple[str, ...]:
     return (
         f"{row.label} ({row.metric})",
         numbers.count(compared["n"]),
-        numbers.size(compared["detectable"], row.metric),
+        numbers.size(compared["detectable"] or None, row.metric),
         numbers.value(compared["base"], row.metric),
         numbers.value(compared["tuned"], row.metric),
         numbers.difference(compared["difference"], row.metric),

@@ -65,10 +65,9 @@ def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
         )
         if (others := [row for row in rows if row.word == word and (word != verdict or not row.counted)])
     ]
-    if weak := [row for row in rows if row.word == "underpowered"]:
-        seen = ", ".join(map(_weakness, weak))
-        said.append(f"Too few items to tell on {_named(weak)}: {seen}.")
-    return [*_lost_answers(rows), *said, *_below_baseline(rows), *_nothing_to_lose(rows)]
+    weak = [row for row in rows if row.word == "underpowered"]
+    said += [f"Too few items to tell on {_named([row])}: {_weakness(row)}." for row in weak]
+    return [*_identical(rows), *_lost_answers(rows), *said, *_below_baseline(rows), *_nothing_to_lose(rows)]
 
 
 def unmeasured(rows: Sequence[TaskRow]) -> list[str]:
@@ -90,6 +89,14 @@ def _lost_answers(rows: Sequence[TaskRow]) -> Iterator[str]:
                 f"On {_lower(row)} the base gave no readable answer to {base} of {n} items, the tuned model to {tuned}"
                 f" of {n}; these score 0, so the difference shows {shows}."
             )
+        elif base:
+            yield f"On {_lower(row)} neither model gave a readable answer to {base} of {n} items; these score 0."
+
+
+def _identical(rows: Sequence[TaskRow]) -> Iterator[str]:
+    for row in rows:
+        if row.compared.get("identical"):
+            yield f"On {_lower(row)} the two models gave the same on every item: their outputs are identical."
 
 
 def _below_baseline(rows: Sequence[TaskRow]) -> Iterator[str]:
@@ -131,9 +138,12 @@ def _named(rows: Sequence[TaskRow]) -> str:
 
 
 def _weakness(row: TaskRow) -> str:
-    smallest = row.compared["detectable"]
-    seen = f" show only differences of {numbers.size(smallest, row.metric)} or more" if smallest else ""
-    return f"{numbers.count(row.compared['n'])} items{seen}"
+    smallest, items = row.compared["detectable"], f"{numbers.count(row.compared['n'])} items"
+    if not smallest:
+        return items
+    if numbers.is_share(row.metric) and smallest >= 1:
+        return f"{items} can show nothing"
+    return f"{items} show only differences of {numbers.size(smallest, row.metric)} or more"
 
 
 def _lower(row: TaskRow) -> str:

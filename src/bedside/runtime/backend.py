@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
@@ -59,6 +59,26 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Frees the model, and ends what it is still asked."""
+        ...
+
+
+@runtime_checkable
+class Measured(Writer, Protocol):
+    """A writer of which it can be known beforehand whether a text fits.
+
+    `window` is the tokens of prompt and continuation together, 0 where there is no limit, and `wider` the setting that
+    gives more, "" if none does.
+    """
+
+    window: int
+    wider: str
+
+    def prompt_text(self, messages: Sequence[Message]) -> str:
+        """The conversation as the model is prompted with it."""
+        ...
+
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        """How many tokens the two take."""
         ...
 
 

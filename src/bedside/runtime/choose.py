@@ -49,9 +49,12 @@ def is_address(model: str) -> bool:
 
 
 def identify(model: str, runs: Path, opened: Writer) -> str:
-    """SHA-256 of what answers; of a server its address and the model's name, for what is behind it cannot be seen."""
+    """SHA-256 of what answers; of a server its address, the model's name and what is listed of it: no more is seen."""
     if is_address(model):
-        return f"{model.partition('#')[0]}#{opened.name}"
+        from bedside.runtime.remote import Remote
+
+        assert isinstance(opened, Remote)
+        return f"{model.partition('#')[0]}#{opened.name} {digest(opened.told())}"
     run = find_run(model, runs)
     path = Path(model).expanduser() if run is None else exported(run)
     return digest(tree_digests(path)) if path.is_dir() else sha256(path)

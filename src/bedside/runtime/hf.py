@@ -129,10 +129,11 @@ def quiet_peft() -> Iterator[None]:
 
 
 class HfBackend:
-    """Implements `backend.Speaker` and `backend.Scorer`."""
+    """Implements `backend.Speaker`, `backend.Scorer` and `backend.Measured`."""
 
     together = 2 * BATCH
     at_once = 1
+    wider = ""
 
     def __init__(
         self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, prompt: PromptSection, name: str
@@ -143,6 +144,7 @@ class HfBackend:
         self.prompt = prompt
         self.name = name
         self.ends = end_ids(tokenizer)
+        self.window = int(getattr(model.config, "max_position_embeddings", None) or 0)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """See `Scorer`."""
@@ -163,14 +165,17 @@ class HfBackend:
             for i, (_, texts) in enumerate(asked)
         ]
 
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        """See `Measured`."""
+        return len(self._row(prompt, continuation).ids)
+
     def _need_room(self, lengths: Sequence[int]) -> None:
         """Nothing is cut: beyond its window a model computes nonsense without a word."""
-        window = getattr(self.model.config, "max_position_embeddings", None)
-        over = [length for length in lengths if window and length > window]
+        over = [length for length in lengths if self.window and length > self.window]
         if over:
             raise ContextTooLong(
-                f"{self.name}: {len(over)} of {len(lengths)} texts need more than its window of {window} tokens, the"
-                f" longest {max(over)}; leave those items out, or lower evaluate.max_tokens"
+                f"{self.name}: {len(over)} of {len(lengths)} texts need more than its window of {self.window} tokens,"
+                f" the longest {max(over)}; leave those items out, or lower evaluate.max_tokens"
             )
 
     @cached_property

@@ -5,6 +5,7 @@ backend. llama.cpp adds the begin token by itself where the file says so; a temp
 it, so it is taken off here.
 """
 
+import json
 import queue
 import secrets
 import threading
@@ -12,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
 from bedside.errors import ContextTooLong, MissingExtra, ModelError
 from bedside.models import header
@@ -27,7 +29,7 @@ FOREIGN = PromptSection(style="chat", system="", reasoning="think")
 
 
 class LlamaCpp:
-    """Implements `backend.Speaker` and `backend.Writer`; `context` is tokens for each of `slots` conversations."""
+    """Implements `backend.Speaker` and `backend.Measured`; `context` is tokens for each of `slots` conversations."""
 
     together = 1
 
@@ -39,11 +41,22 @@ class LlamaCpp:
         self.prompt = self.metadata.prompt or FOREIGN
         self.context = min(context, self.metadata.context_length)
         self.at_once = slots
-        self._server = _serve(path, self.context, slots, threads)
+        self.window = self.context
+        self.wider = "serve.context" if self.context < self.metadata.context_length else ""
+        self._key = secrets.token_urlsafe()  # llama.cpp listens on a loopback port; no other user may ask there
+        self._server = _serve(path, self.context, slots, threads, self._key)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """The text that llama.cpp is given for a conversation."""
         return prompt_text(self.metadata, messages)
+
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        """See `Measured`; counted by llama.cpp itself."""
+        body = json.dumps({"content": prompt + continuation, "add_special": True, "parse_special": True}).encode()
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        request = Request(f"{self._server.listening_address}/tokenize", data=body, headers=headers)
+        with build_opener(ProxyHandler({})).open(request) as reply:  # no proxy for a loopback address
+            return len(json.load(reply)["tokens"])
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `backend.Speaker`. Raises ContextTooLong if the conversation does not fit."""
@@ -150,7 +163,7 @@ def prompt_text(file: GgufMetadata, messages: Sequence[Message]) -> str:
     return text.removeprefix(file.bos) if file.adds_bos else text
 
 
-def _serve(path: Path, context: int, slots: int, threads: int) -> Any:
+def _serve(path: Path, context: int, slots: int, threads: int, key: str) -> Any:
     try:
         import xllamacpp
     except ImportError as error:
@@ -158,7 +171,7 @@ def _serve(path: Path, context: int, slots: int, threads: int) -> Any:
     parameters = xllamacpp.CommonParams()
     parameters.n_ctx = context * slots
     parameters.n_parallel = slots
-    parameters.api_keys = [secrets.token_urlsafe()]  # llama.cpp listens on a loopback port; no other user may ask there
+    parameters.api_keys = [key]
     if threads:
         parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     return opened(path, parameters)

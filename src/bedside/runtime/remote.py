@@ -2,17 +2,22 @@
 
 What passes by itself is tried again: a connection that breaks, a time limit, 429, 5xx. It waits 1, 2, 4, 8 seconds, or
 as long as `Retry-After` says, and gives up after five tries. What a server says instead of an answer is told. Nothing
-of the server is trusted: replies are bounded in size and time, and its words are shown without control characters.
+of the server is trusted: replies are bounded in size and time, its words are shown without control characters, and half
+of a surrogate pair in an answer, which no file could hold, is replaced.
 """
 
 import json
 import math
 import os
+import re
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from threading import Event
 from typing import Any
+from weakref import WeakSet
 
 import httpx
 
@@ -26,9 +31,13 @@ KEY = "BEDSIDE_REMOTE_KEY"
 TRIES = 5
 LONGEST_WAIT_S = 60.0
 TIMEOUT_S = 600.0
+CONNECT_S = 30.0
 LARGEST_REPLY = 16 * 2**20
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 SHOWN = 120
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+LASTING = ("meta", "root", "parent", "max_model_len", "owned_by")
+"""What llama.cpp and vLLM list of a model and that stays; `created` is the time of the request or of the start."""
 AS_SERVED = PromptSection(style="chat", system="", reasoning="none")
 """The server prompts by itself: no system message of ours, and no reasoning that could be closed."""
 
@@ -49,7 +58,9 @@ class Remote:
         self.at_once = at_once
         self._closed = Event()
         self._wait = wait or self._closed.wait
-        self._client = httpx.Client(timeout=TIMEOUT_S, headers=_headers(), follow_redirects=False)
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        timeout = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
+        self._client = httpx.Client(timeout=timeout, headers=_headers(), follow_redirects=False)
         try:
             userinfo = httpx.URL(self._url).userinfo
         except httpx.InvalidURL as error:
@@ -57,6 +68,15 @@ class Remote:
         if userinfo:
             raise UsageError(f"an address must not carry a password; put the server's key into {KEY}")
         self.name = named or self._only_model()
+
+    def told(self) -> dict[str, Any]:
+        """What the server lists of its model beside the name, as far as that is lasting; nothing if it has no list."""
+        try:
+            listed = self._listed()
+        except ModelError:
+            return {}
+        mine = next((one for one in listed if one.get("id") == self.name), {})
+        return {name: mine[name] for name in LASTING if name in mine}
 
     def write(
         self,
@@ -72,8 +92,11 @@ class Remote:
         return found
 
     def close(self) -> None:
-        """Ends what is still being asked or waited for."""
+        """Ends what is still being asked or waited for: a thread that reads is woken by nothing but its socket."""
         self._closed.set()
+        for one in list(self._sockets):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
         self._client.close()
 
     def _answer(self, messages: Sequence[Message], options: GenerationOptions) -> Generation:
@@ -90,8 +113,7 @@ class Remote:
             choice = reply["choices"][0]
             said = choice["message"]
             texts = [said.get(name) or "" for name in ("content", "refusal", "reasoning_content", "reasoning")]
-            if not all(isinstance(text, str) for text in texts):
-                raise TypeError
+            texts = [HALF_A_PAIR.sub("\N{REPLACEMENT CHARACTER}", text) for text in texts]
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ModelError(f"{self._url}: a reply without choices[0].message in text: {_shown(reply)}") from error
         content, refusal, *apart = texts
@@ -105,13 +127,16 @@ class Remote:
         )
 
     def _only_model(self) -> str:
-        listed = self._asked("GET", "/models", None)
-        data = listed.get("data") if isinstance(listed, dict) else None
-        names = [str(one.get("id")) for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+        names = [str(one.get("id")) for one in self._listed()]
         if len(names) != 1:
             some = _shown(", ".join(names)) or "none"
             raise ModelError(f"{self._url}: models there: {some}; name one as '{self._url}#NAME'")
         return _shown(names[0])
+
+    def _listed(self) -> list[dict[str, Any]]:
+        reply = self._asked("GET", "/models", None)
+        data = reply.get("data") if isinstance(reply, dict) else None
+        return [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
 
     def _asked(self, method: str, path: str, request: dict[str, Any] | None) -> Any:
         """The reply's JSON, after as many tries as it may take."""
@@ -126,22 +151,29 @@ class Remote:
                 if status not in PASSING:
                     return self._read(status, headers, body)
                 said, wait = f"status {status}", headers.get("Retry-After")
+            if self._closed.is_set():
+                break
             if tried < TRIES:
                 self._wait(_seconds(wait, 2.0 ** (tried - 1)))
-        raise OfflineError(
-            f"{self._url}: no answer in {TRIES} tries ({_shown(said)});"
-            " what was answered is kept, and the same command goes on"
-        )
+        raise OfflineError(f"{self._url}: no answer in {TRIES} tries ({_shown(said)})")
 
     def _reply(self, method: str, path: str, request: dict[str, Any] | None) -> tuple[int, httpx.Headers, bytes]:
         """Status, headers and body; one that is too long, or takes too long, is a broken connection."""
         body, end = b"", time.monotonic() + TIMEOUT_S
-        with self._client.stream(method, self._url + path, json=request) as reply:
+        watched = {"trace": self._trace}
+        with self._client.stream(method, self._url + path, json=request, extensions=watched) as reply:
             for piece in reply.iter_bytes():
                 body += piece
                 if len(body) > LARGEST_REPLY or time.monotonic() > end:
                     raise httpx.ReadError("a reply without end")
             return reply.status_code, reply.headers, body
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keeps the sockets of new connections (httpcore's trace extension), to be shut when this is closed."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._sockets.add(info["return_value"].get_extra_info("socket"))
+            if self._closed.is_set():
+                raise httpx.ConnectError("closed")
 
     def _read(self, status: int, headers: httpx.Headers, body: bytes) -> Any:
         try:

@@ -55,7 +55,8 @@ def compare(first: str, second: str | None, runs: Path) -> dict[str, Any]:
     here, there = here or ("base" if second is None else "tuned"), there or "tuned"
     own = [one for one, name in ((run, here), (other, there)) if name in ("base", "tuned")]
     told = [warn_if_stale(one, "evaluate") for one in dict.fromkeys(own)]
-    found = paired(run.folder(f"evaluation/{here}"), other.folder(f"evaluation/{there}"), run.recipe.seed)
+    names = (here, there) if run.path == other.path else (Path(first).name, Path(second or "").name)
+    found = paired(run.folder(f"evaluation/{here}"), other.folder(f"evaluation/{there}"), run.recipe.seed, names)
     return {**found, "stale": [warning for warning in told if warning is not None]}
 
 
@@ -81,9 +82,13 @@ def result(run: Run) -> dict[str, Any]:
 
 def in_words(result: dict[str, Any]) -> str:
     """A table with intervals, what it does not say, and the verdict last."""
-    head = f"{'task':<15} {'n':>4} {'detects':>8} {'base':>8} {'tuned':>8} {'difference':>11}  {'95 % interval':<18}"
-    head += f" {'p adj.':>7} {'baseline':>9} {'won':>5} {'lost':>5}"
-    lines = [f"base   {result['base']}", f"tuned  {result['tuned']}", "", head, *map(_line, result["tasks"])]
+    first, second = result["names"]
+    width = max(8, len(first), len(second))
+    head = f"{'task':<15} {'n':>4} {'detects':>8} {first:>{width}} {second:>{width}} {'difference':>11}"
+    head += f"  {'95 % interval':<18} {'p adj.':>7} {'baseline':>9} {'won':>5} {'lost':>5}"
+    longer = max(len(first), len(second))
+    models = [f"{first:<{longer}}  {result['base']}", f"{second:<{longer}}  {result['tuned']}"]
+    lines = [*models, "", head, *(_line(task, width) for task in result["tasks"])]
     lines += [f"{'left out':<15} {reason}" for reason in result["left_out"]]
     notes = list(_notes(result))
     if notes:
@@ -96,29 +101,34 @@ def _notes(result: dict[str, Any]) -> Iterator[str]:
     """What the table does not say of itself."""
     from bedside.evaluate.tasks import TASKS, nothing_to_lose
 
-    tasks = result["tasks"]
+    tasks, (first, second) = result["tasks"], result["names"]
+    base_model, tuned_model = {"base": "the base"}.get(first, first), {"tuned": "the tuned model"}.get(second, second)
+    same = " and ".join(task["task"] for task in tasks if task["identical"])
+    if same:
+        yield f"On {same} the two gave the same on every item: their outputs are identical."
     for task in tasks:
         base, tuned = task["unparsed"]
         if base or tuned:
-            unread = f"base {base}, tuned {tuned} of {task['n']}"
+            unread = f"{first} {base}, {second} {tuned} of {task['n']}"
             yield f"On {task['task']} answers that could not be read score 0: {unread}."
     below = " and ".join(task["task"] for task in tasks if task["above_baseline"] is False)
     if below:
-        yield f"On {below} the tuned model is not shown to beat ignoring the question (baseline)."
+        yield f"On {below} {tuned_model} is not shown to beat ignoring the question (baseline)."
     low = " and ".join(task["task"] for task in tasks if nothing_to_lose(task["task"], task["base"]))
     if low:
-        yield f"On {low} the base does so badly that there was little to lose: that nothing was lost says little."
+        yield f"On {low} {base_model} does so badly that there was little to lose: that nothing was lost says little."
     if not any(TASKS[task["task"]].role == "right" for task in tasks):
         yield "No task that tells right from wrong was compared, so nothing can be called better."
     if not result["same_prompt"]:
         yield "The two were asked in different prompts; the difference is one of model and prompt together."
 
 
-def _line(task: dict[str, Any]) -> str:
+def _line(task: dict[str, Any], width: int) -> str:
     interval = f"[{task['ci'][0]:+.3f}, {task['ci'][1]:+.3f}]"
     baseline = "-" if task["baseline"] is None else f"{task['baseline']:.3f}"
-    means = f"{task['base']:>8.3f} {task['tuned']:>8.3f} {task['difference']:>+11.3f}"
+    means = f"{task['base']:>{width}.3f} {task['tuned']:>{width}.3f} {task['difference']:>+11.3f}"
     found = f"{probability(task['p_adjusted']):>7} {baseline:>9} {len(task['won']):>5} {len(task['lost']):>5}"
     not_counted = "" if task["counted"] else ", not counted"
-    what = f"{task['task']:<15} {task['n']:>4} {task['detectable']:>8.3f}"
+    detects = f"{task['detectable']:.3f}" if task["detectable"] else "-"  # nothing was seen of how much items differ
+    what = f"{task['task']:<15} {task['n']:>4} {detects:>8}"
     return f"{what} {means}  {interval:<18} {found}  {task['verdict']}{not_counted}"

@@ -1,22 +1,26 @@
 """`bedside evaluate`: base and tuned model on the same held-out items."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bedside.errors import UsageError
-from bedside.files import read_json
+from bedside.files import read_json, write_json
 from bedside.models import locate
 from bedside.progress import say
 from bedside.recipe import Recipe
-from bedside.runs import Run, Stage
+from bedside.runs import MANIFEST, Run, Stage
 
 if TYPE_CHECKING:
     from bedside.runtime.backend import Writer
 
 OWN = ("base", "tuned")
+ASKED = "asked.json"
+"""Beside the scores of any model: where it was asked."""
+AT_ONCE = 4
 ROOMS = ("verbs/evaluate", "evaluate", "metrics", "text", "fused", "runtime", "data", "models")
 
 
@@ -60,7 +64,7 @@ def _make(run: Run, folder: Path, adapter: Path | None, which: str) -> None:
     data = run.folder("data")
     items = tasks.select(recipe, prepare.load(data, "train"), prepare.load(data, "test"))
     if which == "base":
-        announce(items)
+        announce(items, tasks.copies(recipe.evaluate))
     base = locate.resolve(recipe.model)
     name = base.name if adapter is None else f"{base.name} + {recipe.name}"
     scorer = load_backend(base.folder, recipe.prompt, adapter=adapter, name=name, quantise=recipe.model.quantise)
@@ -68,9 +72,18 @@ def _make(run: Run, folder: Path, adapter: Path | None, which: str) -> None:
 
 
 def score(
-    recipe: str, overrides: Sequence[str], model: str, name: str | None, at_once: int, runs: Path
+    recipe: str,
+    overrides: Sequence[str],
+    model: str,
+    runs: Path,
+    *,
+    name: str | None = None,
+    at_once: int | None = None,
+    again: bool = False,
 ) -> dict[str, Any]:
     """Scores any model on the items of a recipe, kept in its run as `evaluation/NAME`; what `--json` prints.
+
+    It is known by its content, wherever its file lies; of a server little can be seen, so `again` asks it anew.
 
     A GGUF file and a server can only be asked to write, so tasks that need likelihoods are left out, and told. Raises
     UsageError if none is left, or if the name is another model's.
@@ -81,31 +94,45 @@ def score(
 
     run = prepare_run(recipe, overrides, runs)
     run_until(run, "data", keep=False)
-    with closing(choose.writer(model, runs, run.recipe.serve, at_once)) as writer:
+    with closing(choose.writer(model, runs, run.recipe.serve, at_once or AT_ONCE)) as writer:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", name or writer.name).strip(".-") or "model"
         sections = ("serve.context", "evaluate", "seed")
-        outside = {f"model {model}": choose.identify(model, runs, writer), **files(run.recipe)}
+        outside = {"model": choose.identify(model, runs, writer), **files(run.recipe)}
         stage = Stage(f"evaluation/{name}", sections, ("data",), ROOMS, outside)
         _refuse_anothers(run, stage, name, model)
         with run.lock():
-            run.build(stage, lambda folder: _score_any(run, folder, writer, name))
-    say(f"kept as '{name}'; `bedside compare {run.path.name}:base {run.path.name}:{name}` compares it")
+            made = run.build(stage, lambda folder: _score_any(run, folder, writer, name, model), again)
+    if not made:
+        say(f"'{name}' was scored on {run.manifest(stage.name)['created']}: nothing was asked; --again asks anew")
+    say(f"kept as '{name}'; {_how_to_compare(run, name, recipe, overrides)}")
     return dict(read_json(run.folder(stage.name) / "scores.json"))
 
 
+def _how_to_compare(run: Run, name: str, recipe: str, overrides: Sequence[str]) -> str:
+    compare = f"`bedside compare {run.path.name}:base {run.path.name}:{name}` compares it"
+    if (run.path / "evaluation/base" / MANIFEST).is_file():
+        return compare
+    command = shlex.join(["bedside", "evaluate", recipe, *overrides])
+    return f"once `{command}` has scored the base, {compare}"
+
+
 def _refuse_anothers(run: Run, stage: Stage, name: str, model: str) -> None:
-    """Raises UsageError if the name is that of the run's own models, or of another model's scores."""
+    """Raises UsageError if the name is that of the run's own models, or of another model's scores.
+
+    What is another one at the same place takes the place of the scores, and that is told.
+    """
     if name in OWN:
         raise UsageError(f"--model {model}: '{name}' is what the run's own model is called; choose a --name")
-    if run.state(stage) == "stale":
-        of = next((key for key in run.manifest(stage.name)["inputs"] if key.startswith("model ")), f"model {model}")
-        if of != f"model {model}":
-            raise UsageError(
-                f"--model {model}: the scores of {of.removeprefix('model ')} are called '{name}'; choose a --name"
-            )
+    if run.state(stage) == "missing" or run.manifest(stage.name)["inputs"].get("model") == stage.outside["model"]:
+        return
+    beside = run.folder(stage.name) / ASKED
+    asked = read_json(beside)["model"] if beside.is_file() else model
+    if asked != model:
+        raise UsageError(f"--model {model}: the scores of {asked} are called '{name}'; choose a --name")
+    say(f"{model}: another model than when '{name}' was scored; it is scored anew")
 
 
-def _score_any(run: Run, folder: Path, writer: "Writer", name: str) -> None:
+def _score_any(run: Run, folder: Path, writer: "Writer", name: str, model: str) -> None:
     from bedside.data import prepare
     from bedside.evaluate import tasks
     from bedside.evaluate.run import announce, evaluate
@@ -121,8 +148,9 @@ def _score_any(run: Run, folder: Path, writer: "Writer", name: str) -> None:
             )
         if left:
             say(f"{name}: left out, since it can only write and they need likelihoods: {left}")
-    announce(items)
+    announce(items, tasks.copies(run.recipe.evaluate))
     evaluate(writer, items, run.recipe, folder, label=name)
+    write_json(folder / ASKED, {"model": model})
 
 
 def result(run: Run) -> dict[str, Any]:
