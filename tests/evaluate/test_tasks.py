@@ -98,17 +98,17 @@ def test_columns_of_a_choice_file_are_told_with_their_setting(tmp_path: Path, co
 
 def test_a_file_of_requests_without_their_column_is_told_what_it_needs(tmp_path: Path):
     (tmp_path / "harm.jsonl").write_text('{"request": "How do I lie?"}\n')
-    with pytest.raises(DataError, match="no column 'prompt' for question; found: request .rename yours"):
+    with pytest.raises(DataError, match=r"no column 'prompt' for question; found: request .rename yours"):
         tasks.select(recipe(tasks=["safety"], safety_from=str(tmp_path / "harm.jsonl")), [], ITEMS)
 
 
 def test_a_choice_file_without_rows_or_with_none_that_is_new_is_told_so(tmp_path: Path):
     path = tmp_path / "blank.jsonl"
     path.write_text("\n\n")
-    with pytest.raises(DataError, match="blank.jsonl: holds no row"):
+    with pytest.raises(DataError, match=r"blank\.jsonl: holds no row"):
         tasks.select(recipe(tasks=["choice"], choice_from=str(path)), [], ITEMS)
     trained = [Example("t", "Which drug?", "B")]
-    with pytest.raises(DataError, match="every question of evaluate.choice_from was trained on"):
+    with pytest.raises(DataError, match=r"every question of evaluate\.choice_from was trained on"):
         tasks.select(recipe(tasks=["choice"], choice_from=choices(tmp_path, {})), trained, ITEMS)
 
 

@@ -11,9 +11,10 @@ from gguf import GGUFReader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bedside.errors import ModelError
-from bedside.export import architecture, pieces
+from bedside.export import architecture, pieces, readings
+from bedside.export.agreement import Agreement, continuations, in_transformers
+from bedside.export.conversations import conversations
 from bedside.export.convert import write_gguf
-from bedside.export.parity import check
 from bedside.files import read_json, write_json
 from bedside.models.gguf import metadata
 from bedside.recipe import ModelSection, PromptSection, Quantisation
@@ -230,8 +231,10 @@ def test_sentencepiece_prompts_have_the_trained_tokens(
     load_tokenizer(folder, section).save_pretrained(folder)
     write_json(folder / "bedside.json", section.model_dump(mode="json"))
     write_gguf(folder, tmp_path / "model.gguf", "f32", "tiny")
-    found = check(folder, tmp_path / "model.gguf", section, ["Is aspirin given to the patient?"], max_tokens=4)
-    assert found.tokens_equal
+    ours = readings.trained(folder, section)
+    with closing(File(tmp_path / "model.gguf", 16)) as file:
+        place = readings.of_file(tmp_path / "model.gguf", file)
+        assert list(readings.differences(ours, place, conversations(ours.controls))) == []
     assert metadata(tmp_path / "model.gguf").adds_bos == (style == "alpaca-think")
 
 
@@ -352,7 +355,13 @@ def test_the_embedded_model_says_the_same_after_the_round_trip(tmp_path: Path) -
 
     folder = resolve(ModelSection()).folder
     write_gguf(folder, tmp_path / "model.gguf", "f32", "SmolLM2")
-    found = check(folder, tmp_path / "model.gguf", PromptSection(system=""), ["What causes a raised JVP?"])
-    assert found.ok
-    assert found.agreed_tokens == found.total_tokens == 64
-    assert found.kl_mean < 1e-4
+    ours, found = readings.trained(folder, PromptSection(system="")), Agreement()
+    prompt = ours.read([Message("user", "What causes a raised JVP?")]).ids
+    model = in_transformers(folder, None, "none")
+    with closing(File(tmp_path / "model.gguf", 512)) as file:
+        assert tuple(file.tokens(ours.read([Message("user", "What causes a raised JVP?")]).text)) == prompt
+        [(_, said, theirs_TV)] = continuations(file, [prompt], 64)
+    found.add(model([*prompt, *said[:-1]], len(prompt) - 1), theirs_TV, said)
+    assert len(said) > 40
+    assert found.parted == []
+    assert found.to_json()["kl_mean"] < 1e-4

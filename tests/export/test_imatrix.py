@@ -1,3 +1,4 @@
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bedside.export import imatrix
+from bedside.export.agreement import Agreement, in_transformers
 from bedside.export.convert import write_gguf
 from bedside.export.imatrix import measure
-from bedside.export.parity import check
-from bedside.recipe import PromptSection, Quantisation
+from bedside.recipe import Quantisation
+from bedside.runtime.libllama import File
 
 ROWS = [[int(i) for i in torch.randint(3, 390, (40,), generator=torch.Generator().manual_seed(n))] for n in range(6)]
 LINEAR = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -79,18 +81,23 @@ def uneven(tiny_llama: Path, save_llama: Any) -> Path:
 def test_with_it_the_quantised_model_says_more_nearly_the_same(
     uneven: Path, tmp_path: Path, quantisation: Quantisation
 ) -> None:
-    section, questions = PromptSection(system=""), ["Which drug lowers the blood pressure?", "Is the heart raised?"]
     importance = measure(uneven, ROWS, "rows")
     write_gguf(uneven, tmp_path / "plain.gguf", quantisation, "tiny")
     write_gguf(uneven, tmp_path / "weighted.gguf", quantisation, "tiny", importance)
-    plain, weighted = (
-        check(uneven, tmp_path / name, section, questions, max_tokens=4).kl_mean
-        for name in ("plain.gguf", "weighted.gguf")
-    )
+    plain, weighted = (_divergence(uneven, tmp_path / name) for name in ("plain.gguf", "weighted.gguf"))
     assert weighted < 0.8 * plain
     fields = gguf.GGUFReader(tmp_path / "weighted.gguf").fields
     assert fields["quantize.imatrix.entries_count"].contents() == 14
     assert "quantize.imatrix.dataset" not in gguf.GGUFReader(tmp_path / "plain.gguf").fields
+
+
+def _divergence(folder: Path, path: Path) -> float:
+    """Mean divergence in nats a token along a text."""
+    found, model = Agreement(), in_transformers(folder, None, "none")
+    with closing(File(path, 128)) as file:
+        ids = file.tokens("Which drug lowers the blood pressure of the patient? Is the heart raised?")
+        found.add(model(ids, 4), file.logprobs([(ids, 4)])[0], ids[5:])
+    return float(found.to_json()["kl_mean"])
 
 
 def test_files_without_few_bits_hold_the_same_weights_with_it(uneven: Path, tmp_path: Path) -> None:

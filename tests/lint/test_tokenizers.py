@@ -8,6 +8,7 @@ from ..export.conftest import (  # noqa: F401 - fixtures
     gpt_2_tokenizer,
     llama_3_tokenizer,
     save_llama,
+    save_model,
     sentencepiece_tokenizer,
 )
 from .conftest import World, example, examples, lint

@@ -45,12 +45,13 @@ class Merged:
     precision: str
 
     @classmethod
-    def of(cls, base: Path, updates: Mapping[str, Update], nf4_precision: str | None) -> Self:
-        """See `merge`."""
+    def of(cls, base: Path, adapter: Path | None, nf4_precision: str | None) -> Self:
+        """See `merge`; without an adapter the base as training saw it."""
         weights = Tensors.of_model(base)
         nf4.refuse_packed(base, weights)
         in_4_bits = nf4.weights_of(base, weights) if nf4_precision else frozenset[str]()
-        return cls(weights, updates, in_4_bits, nf4_precision or "float32")
+        changes = updates(adapter, weights) if adapter else {}
+        return cls(weights, changes, in_4_bits, nf4_precision or "float32")
 
     @property
     def names(self) -> set[str]:
@@ -82,7 +83,7 @@ def merge(base: Path, adapter: Path, target: Path, section: PromptSection, nf4_p
     `nf4_precision` is the type ("bfloat16") in which a base in NF4 was trained; None if it was not in NF4. Raises
     ModelError, naming the tensor, if adapter and base do not fit.
     """
-    merged = Merged.of(base, updates(adapter, Tensors.of_model(base)), nf4_precision)
+    merged = Merged.of(base, adapter, nf4_precision)
     tokenizer = load_tokenizer(base, section)
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ TOLERANCE = 0.05
 def differences(base: Path, adapter: Path, merged: Path, nf4_precision: str | None) -> Iterator[Finding]:
     """A finding if the merged weights do not hold the adapter once; `nf4_precision` is that of `merge`."""
     weights = Tensors.of_model(base)
-    found = factors(Merged.of(base, {}, nf4_precision), updates(adapter, weights), Tensors.of_model(merged))
+    found = factors(Merged.of(base, None, nf4_precision), updates(adapter, weights), Tensors.of_model(merged))
     wrong = {name: factor for name, factor in found.items() if abs(factor - 1) > TOLERANCE}
     if wrong:
         name, factor = max(wrong.items(), key=lambda one: abs(one[1] - 1))
