@@ -296,6 +296,7 @@ def test_a_file_that_says_something_else_is_marked_and_the_command_fails_each_ti
     done: Place, tmp_path: Path, monkeypatch, capsys
 ):
     from bedside.export import parity, readings
+    from bedside.verbs.serve import unverified
 
     shutil.copytree(done.runs, tmp_path / "runs")
     fault = readings.Finding("weights-differ", "F16 file", "planted")
@@ -309,6 +310,8 @@ def test_a_file_that_says_something_else_is_marked_and_the_command_fails_each_ti
     folder = tmp_path / "runs/tiny/export"
     assert json.loads((folder / "export.json").read_text())["parity"]["ok"] is False
     assert "**Unverified.**" in (folder / "README.md").read_text()
+    assert "not shown to answer as" in unverified("tiny", tmp_path / "runs")
+    assert unverified("tiny", done.runs) == ""
 
 
 def test_parity_of_a_run_is_asked_anew(done: Place, json_of, capsys):

@@ -147,6 +147,10 @@ class Remote:
                 raise ModelError(f"{self._url}: no address of a server ({first_line(error)})") from error
             except httpx.HTTPError as error:
                 said, wait = first_line(error), None
+            except Exception as error:
+                if not self._closed.is_set():  # a client that is closed under a request raises what it likes
+                    raise
+                said, wait = first_line(error), None
             else:
                 if status not in PASSING:
                     return self._read(status, headers, body)

@@ -29,15 +29,20 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(speaker: Speaker, settings: ServeSection, *, slots: int = 1, api_key: str | None = None) -> FastAPI:
-    """The app; `slots` generations run at once, which the speaker must be able to. With a key, /v1/* asks for it."""
+def create_app(
+    speaker: Speaker, settings: ServeSection, *, slots: int = 1, api_key: str | None = None, warning: str = ""
+) -> FastAPI:
+    """The app; `slots` generations run at once, which the speaker must be able to. With a key, /v1/* asks for it.
+
+    A `warning` of the model stands on the page before the notice.
+    """
     # The interactive documentation pages load their script from a foreign host, so there are none.
     app = FastAPI(title="Bedside", version=__version__, description=NOTICE, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, host=settings.host, api_key=api_key)
     faults.install(app)
     app.state.desk = Desk(speaker, settings, slots)
     _add_api(app, app.state.desk)
-    _add_page(app)
+    _add_page(app, f"{warning} {NOTICE}".strip())
     return app
 
 
@@ -63,8 +68,8 @@ def _add_api(app: FastAPI, desk: Desk) -> None:
         return Reply(desk, asked)
 
 
-def _add_page(app: FastAPI) -> None:
-    page = Template((PAGE / "index.html").read_text(encoding="utf-8")).substitute(notice=escape(NOTICE))
+def _add_page(app: FastAPI, notice: str) -> None:
+    page = Template((PAGE / "index.html").read_text(encoding="utf-8")).substitute(notice=escape(notice))
     style = (PAGE / "page.css").read_text(encoding="utf-8")
     script = (PAGE / "page.js").read_text(encoding="utf-8")
 

@@ -18,10 +18,16 @@ GRACE_S = 15
 
 
 def serve(
-    speaker: Speaker, settings: ServeSection, listener: socket.socket, *, slots: int, api_key: str | None = None
+    speaker: Speaker,
+    settings: ServeSection,
+    listener: socket.socket,
+    *,
+    slots: int,
+    api_key: str | None = None,
+    warning: str = "",
 ) -> None:
     """Says the URL on stderr and blocks until Ctrl-C, then raises KeyboardInterrupt."""
-    server = Server(create_app(speaker, settings, slots=slots, api_key=api_key))
+    server = Server(create_app(speaker, settings, slots=slots, api_key=api_key, warning=warning))
     say(f"Bedside is at {url_of(listener)} (Ctrl-C stops it)")
     server.run(sockets=[listener])
 

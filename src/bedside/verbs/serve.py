@@ -4,8 +4,10 @@ from contextlib import closing
 from pathlib import Path
 
 from bedside.errors import MissingExtra
+from bedside.files import read_json
+from bedside.progress import say
 from bedside.recipe import ServeSection
-from bedside.runtime.choose import find_run, speaker
+from bedside.runtime.choose import exported, find_run, speaker
 from bedside.verbs.pipeline import warn_if_stale
 
 
@@ -16,8 +18,24 @@ def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, r
         from bedside.serve.run import serve as run
     except ImportError as error:
         raise MissingExtra.named("bedside serve", "serve") from error
+    warning = unverified(model, runs)
+    if warning:
+        say(f"{model}: {warning}")
     with listen(settings, api_key) as listener, closing(speaker(model, runs, settings, slots)) as backend:
-        run(backend, settings, listener, slots=slots, api_key=api_key)
+        run(backend, settings, listener, slots=slots, api_key=api_key, warning=warning)
+
+
+def unverified(model: str, runs: Path) -> str:
+    """A warning where a model is part of a release that was not shown to say what was trained; "" elsewhere."""
+    from bedside.export.card import is_verified
+    from bedside.export.release import EXPORT
+
+    run = find_run(model, runs)
+    path = Path(model).expanduser() if run is None else exported(run)
+    found = path.parent / EXPORT
+    if path.is_dir() or not found.is_file() or is_verified(read_json(found)):
+        return ""
+    return "Unverified: this model was not shown to answer as the one that was trained."
 
 
 def unpacked(model: str) -> str:
