@@ -113,6 +113,24 @@ def test_a_sentencepiece_release_as_it_should_be_has_no_fault(sentencepiece_benc
     assert check(sentencepiece_bench.release, ROWS, LIMITS, chat_endpoint).findings == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "tokenizer", "style"),
+    [
+        ("llama", "llama_3_tokenizer", "chat"),
+        ("qwen2", "qwen_2_tokenizer", "alpaca-think"),
+        ("qwen2", "r1_qwen_tokenizer", "chat"),
+        ("qwen3", "qwen_2_tokenizer", "chat"),
+        ("gemma3_text", "gemma_tokenizer", "alpaca-think"),
+    ],
+)
+def test_no_kind_of_model_raises_a_false_alarm(
+    kind: str, tokenizer: str, style: str, save_model: Any, save_adapter: Any, tmp_path: Path, request: Any
+) -> None:
+    base = save_model(request.getfixturevalue(tokenizer), kind, "base")
+    bench = made(base, save_adapter, tmp_path, PromptSection.model_validate({"style": style}))
+    assert bench.check().findings == []
+
+
 # The twelve planted faults.
 
 
