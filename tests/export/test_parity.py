@@ -246,6 +246,18 @@ def test_a_quantisation_beyond_the_recipes_limits_is_found(bench: Bench) -> None
     assert not found.to_json()["ok"]
 
 
+def test_conversations_that_the_template_refuses_are_left_out(
+    tiny_llama: Path, save_llama: Any, save_adapter: Any, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    refuses = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    tokenizer.chat_template = refuses + tokenizer.chat_template
+    section = PromptSection(style="chat", system="", reasoning="none")
+    found = made(save_llama(tokenizer, "base"), save_adapter, tmp_path, section).check()
+    assert found.findings == []
+    assert found.left_out >= 6
+
+
 def test_without_a_row_that_fits_there_is_nothing_to_compare_on(bench: Bench) -> None:
     with pytest.raises(UsageError, match="nothing to compare on"):
         check(bench.release, [Example("1", "x " * 2000, "y", "z")], LIMITS, silent)

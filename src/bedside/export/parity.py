@@ -16,7 +16,7 @@ import gguf
 import numpy as np
 
 from bedside import progress
-from bedside.errors import UsageError
+from bedside.errors import ModelError, UsageError
 from bedside.export import architecture, readings, scales
 from bedside.export.agreement import (
     Agreement,
@@ -65,7 +65,7 @@ class Release:
 
 @dataclass(slots=True)
 class Parity:
-    """What was found: `findings` is empty if all is well. Of `compared` conversations `left_out` were too long."""
+    """What was found: `findings` is empty if all is well. `left_out` are conversations that the model cannot read."""
 
     compared: int
     left_out: int
@@ -109,12 +109,21 @@ def check(release: Release, rows: Sequence[Example], limits: ParitySection, endp
     texts = _texts(ours, rows, window)[: limits.texts]
     if not texts:
         raise UsageError(f"parity: no held-out row is shorter than {window} tokens, so there is nothing to compare on")
-    asked = [it for it in conversations(ours.controls) if len(ours.read(it.turns).ids) + limits.tokens <= window]
-    found = Parity(len(asked), len(conversations(())) - len(asked))
+    every = conversations(ours.controls)
+    asked = [it for it in every if _fits(ours, it, window - limits.tokens)]
+    found = Parity(len(asked), len(every) - len(asked))
     found.findings += _read(release, ours, asked, endpoint)
     found.findings += scales.differences(release.base, release.adapter, release.merged, release.nf4_precision)
     _compare(release, ours, asked, texts, _items(ours, rows, window)[: limits.items], limits, window, found)
     return found
+
+
+def _fits(ours: Trained, conversation: Conversation, most: int) -> bool:
+    """Whether training could read a conversation: some templates refuse a system message."""
+    try:
+        return len(ours.read(conversation.turns).ids) <= most
+    except ModelError:
+        return False
 
 
 def _read(release: Release, ours: Trained, asked: Sequence[Conversation], endpoint: Endpoint) -> Iterator[Finding]:

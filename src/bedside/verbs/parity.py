@@ -140,7 +140,7 @@ def in_words(result: dict[str, Any]) -> str:
     """The same for a person."""
     if result["ok"] is None:
         return "parity: not checked"
-    left = f", {result['left_out']} left out as too long for the model" if result["left_out"] else ""
+    left = f", {result['left_out']} left out: too long, or refused by the template" if result["left_out"] else ""
     lines = [
         f"{result['compared']} conversations{left}: token ids {'equal' if result['tokens_equal'] else 'DIFFER'}, greedy"
         f" continuations {'agree' if result['greedy_equal'] else 'PART'}",
