@@ -278,7 +278,7 @@ class ExportSection(Section):
 class ParitySection(Section):
     """How far what is served may be from what was trained; `bedside parity` fails beyond it."""
 
-    tokens: Positive = 64
+    tokens: Annotated[int, Field(strict=True, ge=1, le=256)] = 64
     """Tokens by which each of the 64 conversations is continued greedily."""
     texts: Positive = 12
     """Held-out rows at most, along which the released files are compared with the merged model."""
@@ -349,6 +349,10 @@ class Recipe(Section):
             raise ValueError("train.patience: with train.validate_every = 0 there is no validation loss to wait for")
         if self.model.quantise != "none" and self.train.step == "fused":
             raise ValueError("train.step: 'fused' does not hold for a quantised base (model.quantise); use 'auto'")
+        if self.model.quantise != "none" and self.export.adapter != "no":
+            raise ValueError(
+                "export.adapter: an adapter of a base in 4 bits does not fit the base's own weights; use 'no'"
+            )
         labelled = ("pubmedqa", "starter")
         if self.prompt.reasoning == "none" and (odd := next((t for t in self.evaluate.tasks if "-reason" in t), None)):
             raise ValueError(f"evaluate.tasks: '{odd}' needs reasoning, and prompt.reasoning is 'none'; use '-direct'")

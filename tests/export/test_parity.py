@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from bedside.errors import UsageError
 from bedside.export.agreement import Agreement
 from bedside.export.conversations import conversations
 from bedside.export.convert import write_gguf
-from bedside.export.merge import merge
+from bedside.export.merge import Merged, merge
 from bedside.export.ollama import modelfile
 from bedside.export.parity import Parity, Release, check
 from bedside.export.readings import Place
@@ -117,6 +119,7 @@ def test_a_sentencepiece_release_as_it_should_be_has_no_fault(sentencepiece_benc
     ("kind", "tokenizer", "style"),
     [
         ("llama", "llama_3_tokenizer", "chat"),
+        ("llama", "sentencepiece_tokenizer", "chat"),
         ("qwen2", "qwen_2_tokenizer", "alpaca-think"),
         ("qwen2", "r1_qwen_tokenizer", "chat"),
         ("qwen3", "qwen_2_tokenizer", "chat"),
@@ -256,6 +259,32 @@ def test_conversations_that_the_template_refuses_are_left_out(
     found = made(save_llama(tokenizer, "base"), save_adapter, tmp_path, section).check()
     assert found.findings == []
     assert found.left_out >= 6
+
+
+def test_a_window_that_holds_no_conversation_is_told(bench: Bench) -> None:
+    config, limits = bench.release.merged / "config.json", LIMITS.model_copy(update={"tokens": 256})
+    write_json(config, {**read_json(config), "max_position_embeddings": 260})
+    with pytest.raises(UsageError, match=r"the model can read none with parity\.tokens = 256"):
+        check(bench.release, [Example("1", "x", "y")], limits, silent)
+
+
+def test_an_update_that_rounding_swallows_is_no_alarm(tmp_path: Path) -> None:
+    """In bf16 a small update is rounded away where it is below half a step; what is left of it is held once."""
+    from safetensors.torch import save_file
+
+    from bedside.export.scales import factors
+    from bedside.export.tensors import Tensors
+
+    values = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)).mul(0.02).bfloat16()
+    delta = torch.randn(64, 64, generator=torch.Generator().manual_seed(1)).mul(2e-5)
+    for name, held in (("base", values), ("once", (values.float() + delta).bfloat16())):
+        (tmp_path / name).mkdir()
+        save_file({"w": held}, tmp_path / name / "model.safetensors")
+    change = SimpleNamespace(delta=lambda: lambda rows: delta.numpy()[rows])
+    base = Merged(Tensors.of_model(tmp_path / "base"), {}, frozenset(), "float32")
+    held = {name: factors(base, {"w": change}, Tensors.of_model(tmp_path / name)) for name in ("once", "base")}  # type: ignore[dict-item]
+    assert held["once"]["w"] == pytest.approx(1)
+    assert held["base"]["w"] == 0
 
 
 def test_without_a_row_that_fits_there_is_nothing_to_compare_on(bench: Bench) -> None:

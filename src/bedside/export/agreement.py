@@ -22,6 +22,8 @@ from bedside.runtime.libllama import File, common_length
 TIE = 0.1
 """Nats between the two likeliest tokens below which either may come first: sums in another order, and weights and
 activations that llama.cpp holds in 16 bits, move a probability by less."""
+AT_ONCE = 64
+"""Places whose probabilities are held twice in fp64."""
 Logprobs = NDArray[np.float32]
 Follow = Callable[[Sequence[int], int], Logprobs]
 """(ids, start) → log-probabilities [len(ids) - start, vocabulary] of what follows ids[start], ids[start + 1], …."""
@@ -60,7 +62,12 @@ class Agreement:
     parted: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, reference_TV: Logprobs, other_TV: Logprobs, said: Sequence[int], where: str = "") -> None:
-        """Adds a text's places; `said` are the tokens that stand there."""
+        """Adds a text's places, one of `said` each."""
+        for start in range(0, len(said), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            self._add(reference_TV[rows], other_TV[rows], said[rows], start, where)
+
+    def _add(self, reference_TV: Logprobs, other_TV: Logprobs, said: Sequence[int], start: int, where: str) -> None:
         ours, theirs = reference_TV.argmax(-1), other_TV.argmax(-1)
         lines = np.arange(len(ours))
         margins_T = reference_TV[lines, ours] - reference_TV[lines, theirs]
@@ -70,13 +77,13 @@ class Agreement:
         self.same += int((ours == theirs).sum())
         self.ties += int(tied_T.sum())
         self.divergence += float((p_TV * (reference_TV - other_TV)).sum())
-        chosen = np.asarray(said[: len(ours)], int)
+        chosen = np.asarray(said, int)
         self.surprise = (
-            self.surprise[0] - float(reference_TV[lines[: len(chosen)], chosen].sum()),
-            self.surprise[1] - float(other_TV[lines[: len(chosen)], chosen].sum()),
+            self.surprise[0] - float(reference_TV[lines, chosen].sum()),
+            self.surprise[1] - float(other_TV[lines, chosen].sum()),
         )
         for at in np.flatnonzero((ours != theirs) & ~tied_T)[:1]:
-            told = {"position": int(at), "reference": int(ours[at]), "other": int(theirs[at])}
+            told = {"position": start + int(at), "reference": int(ours[at]), "other": int(theirs[at])}
             self.parted.append({"where": where, **told, "margin": round(float(margins_T[at]), 6)})
 
     def add_item(self, reference_V: Logprobs, other_V: Logprobs, candidates: Sequence[int]) -> None:
@@ -87,7 +94,7 @@ class Agreement:
 
     def to_json(self) -> dict[str, Any]:
         """Means; `perplexity_ratio` is the other over the reference, `flips` are answers of `items` that changed."""
-        places = max(1, self.places)
+        places = self.places
         ratio = float(np.exp((self.surprise[1] - self.surprise[0]) / places))
         return {
             "places": self.places,

@@ -95,7 +95,10 @@ def unpack(path: Path) -> Path:
     What was unpacked before is checked, not written again. Raises DataError for a file that is no whole bundle,
     CheckFailed if files that were unpacked have changed, RunError if something else stands in the way.
     """
-    folder = path.absolute().with_name(path.name.removesuffix(release.BUNDLE))
+    name = path.name.removesuffix(release.BUNDLE)
+    if name in ("", ".", ".."):
+        raise DataError(f"{path}: a bundle of no name; rename it to NAME{release.BUNDLE}")
+    folder = path.absolute().with_name(name)
     with _opened(path) as stream:
         files, raw = _manifest(path, stream)
         if not folder.exists():

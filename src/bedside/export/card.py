@@ -51,6 +51,7 @@ TRAINED = (
 """The same of `train.json`."""
 COMPARED = (
     ("compared", "Conversations compared", ","),
+    ("left_out", "Conversations that the model cannot read", ","),
     ("tokens_equal", "They become the same token ids in training, merged model, files and chat endpoint", ""),
     ("greedy_equal", "Adapter, merged model and unquantised file continue them alike", ""),
 )
@@ -63,6 +64,10 @@ VERDICTS = {
     "no difference shown": "not shown to differ from its base",
     "underpowered": "not shown to differ from its base; the items were too few to tell",
 }
+NOT_CHECKED = (
+    "> **Unverified.** Nobody has looked whether the exported file says what the trained model says. Do not rely on the"
+    " scores below for it."
+)
 UNVERIFIED = (
     "> **Unverified.** The exported file was not shown to say what the trained model says. Do not rely on the scores"
     " below for it."
@@ -193,7 +198,8 @@ def _is_exact(task: Cited) -> bool:
 def _summary(evidence: Evidence) -> list[str]:
     base, verdict = evidence.export.get("base"), evidence.comparison.get("verdict")
     name = f"{base['name']}" if base else "A model"
-    lines = [] if is_verified(evidence.export.value) else [UNVERIFIED, ""]
+    parity = evidence.export.get("parity")
+    lines = [] if is_verified(evidence.export.value) else [UNVERIFIED if parity else NOT_CHECKED, ""]
     lines.append(f"{name}, tuned with LoRA on medical questions and answers by Bedside.")
     if verdict and verdict.value in VERDICTS:
         lines.append(f"Verdict of the paired comparison: **{verdict}**. The tuned model is {VERDICTS[verdict.value]}.")
@@ -305,6 +311,9 @@ def _files(export: Cited) -> list[str]:
     compared = _found(parity, COMPARED) if parity else []
     if compared:
         lines += ["", "Beside the merged model:", "", *table(("", ""), compared)]
+    if findings := parity and parity.get("findings"):
+        lines += ["", "What is served otherwise than it was trained:", ""]
+        lines += [f"- {finding['fault']}" for finding in findings]
     if measured := parity and parity.get("measured"):
         heads = ("Compared", "KL, nats a token", "Same first choice", "Perplexity ×", "Answers changed", "Items")
         named = [("base with the adapter", "adapter"), ("unquantised file", "plain")]

@@ -1,7 +1,7 @@
 """The 64 conversations on which a release is compared with the model that was trained.
 
-In: nothing. Out: `Conversation`s of nine kinds, each of which some export has got wrong. They are asked, never shown as
-medicine: what they say matters to tokenizers and templates only.
+In: the texts of the model's control tokens. Out: `Conversation`s of ten kinds, each of which some export has got wrong.
+They are asked, never shown as medicine: what they say matters to tokenizers and templates only.
 """
 
 from collections.abc import Iterator

@@ -7,7 +7,7 @@ them alike, whether the merged weights hold the adapter once, and what each quan
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,11 @@ def check(release: Release, rows: Sequence[Example], limits: ParitySection, endp
         raise UsageError(f"parity: no held-out row is shorter than {window} tokens, so there is nothing to compare on")
     every = conversations(ours.controls)
     asked = [it for it in every if _fits(ours, it, window - limits.tokens)]
+    if not asked:
+        raise UsageError(
+            f"parity: of {len(every)} conversations the model can read none with parity.tokens = {limits.tokens} in its"
+            f" window of {window} tokens; lower that"
+        )
     found = Parity(len(asked), len(every) - len(asked))
     found.findings += _read(release, ours, asked, endpoint)
     found.findings += scales.differences(release.base, release.adapter, release.merged, release.nf4_precision)
@@ -143,10 +148,12 @@ def _read(release: Release, ours: Trained, asked: Sequence[Conversation], endpoi
 
 
 def _modelfile(release: Release, ours: Trained, served: Path) -> Iterator[Finding]:
-    """What Ollama would do otherwise."""
-    renderer = renderer_of(ours.tokenizer)
+    """What Ollama would do otherwise; what a file's template prints before training's own is meant (`convert`)."""
+    about, renderer = metadata(served), renderer_of(ours.tokenizer)
+    if about.template.endswith(renderer.template):
+        renderer = replace(renderer, template=about.template)
     text = release.modelfile.read_text(encoding="utf-8")
-    for line in problems(text, renderer, ours.section, [renderer.eos], metadata(served).adds_bos):
+    for line in problems(text, renderer, ours.section, [renderer.eos], about.adds_bos):
         yield Finding("stop-missing" if "PARAMETER stop" in line else "modelfile-differs", release.modelfile.name, line)
 
 
@@ -178,6 +185,7 @@ def _compare(
                 found.plain.add(wanted_TV, theirs_TV, ids, asked[i].question)
                 found.adapter.add(wanted_TV, _along(tuned, prompts[i], ids), ids, asked[i].question)
                 advance(1, "adapter, 16-bit file")
+        del tuned
         for name, path in release.files.items():
             found.files[name] = Agreement()
             with closing(File(path, window)) as file:
@@ -210,11 +218,12 @@ def _measure(
 
 def _judged(release: Release, found: Parity, limits: ParitySection) -> Iterator[Finding]:
     """What the agreements say against the recipe's limits."""
-    for agreement, name in ((found.adapter, "merged model"), (found.plain, "F16 file")):
+    for agreement, name in ((found.adapter, "merged model"), (found.plain, "16-bit file")):
         told = agreement.to_json()
         if agreement.parted or told["kl_mean"] > limits.max_kl_exact:
-            where = told["first_difference"]
-            shown = f"KL {told['kl_mean']:.2g}, allowed {limits.max_kl_exact:g}; first difference: {where or 'none'}"
+            parted = told["first_difference"]
+            where = f"; parts from token {parted['position']} on after {parted['where']!r}" if parted else ""
+            shown = f"KL {told['kl_mean']:.2g} nats a token, allowed {limits.max_kl_exact:g}{where}"
             turned = agreement is found.plain and _turned(release.merged, release.plain)
             yield Finding("rotary-order" if turned else "weights-differ", name, turned or shown)
     for name, agreement in found.files.items():

@@ -22,7 +22,7 @@ from bedside.models.locate import HUB_ID
 from bedside.progress import say
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    pass
 
 MESSAGE = "Release by bedside export"
 
@@ -60,14 +60,15 @@ def send(folder: Path, repository: str, public: bool) -> dict[str, Any]:
     api = HfApi(endpoint=endpoint())
     with _told(repository):
         url = str(api.create_repo(repository, private=not public, exist_ok=True))
-        _refuse_public(api, repository, public)
+        private = bool(api.repo_info(repository).private)
+        _refuse_public(repository, private, public)
         commit = api.upload_folder(
             repo_id=repository,
             folder_path=folder,
             allow_patterns=[glob.escape(path) for path in paths],
             commit_message=MESSAGE,
         )
-    return {"url": url, "commit": commit.oid, "files": len(paths), "bytes": size, "private": not public}
+    return {"url": url, "commit": commit.oid, "files": len(paths), "bytes": size, "private": private}
 
 
 def sendable(folder: Path) -> list[str]:
@@ -82,9 +83,9 @@ def sendable(folder: Path) -> list[str]:
     return sorted([*release.sums(folder), release.SUMS])
 
 
-def _refuse_public(api: "HfApi", repository: str, public: bool) -> None:
+def _refuse_public(repository: str, private: bool, public: bool) -> None:
     """`create_repo` leaves a repository that is there as it is, so that a private push could end up in the open."""
-    if not public and not api.repo_info(repository).private:
+    if not public and not private:
         raise UsageError(f"--push {repository}: it is public, so nothing was sent; say --public, or take another name")
 
 

@@ -7,9 +7,7 @@ hidden, the gguf library makes the same bytes of all but the K-quants, more slow
 """
 
 import ctypes
-import importlib.util
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import gguf
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from bedside.errors import MissingExtra, ModelError
 from bedside.recipe import Quantisation
+from bedside.runtime.libllama import library_file
 
 MOSTLY: dict[Quantisation, tuple[Kind, LlamaFileType]] = {
     "f32": (Kind.F32, LlamaFileType.ALL_F32),
@@ -110,7 +109,7 @@ def _quantise_in_c(
 
 
 def _lacking() -> Exception:
-    if importlib.util.find_spec("xllamacpp") is None:
+    if library_file() is None:
         return MissingExtra.named("a K-quantisation (q6_k, q5_k_m, q4_k_m, q4_0)", "export")
     return ModelError("xllamacpp hides ggml_quantize_chunk here; export q8_0 without export.imatrix instead")
 
@@ -121,10 +120,8 @@ def _ggml() -> Any:
 
     None of its Python code is run.
     """
-    spec = importlib.util.find_spec("xllamacpp")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    files = [file for folder in folders for file in sorted(Path(folder).glob("xllamacpp*.*")) if _is_library(file)]
-    library: Any = ctypes.CDLL(str(files[0])) if files else None
+    file = library_file()
+    library: Any = ctypes.CDLL(str(file)) if file else None
     if not hasattr(library, "ggml_quantize_chunk"):
         return None
     function = library.ggml_quantize_chunk
@@ -132,7 +129,3 @@ def _ggml() -> Any:
     number, pointer = ctypes.c_int64, ctypes.c_void_p
     function.argtypes = [ctypes.c_int, pointer, pointer, number, number, number, pointer]
     return library
-
-
-def _is_library(file: Path) -> bool:
-    return file.suffix in (".so", ".pyd", ".dylib")

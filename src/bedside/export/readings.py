@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from bedside.export.conversations import Conversation
 from bedside.files import read_json
+from bedside.models.control import is_control
 from bedside.models.gguf import metadata
 from bedside.recipe import PromptSection
 from bedside.records import Message
@@ -158,7 +159,8 @@ def _name(ours: Trained, conversation: Conversation, wanted: Reading, found: Rea
     """What a difference is called; the first that explains it."""
     messages = whole(conversation.turns, ours.section)
     begin, ends = ours.tokenizer.bos_token_id, {ours.tokenizer.eos_token_id}
-    special = set(ours.tokenizer.all_special_ids)
+    added = ours.tokenizer.added_tokens_decoder.items()
+    special = {i for i, token in added if is_control(token.content, token.special)}
     system = messages[0].content.strip() if messages[0].role == "system" else chat.system_message(ours.section)
     said, heard = (_plain(ours, reading.text) for reading in (wanted, found))
     earlier = [turn.content for turn in messages if turn.role == "assistant" and think.OPEN_TAG in turn.content]

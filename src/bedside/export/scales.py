@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from bedside.export.adapter import Update, updates
 from bedside.export.merge import Merged
 from bedside.export.readings import Fault, Finding
 from bedside.export.tensors import Tensors
+from bedside.files import digest
 
 SAMPLED = 24
-"""Weights that are looked at, spread over the layers: rounding hides no factor in a hundred thousand numbers."""
+"""Weights that are looked at, drawn by the hash of their names: every so many in order can be all of one kind."""
 TOLERANCE = 0.05
 
 
@@ -32,15 +35,21 @@ def differences(base: Path, adapter: Path, merged: Path, nf4_precision: str | No
 
 def factors(base: Merged, changes: Mapping[str, Update], merged: Tensors) -> dict[str, float]:
     """{weight: how often its update stands in the merged weight}; updates of nothing are left out."""
-    names = sorted(changes)
     found = {}
-    for name in names[:: max(1, len(names) // SAMPLED)]:
-        wanted = changes[name].delta()(slice(None)).ravel()
+    for name in sorted(changes, key=digest)[:SAMPLED]:
+        before = base.values(name)(slice(None))
+        # What merging leaves of an update in the file's type: rounding may swallow much of a small one.
+        wanted = (_rounded(before + changes[name].delta()(slice(None)), merged.entries[name].dtype) - before).ravel()
         size = float(np.dot(wanted, wanted))
         if size > 0:
-            held = (merged.read(name) - base.values(name)(slice(None))).ravel()
-            found[name] = float(np.dot(held, wanted)) / size
+            found[name] = float(np.dot((merged.read(name) - before).ravel(), wanted)) / size
     return found
+
+
+def _rounded(values: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:
+    kind = {"F16": torch.float16, "BF16": torch.bfloat16}.get(dtype, torch.float32)
+    rounded: NDArray[np.float32] = torch.from_numpy(values).to(kind).float().numpy()
+    return rounded
 
 
 def _name(factor: float) -> Fault:

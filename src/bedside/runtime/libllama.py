@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bedside.errors import ContextTooLong, MissingExtra, ModelError
+from bedside.models import header
 from bedside.runtime.hardware import cores
 
 BATCH = 2048
@@ -79,6 +80,7 @@ class File:
     """A loaded file with room for `sequences` texts of `context` tokens each. Raises ModelError if it cannot load."""
 
     def __init__(self, path: Path, context: int, sequences: int = 1) -> None:
+        header.read(path)  # before llama.cpp is given the file
         self._lib = library()
         self._model = self._lib.llama_model_load_from_file(str(path).encode(), self._lib.llama_model_default_params())
         if not self._model:
@@ -87,7 +89,11 @@ class File:
         self._held: list[list[int]] = [[] for _ in range(sequences)]
         self._vocabulary = self._lib.llama_model_get_vocab(self._model)
         self.vocabulary = int(self._lib.llama_vocab_n_tokens(self._vocabulary))
-        self._context = self._open_context()
+        try:
+            self._context = self._open_context()
+        except BaseException:
+            self._lib.llama_model_free(self._model)
+            raise
         self._at_once = int(self._lib.llama_n_batch(self._context))
         self._batch = self._lib.llama_batch_init(self._at_once, 0, 1)
 
@@ -170,6 +176,7 @@ class File:
         if not opened:
             raise ModelError(f"{self.path}: llama.cpp has no memory for {self.sequences} × {self.context} tokens")
         if self._lib.llama_n_ctx(opened) < settings.context or self._lib.llama_n_seq_max(opened) != self.sequences:
+            self._lib.llama_free(opened)
             raise ModelError("xllamacpp: its llama.cpp takes other settings than this version of Bedside gives it")
         self._lib.llama_set_n_threads(opened, cores(), cores())
         return int(opened)
@@ -196,26 +203,28 @@ def common_length(one: Sequence[int], other: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
+def library_file() -> Path | None:
+    """Where xllamacpp keeps it; None if that is not installed."""
+    spec = importlib.util.find_spec("xllamacpp")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    files = (file for folder in folders for file in sorted(Path(folder).glob("xllamacpp*.*")))
+    return next((file for file in files if file.suffix in (".so", ".pyd", ".dylib")), None)
+
+
 @cache
 def library() -> Any:
     """The shared library, whose extension exports the functions; none of its Python code is run."""
-    spec = importlib.util.find_spec("xllamacpp")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    files = [file for folder in folders for file in sorted(Path(folder).glob("xllamacpp*.*")) if _is_library(file)]
-    if not files:
-        raise MissingExtra.named("llama.cpp (proofs and quantising)", "export")
-    found = ctypes.CDLL(str(files[0]))
+    file = library_file()
+    if file is None:
+        raise MissingExtra.named("comparing with llama.cpp", "export")
+    found = ctypes.CDLL(str(file))
     for name, (result, arguments) in SIGNATURES.items():
         if not hasattr(found, name):
-            raise ModelError(f"{files[0].name} has no {name}; install the xllamacpp that constraints.txt names")
+            raise ModelError(f"{file.name} has no {name}; install the xllamacpp that constraints.txt names")
         function = getattr(found, name)
         function.restype, function.argtypes = result, list(arguments)
     found.llama_log_set(ctypes.cast(_silence, c_void_p), None)
     return found
-
-
-def _is_library(file: Path) -> bool:
-    return file.suffix in (".so", ".pyd", ".dylib")
 
 
 _silence = ctypes.CFUNCTYPE(None, ctypes.c_int, c_char_p, c_void_p)(lambda level, text, data: None)

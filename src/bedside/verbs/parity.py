@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, Request, build_opener
 
-from bedside.errors import CheckFailed, MissingExtra
+from bedside.errors import CheckFailed, MissingExtra, ModelError, first_line
 from bedside.files import read_json
 from bedside.models import locate
 from bedside.progress import say
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 FP32_TWICE = 10
 """Bytes a parameter: the merged model and base with adapter in fp32, and the 16-bit file."""
+ROWS_OF_WORDS = 6 * 4 * 1024
+"""Bytes a word of the vocabulary: fp32 log-probabilities of a whole text, as several models tell them."""
+TIMEOUT_S = 60
 NAMES = {"adapter": "adapter", "plain": "16-bit file"}
 
 
@@ -68,10 +71,15 @@ def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any
 
 
 def require(found: dict[str, Any] | None, where: Path) -> None:
-    """Raises CheckFailed if something is served otherwise than it was trained."""
-    if found is not None and found["ok"] is False:
+    """Raises CheckFailed if something is served otherwise than it was trained; None is an unchecked export."""
+    if found is not None and found["ok"] is None:
+        raise CheckFailed(f"{where}: not checked")
+    if found is not None and not found["ok"]:
         faults = ", ".join(dict.fromkeys(finding["fault"] for finding in found["findings"]))
-        raise CheckFailed(f"{where}: not what was trained ({faults}), so the release is marked as unverified")
+        raise CheckFailed(
+            f"{where}: not what was trained ({faults}), so the release is marked as unverified;"
+            " `bedside parity` shows where"
+        )
 
 
 @contextmanager
@@ -122,7 +130,10 @@ def _noting(path: Path) -> Any:
 def _post(url: str, turns: Sequence[Message]) -> None:
     body = {"messages": [{"role": turn.role, "content": turn.content} for turn in turns]}
     request = Request(url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-    build_opener(ProxyHandler({})).open(request).close()  # a proxy must not be asked for a loopback address
+    try:  # a proxy must not be asked for a loopback address
+        build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_S).close()
+    except OSError as error:
+        raise ModelError(f"parity: the chat endpoint does not answer ({first_line(error)})") from error
 
 
 def lacking_memory(merged: Path) -> str:
@@ -131,7 +142,8 @@ def lacking_memory(merged: Path) -> str:
     from bedside.runtime.device import choose, free_memory_bytes
 
     entries = Tensors.of_model(merged).entries.values()
-    needed = FP32_TWICE * sum(math.prod(entry.shape) for entry in entries)
+    widest = max(entry.shape[0] for entry in entries)  # the vocabulary
+    needed = FP32_TWICE * sum(math.prod(entry.shape) for entry in entries) + ROWS_OF_WORDS * widest
     free = free_memory_bytes(choose("fp32"))
     return f"it needs {needed / 2**30:.0f} GiB of memory, {free / 2**30:.0f} GiB are free" if needed > free else ""
 
