@@ -96,7 +96,8 @@ def _divergence(folder: Path, path: Path) -> float:
     found, model = Agreement(), in_transformers(folder, None, "none")
     with closing(File(path, 128)) as file:
         ids = file.tokens("Which drug lowers the blood pressure of the patient? Is the heart raised?")
-        found.add(model(ids, 4), file.logprobs([(ids, 4)])[0], ids[5:])
+        read = ids[:-1]
+        found.add(model(read, 4), file.logprobs([(read, 4)])[0], ids[5:])
     return float(found.to_json()["kl_mean"])
 
 
