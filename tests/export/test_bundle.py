@@ -259,7 +259,7 @@ def test_the_wheels_are_those_that_serving_needs_with_their_versions() -> None:
 
     found = needed()
     assert found["fastapi"] == version("fastapi")
-    assert {"bedside", "xllamacpp", "uvicorn", "gguf", "numpy", "starlette"} <= found.keys()
+    assert {"bedside", "xllamacpp", "uvicorn", "numpy", "starlette"} <= found.keys()
     assert not {"torch", "transformers", "pytest", "wandb"} & found.keys()
     lines = [line for line in wheels_text().splitlines() if not line.startswith("#")]
     assert lines[0].startswith("bedside==")
