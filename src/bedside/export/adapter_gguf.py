@@ -19,8 +19,9 @@ from bedside.errors import ModelError
 from bedside.export import architecture
 from bedside.export.adapter import Update, updates
 from bedside.export.convert import write_gguf
-from bedside.export.tensors import INDEX, Tensors, require_finite
+from bedside.export.tensors import Tensors, require_finite
 from bedside.files import replacing, write_json
+from bedside.models.folder import INDEX
 from bedside.recipe import PromptSection, Quantisation
 from bedside.runtime.choose import PROMPT_FILE
 from bedside.runtime.tokenizer import load_tokenizer

@@ -20,8 +20,9 @@ from bedside.errors import ModelError
 from bedside.export import nf4
 from bedside.export.adapter import Update, updates
 from bedside.export.pieces import Rows, in_pieces
-from bedside.export.tensors import INDEX, Tensors, require_finite, stored_as
+from bedside.export.tensors import Tensors, require_finite, stored_as
 from bedside.files import disk_errors, replacing, write_json
+from bedside.models.folder import INDEX
 from bedside.progress import Advance, bar
 from bedside.recipe import PromptSection
 from bedside.runtime.choose import PROMPT_FILE

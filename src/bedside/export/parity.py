@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def check(release: Release, rows: Sequence[Example], limits: ParitySection, endp
     """
     ours = readings.trained(release.base, release.section)
     window = min(CONTEXT, architecture.read(release.merged).context)
-    texts = _texts(ours, rows, window)[: limits.texts]
+    texts = list(islice(_texts(ours, rows, window), limits.texts))
     if not texts:
         raise UsageError(f"parity: no held-out row is shorter than {window} tokens, so there is nothing to compare on")
     every = conversations(ours.controls)
@@ -119,7 +120,8 @@ def check(release: Release, rows: Sequence[Example], limits: ParitySection, endp
     found = Parity(len(asked), len(every) - len(asked))
     found.findings += _read(release, ours, asked, endpoint)
     found.findings += scales.differences(release.base, release.adapter, release.merged, release.nf4_precision)
-    _compare(release, ours, asked, texts, _items(ours, rows, window)[: limits.items], limits, window, found)
+    items = list(islice(_items(ours, rows, window), limits.items))
+    _compare(release, ours, asked, texts, items, limits, window, found)
     return found
 
 
@@ -253,20 +255,17 @@ def _turned(merged: Path, plain: Path) -> str:
     return f"{stored} has its rows in transformers' order, so positions are turned wrongly" if left < right else ""
 
 
-def _texts(ours: Trained, rows: Sequence[Example], window: int) -> list[Text]:
+def _texts(ours: Trained, rows: Sequence[Example], window: int) -> Iterator[Text]:
     """Rows as they are trained, those that fit."""
-    found = []
     for row in rows:
         it = render_example(row, ours.section, renderer_of(ours.tokenizer))
         prompt, completion = encode_completion(ours.tokenizer, it.prompt, it.completion)
         if len(prompt) + len(completion) <= window:
-            found.append(Text(tuple(prompt), tuple(completion)))
-    return found
+            yield Text(tuple(prompt), tuple(completion))
 
 
-def _items(ours: Trained, rows: Sequence[Example], window: int) -> list[Item]:
+def _items(ours: Trained, rows: Sequence[Example], window: int) -> Iterator[Item]:
     """Rows that are answered by a letter or a decision, asked for it at once."""
-    found = []
     for row in rows:
         words = LETTERS[: len(row.options)] if row.options else DECISIONS if row.label in DECISIONS else ()
         messages = conversation(user_text(row), ours.section)
@@ -274,5 +273,4 @@ def _items(ours: Trained, rows: Sequence[Example], window: int) -> list[Item]:
         text += think.closed(text) if ours.section.reasoning == "think" else ""
         pairs = [encode_completion(ours.tokenizer, text, word) for word in words]
         if pairs and len(pairs[0][0]) <= window:
-            found.append(Item(tuple(pairs[0][0]), tuple(first for _, (first, *_) in pairs)))
-    return found
+            yield Item(tuple(pairs[0][0]), tuple(first for _, (first, *_) in pairs))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -24,7 +24,7 @@ from bedside.runtime.llamacpp import FOREIGN, prompt_text
 from bedside.runtime.tokenizer import encode, load_tokenizer, renderer_of
 from bedside.text import chat, think
 
-Fault = Literal[
+TokenFault = Literal[
     "begin-doubled",
     "end-missing",
     "think-whitespace",
@@ -34,6 +34,9 @@ Fault = Literal[
     "control-token-parsed",
     "tokenizer-differs",
     "prompt-differs",
+]
+Fault = Literal[
+    TokenFault,
     "adapter-not-merged",
     "adapter-scaled-twice",
     "adapter-differs",
@@ -44,19 +47,7 @@ Fault = Literal[
     "modelfile-differs",
     "stop-missing",
 ]
-OF_TOKENS: frozenset[Fault] = frozenset(
-    (
-        "begin-doubled",
-        "end-missing",
-        "think-whitespace",
-        "reasoning-removed",
-        "system-dropped",
-        "digits-joined",
-        "control-token-parsed",
-        "tokenizer-differs",
-        "prompt-differs",
-    )
-)
+OF_TOKENS: frozenset[Fault] = frozenset(get_args(TokenFault))
 """Those that make other token ids."""
 AROUND_TAG = re.compile(r"\s*(</?think>)\s*")
 DIGITS = re.compile(r"\d{2}")

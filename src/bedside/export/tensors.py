@@ -18,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from bedside.errors import ModelError
-from bedside.files import read_json
+from bedside.models.folder import shards
 
-INDEX = "model.safetensors.index.json"
 LONGEST_HEADER = 32 << 20
 """Bytes of a header; one of 100,000 tensors has 12 million."""
 AXES, LONGEST_AXIS = 16, 1 << 48
@@ -50,10 +49,7 @@ class Tensors:
     @classmethod
     def of_model(cls, folder: Path) -> Self:
         """The weights of a model folder: the shards of its index, or its one file. Raises ModelError if it has none."""
-        if (folder / INDEX).is_file():
-            names = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
-            return cls([folder / name for name in names])
-        return cls([folder / "model.safetensors"])
+        return cls([folder / name for name in shards(folder)])
 
     def read(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
         """A tensor's values, or those of some rows that follow each other.
