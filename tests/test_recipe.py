@@ -117,6 +117,11 @@ def test_a_file_in_the_current_folder_comes_before_a_shipped_name(
     assert recipe_file.load("starter").name == "mine"
 
 
+def test_a_run_folder_stands_for_the_recipe_that_it_keeps(tmp_path: Path) -> None:
+    write(tmp_path, 'name = "demo"', "recipe.toml")
+    assert recipe_file.load(tmp_path).name == "demo"
+
+
 @pytest.mark.parametrize(
     ("override", "section", "key", "value"),
     [

@@ -27,7 +27,10 @@ app = typer.Typer(
 )
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="Recipe file, or the name of a shipped one.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="Recipe file, a run of before, or the name of a shipped one.", show_default=False
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings that override the recipe's.")
@@ -205,7 +208,7 @@ def export(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="Recipe file, or the name of a shipped one; with --verify a model card, its folder or a run.",
+            help="Recipe file, folder of a run, or name of a shipped one; with --verify also a model card.",
             show_default=False,
         ),
     ],

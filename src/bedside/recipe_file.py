@@ -18,6 +18,8 @@ from bedside.errors import RecipeError
 from bedside.recipe import Recipe
 
 SHIPPED = Path(__file__).parent / "recipes"
+KEPT = "recipe.toml"
+"""The copy of its recipe in a run's folder."""
 
 
 def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -61,10 +63,12 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
 
 
 def find(name: str | Path) -> Path:
-    """The path of a recipe file, or of a shipped recipe by its bare name."""
+    """The path of a recipe file, of the recipe that a run's folder keeps, or of a shipped recipe by its bare name."""
     path = Path(name)
     if path.is_file():
         return path
+    if (path / KEPT).is_file():
+        return path / KEPT
     shipped = SHIPPED / f"{name}.toml"
     if path.parent == Path() and shipped.is_file():
         return shipped

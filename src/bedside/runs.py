@@ -25,7 +25,7 @@ from bedside.errors import BedsideError, RunError
 from bedside.files import digest, disk_errors, read_json, sweep, tree_digests, write_json, write_text
 from bedside.progress import say
 from bedside.recipe import Recipe, Section
-from bedside.recipe_file import load, to_toml
+from bedside.recipe_file import KEPT, load, to_toml
 
 MANIFEST = "manifest.json"
 KEY = "key"
@@ -66,9 +66,9 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> "Run":
         """An existing run folder with the recipe that it holds. Raises RunError if it is none."""
-        if not (path / "recipe.toml").is_file():
+        if not (path / KEPT).is_file():
             raise RunError(f"{path}: no run here (no recipe.toml); `bedside runs` lists what there is")
-        return cls(path, load(path / "recipe.toml"))
+        return cls(path, load(path / KEPT))
 
     def folder(self, name: str) -> Path:
         """The folder where a finished stage's files are. Raises RunError if the stage is not there."""
@@ -157,8 +157,8 @@ class Run:
     def keep_recipe(self) -> None:
         """Writes the recipe into the run, once a stage has been made by it: a mistaken one leaves the run as it was."""
         text = to_toml(self.recipe)
-        if not _has_text(self.path / "recipe.toml", text):
-            write_text(self.path / "recipe.toml", text)
+        if not _has_text(self.path / KEPT, text):
+            write_text(self.path / KEPT, text)
 
     def _manifest(self, name: str) -> Path:
         """Where a stage's manifest is or will be: in its folder, or beside the files that a part is put among."""

@@ -7,6 +7,7 @@ from bedside.errors import ModelError, RunError
 from bedside.files import digest, read_json, sha256, tree_digests
 from bedside.progress import say
 from bedside.recipe import PromptSection, ServeSection
+from bedside.recipe_file import KEPT
 from bedside.runs import Run
 from bedside.runtime.backend import Speaker, Writer
 
@@ -65,7 +66,7 @@ def find_run(model: str, runs: Path) -> Run | None:
     path = Path(model).expanduser()
     if not path.exists():
         path = runs / model
-    return Run.open(path) if (path / "recipe.toml").is_file() else None
+    return Run.open(path) if (path / KEPT).is_file() else None
 
 
 def exported(run: Run) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bedside.errors import RunError
 from bedside.progress import say
 from bedside.recipe import Recipe
+from bedside.recipe_file import KEPT
 from bedside.runs import Run, Stage
 
 
@@ -64,7 +65,7 @@ def run_until(run: Run, verb: str, keep: bool = True) -> Sequence[str]:
                 say(f"{step.stage.name}: done in {run.manifest(step.stage.name)['seconds']:.0f} s")
             else:
                 say(f"{step.stage.name}: unchanged")
-            if keep or not (run.path / "recipe.toml").exists():
+            if keep or not (run.path / KEPT).exists():
                 run.keep_recipe()
     if VERBS.index(verb) >= VERBS.index("export"):
         export.require_parity(run)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bedside.errors import BedsideError, UsageError
+from bedside.recipe_file import KEPT
 from bedside.runs import Run
 from bedside.verbs.pipeline import steps
 
@@ -12,12 +13,12 @@ def result(runs: Path) -> dict[str, Any]:
     """What `--json` prints. A run whose recipe no longer reads is listed with the reason."""
     if runs.exists() and not runs.is_dir():
         raise UsageError(f"--runs {runs}: a file; give the folder that holds the runs")
-    folders = sorted(path.parent for path in runs.glob("*/recipe.toml"))
+    folders = sorted(path.parent for path in runs.glob(f"*/{KEPT}"))
     return {"folder": str(runs), "runs": [_one(folder) for folder in folders]}
 
 
 def _one(folder: Path) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": folder.name, "recipe": str(folder / "recipe.toml"), "stages": {}, "created": None}
+    entry: dict[str, Any] = {"name": folder.name, "recipe": str(folder / KEPT), "stages": {}, "created": None}
     try:
         run = Run.open(folder)
         entry["stages"] = {step.stage.name: run.state(step.stage) for step in steps(run.recipe)}
