@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -284,6 +285,7 @@ def write_wheel(folder: Path, word: str) -> None:
             wheel.writestr(name, text)
 
 
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="without GNU coreutils it is `shasum -a 256`")
 def test_the_commands_that_stand_above_the_wheels_install_those_that_were_downloaded_and_no_others(
     tmp_path: Path,
 ) -> None:
