@@ -136,7 +136,11 @@ def test_a_quote_that_is_never_closed_is_told_where_it_opens(tmp_path: Path) -> 
 def test_a_reader_that_is_left_early_says_nothing_of_later_changes(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"q": 1}\n{"q": 2}\n')
-    found: Any = read_path(str(path), None)
-    next(found)
+    left: Any = read_path(str(path), None)
+    read_on = read_path(str(path), None)
+    assert next(left) == next(read_on)
     path.unlink()
-    found.close()
+    left.close()
+    assert list(left) == []
+    with pytest.raises(DataError, match="the file changed while it was read"):
+        list(read_on)

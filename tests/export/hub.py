@@ -19,7 +19,8 @@ TOKEN = "hf_of_the_test"
 class Hub(ThreadingHTTPServer):
     """`files` is what was committed, `asked` each request's method and path, `private` whether the repository is.
 
-    `refuse` names the requests, by a part of their path, that are answered with a status instead.
+    `refuse` names the requests, by a part of their path, that are answered with a status instead; `storage` is where it
+    says that large files are to be sent.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class Hub(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.private: bool | None = None
         self.refuse: dict[str, int] = {}
+        self.storage = self.address
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -67,6 +69,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.refused():
             return
+        if "/xet-write-token/" in self.path:
+            self.answer({"casUrl": self.server.storage, "exp": 4_000_000_000, "accessToken": "t"})
+            return
         there = {"id": "org/demo", "_id": "0", "private": self.server.private, "siblings": [], "tags": []}
         self.answer(*(({"error": "Repository not found"}, 404) if self.server.private is None else (there, 200)))
 
@@ -100,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"error": "unknown"}, 404)
 
     def upload(self, asked: dict[str, Any]) -> dict[str, Any]:
-        action = {"upload": {"href": f"{self.server.address}/objects/{asked['oid']}"}}
+        action = {"upload": {"href": f"{self.server.storage}/objects/{asked['oid']}"}}
         return {"oid": asked["oid"], "size": asked["size"], "actions": action}
 
     def commit(self, lines: list[dict[str, Any]]) -> None:

@@ -3,8 +3,12 @@
 import hashlib
 import io
 import json
+import shutil
+import subprocess
+import sys
 import tarfile
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -265,3 +269,37 @@ def test_the_wheels_are_those_that_serving_needs_with_their_versions() -> None:
     assert lines[0].startswith("bedside==")
     names = [line.partition("==")[0] for line in lines[1:]]
     assert names == sorted(names)
+
+
+def write_wheel(folder: Path, word: str) -> None:
+    """The smallest wheel that pip installs (packaging.python.org, binary distribution format)."""
+    folder.mkdir(exist_ok=True)
+    files = {
+        "ward.py": f"WORD = '{word}'\n",
+        "ward-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: ward\nVersion: 1\n",
+        "ward-1.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{name},,\n" for name in (*files, "ward-1.dist-info/RECORD"))
+    with zipfile.ZipFile(folder / "ward-1-py3-none-any.whl", "w") as wheel:
+        for name, text in {**files, "ward-1.dist-info/RECORD": record}.items():
+            wheel.writestr(name, text)
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="without GNU coreutils it is `shasum -a 256`")
+def test_the_commands_that_stand_above_the_wheels_install_those_that_were_downloaded_and_no_others(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("pip")
+    commands = [line[4:] for line in wheels_text().splitlines() if line.startswith("#   ")]
+    _, listing, install = commands
+    write_wheel(tmp_path / "wheels", "as downloaded")
+    subprocess.run(listing, shell=True, check=True, cwd=tmp_path)
+    assert (tmp_path / "hashed.txt").read_text().startswith("./wheels/ward-1-py3-none-any.whl --hash=sha256:")
+    told = [sys.executable, "-m", *install.split(), "--target", "there", "--disable-pip-version-check"]
+    subprocess.run(told, check=True, cwd=tmp_path, capture_output=True)
+    assert (tmp_path / "there" / "ward.py").read_text() == "WORD = 'as downloaded'\n"
+    write_wheel(tmp_path / "wheels", "exchanged on the way")
+    done = subprocess.run([*told, "--upgrade"], check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr
+    assert (tmp_path / "there" / "ward.py").read_text() == "WORD = 'as downloaded'\n"

@@ -22,9 +22,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     with loopback_hub() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.address)
         yield served
@@ -59,6 +58,40 @@ def test_a_repository_that_is_there_gets_the_files(hub: Hub, save_release: SaveR
     hub.private = True
     send(save_release(), "org/demo", public=False)
     assert "demo-q8_0.gguf" in hub.files
+
+
+def test_files_go_to_the_hub_itself_even_where_xet_is_installed(hub: Hub, save_release: SaveRelease) -> None:
+    """hf_xet would send them, past Python's HTTP client, to whatever server the hub names."""
+    pytest.importorskip("hf_xet")
+    with loopback_hub() as other:
+        hub.storage = other.address
+        hub.refuse = {"/objects/batch": 400}
+        with pytest.raises(OfflineError):
+            send(save_release(), "org/demo", public=False)
+        assert "POST /org/demo.git/info/lfs/objects/batch" in hub.asked
+        assert not [asked for asked in hub.asked if "xet" in asked]
+        assert not other.asked
+
+
+def test_a_hub_of_ones_own_that_names_another_host_gets_no_files(hub: Hub, save_release: SaveRelease) -> None:
+    with loopback_hub() as other:
+        hub.storage = other.address.replace("127.0.0.1", "localhost")
+        with pytest.raises(
+            OfflineError, match="wants files sent to 'localhost', which is not HF_ENDPOINT's host"
+        ) as told:
+            send(save_release(), "org/demo", public=False)
+        assert "\n" not in str(told.value)
+        assert not other.asked
+    assert not hub.files
+
+
+def test_afterwards_other_requests_are_as_free_as_before(hub: Hub, save_release: SaveRelease) -> None:
+    from huggingface_hub import constants, get_session
+
+    before = constants.HF_HUB_DISABLE_XET
+    send(save_release(), "org/demo", public=False)
+    assert before is constants.HF_HUB_DISABLE_XET
+    assert get_session().get(hub.address.replace("127.0.0.1", "localhost")).status_code == 200
 
 
 def test_it_says_what_goes_where_before_anything_goes(hub: Hub, save_release: SaveRelease, capsys) -> None:

@@ -41,5 +41,14 @@ def test_blocks_between_others_go_back_to_the_system_when_they_are_freed() -> No
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    class Other:
+        """A C library that has nothing of the name."""
+
+        def __getattr__(self, name: str) -> object:
+            asked.append(name)
+            raise AttributeError(name)
+
+    asked: list[str] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Other())
     allocator.return_freed_memory()
+    assert asked == ["mallopt"]

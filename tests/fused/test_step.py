@@ -235,7 +235,7 @@ def test_where_the_step_does_not_hold_it_says_why(tiny_llama: Path):
 
     assert why_not(tuned(llama())) is None
     qwen = Qwen2Config(vocab_size=99, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
-    assert "not for 'qwen2'" in str(why_not(tuned(AutoModelForCausalLM.from_config(qwen))))
+    assert "the family 'qwen2', not of Llama's" in str(why_not(tuned(AutoModelForCausalLM.from_config(qwen))))
     assert "biases" in str(why_not(tuned(llama(attention_bias=True))))
     dynamic = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
     assert "'dynamic'" in str(why_not(tuned(llama(rope_parameters=dynamic))))
@@ -249,7 +249,7 @@ def test_an_update_that_is_no_plain_lora_is_left_to_peft():
 
     with quiet_peft():
         model = get_peft_model(llama(), LoraConfig(r=2, target_modules=["q_proj"], use_dora=True))
-    assert "no plain LoRA" in str(why_not(model))
+    assert why_not(model) == "the update has use_dora"
 
 
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
@@ -267,4 +267,4 @@ def test_a_four_bit_base_is_left_to_peft(tiny_llama: Path):
     from bedside.runtime.hf import load_model
 
     model = load_model(tiny_llama, Device("cpu", torch.float32, "test"), quantise="nf4")
-    assert "is quantised (Linear4bit)" in str(why_not(tuned(model)))
+    assert "the base is quantised" in str(why_not(tuned(model)))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bedside.errors import ModelError
-from bedside.models.shapes import FACTS, FAMILIES, shape_of
+from bedside.models.shapes import FACTS, FAMILIES, shape_of, unlike_llama
 
 MODELS = tomllib.loads(FACTS.read_text(encoding="utf-8"))["model"]
 TINY: dict[str, Any] = {
@@ -43,6 +43,38 @@ def test_a_random_model_has_as_many_parameters_as_its_configuration_says(
     config = {**TINY, **extra, "tie_word_embeddings": tied}
     model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[family](**config, pad_token_id=0))
     assert shape_of({**config, "model_type": family}, "test").parameters == model.num_parameters()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, None),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, None),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "of type 'dynamic'"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "of type 'dynamic'"),
+        ({"hidden_act": "gelu"}, "another activation than silu"),
+        ({"attention_bias": True}, "biases"),
+        ({"mlp_bias": True}, "biases"),
+        ({"attention_dropout": 0.1}, "dropout in its attention"),
+        ({"model_type": "qwen2"}, "of the family 'qwen2', not of Llama's"),
+    ],
+)
+def test_what_is_unlike_llama_is_the_same_in_a_file_and_in_a_loaded_model(
+    change: dict[str, Any], told: str | None
+) -> None:
+    from transformers import AutoConfig
+
+    config = {**TINY, "model_type": "llama", **change}
+    found = shape_of(config, "test").unlike_llama
+    assert found == unlike_llama(AutoConfig.for_model(**config).to_dict())
+    assert (told is None) is (found is None)
+    assert (told or "") in (found or "")
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model["ids"][0])
+def test_known_models_of_llamas_family_are_like_llama(model: dict[str, Any]) -> None:
+    found = unlike_llama(model["config"])
+    assert (found is None) is (model["config"]["model_type"] == "llama")
 
 
 def test_a_missing_head_width_and_missing_key_heads_follow_from_the_others() -> None:

@@ -215,12 +215,16 @@ def test_earlier_turns_are_laid_out_as_they_were_trained() -> None:
     assert rendered.completion == f"R2.\n</think>\n\nA2.{EOS}"
 
 
+def with_default(system: str) -> str:
+    """A prompt without a system message of its own, by the template of a recipe that has one."""
+    section = PromptSection(style="alpaca-think", system=system)
+    return renderer(section).render([Message("user", "Why?")], generation=True)
+
+
 @settings(max_examples=80, deadline=None)
 @given(system=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
 def test_any_system_message_survives_as_the_templates_default(system: str) -> None:
-    section = PromptSection(style="alpaca-think", system=system)
-    bare = renderer(section).render([Message("user", "Why?")], generation=True)
-    assert f"### Instruction:\n{system}\n" in bare
+    assert f"### Instruction:\n{system}\n" in with_default(system)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +232,7 @@ def test_any_system_message_survives_as_the_templates_default(system: str) -> No
     ["say \"yes\" or 'no'", "{braces} {{ 7 * 7 }} {% raw %}", "two\nlines\r\n", "back\\slash", "😀 β \u2028", "%}"],
 )
 def test_quotes_braces_newlines_and_emoji_survive_in_the_system_message(system: str) -> None:
-    test_any_system_message_survives_as_the_templates_default.hypothesis.inner_test(system)  # type: ignore[attr-defined]
+    assert f"### Instruction:\n{system}\n" in with_default(system)
 
 
 @pytest.mark.parametrize(("adds_bos", "count"), [(True, 1), (False, 0)])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from safetensors.torch import load_file, save_file
 from bedside import recipe_file
 from bedside.errors import ModelError
 from bedside.fused.packs import Row
-from bedside.recipe import TrainSection
+from bedside.models import known
+from bedside.models.locate import Base
+from bedside.models.peft_config import UNEVEN, UNSAFE
+from bedside.plan import recompute
+from bedside.plan.setup import Setup
+from bedside.recipe import ModelSection, TrainSection
 from bedside.runtime.device import Device
 from bedside.runtime.hf import load_model, quiet_peft
 from bedside.train import adapter, lora
@@ -29,6 +35,12 @@ FIRST = TrainSection(rank=6, alpha=9, targets=("q_proj", "down_proj"), lr=1e-2, 
 
 def learner_of(folder: Path, settings: TrainSection) -> Learner:
     return Learner(lora.attach(load_model(folder, CPU), settings, 1), 2, settings, max_length=64)
+
+
+def planned(model: Path, folder: Path) -> Setup:
+    """The setup of a training that goes on from an adapter, before there is a model."""
+    recipe = recipe_file.load("starter", [f"model.base={model}", f"train.adapter={folder}"])
+    return recompute.of_training(recipe, Base(model, "tiny", "").config, CPU, [(4, 6)])
 
 
 def loss_of(learner: Learner) -> float:
@@ -100,6 +112,7 @@ def test_going_on_starts_at_the_adapters_loss_with_its_settings_and_says_so(
         ({"use_dora": True}, "peft"),
         ({"modules_to_save": ["norm"]}, "peft"),
         ({"bias": "lora_only"}, "fused"),
+        ({"trainable_token_indices": [1, 2]}, "peft"),
     ],
 )
 def test_an_adapter_of_peft_has_the_loss_that_peft_gives_it_whatever_its_kind(
@@ -110,9 +123,25 @@ def test_an_adapter_of_peft_has_the_loss_that_peft_gives_it_whatever_its_kind(
         by_peft = PeftModel.from_pretrained(load_model(tiny_llama, CPU), str(folder))
     learner = learner_of(tiny_llama, TrainSection(adapter=str(folder)))
     assert learner.path == path
+    assert planned(tiny_llama, folder).way == (learner.path, learner.reason)
     reference = loss_of(Learner(by_peft, 2, TrainSection(step="peft"), 64))
     assert loss_of(learner) == pytest.approx(reference, rel=1e-5)
     assert reference != pytest.approx(loss_of(learner_of(tiny_llama, TrainSection())), rel=1e-3)
+
+
+SAME_STEP = {
+    "auto_mapping", "base_model_name_or_path", "bias", "ensure_weight_tying", "eva_config", "exclude_modules",
+    "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config",
+    "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "revision",
+    "runtime_config", "target_modules", "task_type", "use_rslora",
+}  # fmt: skip
+"""Settings that say how an update began, where it stands or how large it is, and not how it is computed."""
+
+
+def test_every_setting_of_pefts_lora_is_known_to_change_the_step_or_not_to():
+    names = {field.name for field in fields(LoraConfig)}
+    assert names - {*UNEVEN, *UNSAFE} == SAME_STEP
+    assert set(UNEVEN) <= names
 
 
 def test_an_adapter_in_bf16_is_trained_in_fp32(tiny_llama: Path, copy: Path):
@@ -200,6 +229,17 @@ def _tensors(change: Any) -> Any:
     return apply
 
 
+def _one(number: float, dtype: torch.dtype = torch.float32) -> Any:
+    """Puts a number in place of one of those of the last tensor."""
+
+    def change(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        tensors = {name: tensor.to(dtype) for name, tensor in found.items()}
+        tensors[max(tensors)][1, 2] = number
+        return tensors
+
+    return _tensors(change)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -221,16 +261,53 @@ def _tensors(change: Any) -> Any:
         (_config(rank_pattern={"(.*)*x": 4}), "rank_pattern has a pattern; want names of layers"),
         (_config(modules_to_save="(a+)+$"), "modules_to_save has a pattern"),
         (_tensors(lambda found: {k: v * float("nan") for k, v in found.items()}), "holds values that are not finite"),
+        (_one(float("inf")), r"adapter_model.safetensors: '.*layers.1.*q_proj.lora_B.weight' holds values that are not"),
+        (_one(float("nan"), torch.bfloat16), r"'.*layers.1.*q_proj.lora_B.weight' holds values that are not finite"),
+        (_tensors(lambda found: {k: v.int() for k, v in found.items()}), "is stored as I32; want F32, F16, BF16, F64"),
+        (_tensors(lambda found: {k.replace("s.1.", "s.7."): v for k, v in found.items()}), "the base needs"),
         (_config(target_modules=["q_proj"]), r"its .*down_proj.lora_A.weight is \[6, 128\], the base needs none"),
-        (_config(target_modules=["c_attn"]), "cannot be put on this model"),
         (_tensors(lambda found: dict(list(found.items())[1:])), r"lora_A.weight is none, the base needs \[6, 128\]"),
         (_tensors(lambda found: {k: v.repeat(2, 2) for k, v in found.items()}), r"is \[12, 256\], the base needs"),
-        (lambda folder: (folder / adapter.TENSORS).write_bytes(b"1234567890"), "cannot be put on this model"),
+        (lambda folder: (folder / adapter.TENSORS).write_bytes(b"1234567890"), "not a whole safetensors file"),
     ],
 )  # fmt: skip
-def test_an_adapter_that_does_not_fit_is_told_in_a_line(tiny_llama: Path, copy: Path, damage: Any, message: str):
+def test_an_adapter_that_does_not_fit_is_told_in_a_line_before_there_is_a_model_and_when_it_is_put_on_one(
+    tiny_llama: Path, copy: Path, damage: Any, message: str
+):
+    settings = TrainSection(adapter=str(copy))
+    shape = known.find(ModelSection(base=str(tiny_llama))).shape
+    adapter.require_fit(settings, shape)
     damage(copy)
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(ModelError, match=message) as early:
+        adapter.require_fit(settings, shape)
+    with pytest.raises(ModelError, match=message) as late:
+        learner_of(tiny_llama, settings)
+    for caught in (early, late):
+        assert "\n" not in str(caught.value)
+        assert str(copy) in str(caught.value)
+
+
+def test_layers_that_only_the_model_can_tell_of_are_told_when_it_is_there(tiny_llama: Path, copy: Path):
+    _config(target_modules=["c_attn"])(copy)
+    with pytest.raises(ModelError, match="cannot be put on this model"):
         learner_of(tiny_llama, TrainSection(adapter=str(copy)))
-    assert "\n" not in str(caught.value)
-    assert str(copy) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": r".*\.(q|up)_proj"},
+        {"layers_to_transform": [1]},
+        {"rank_pattern": {"v_proj": 8}},
+        {"use_dora": True},
+        {"modules_to_save": ["norm"]},
+        {"target_modules": ["self_attn.q_proj"]},
+        {"exclude_modules": ["v_proj"]},
+    ],
+)
+def test_an_adapter_that_training_takes_is_not_refused_beforehand(
+    tiny_llama: Path, tmp_path: Path, options: dict[str, Any]
+):
+    settings = TrainSection(adapter=str(written_by_peft(tmp_path / "a", tiny_llama, **options)))
+    adapter.require_fit(settings, known.find(ModelSection(base=str(tiny_llama))).shape)
+    assert learner_of(tiny_llama, settings).trained

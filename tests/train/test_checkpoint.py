@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from bedside import files
 from bedside.errors import RunError
+from bedside.files import read_jsonl
 from bedside.train import loop, snapshot
+from bedside.train.journal import METRICS, StepMetrics
 from bedside.train.snapshot import Position
 
 from .conftest import SmallDisk, adapter_bytes, checkpoints_of, settings_of, train_into
@@ -127,6 +129,41 @@ def test_tokens_the_best_loss_and_how_long_it_was_waited_for_are_restored(tiny_l
     position = Position(step=4, tokens=123, seconds=1.5, best=2.25, best_step=2, waited=3)
     checkpoints_of(tmp_path, tiny_llama).save(position)
     assert checkpoints_of(tmp_path, tiny_llama).restore() == position
+
+
+def test_the_metrics_of_a_step_that_was_skipped_and_of_one_that_was_validated_are_restored(
+    tiny_llama: Path, tmp_path: Path
+):
+    steps = [StepMetrics(1, 2.5, 1e-4, None, 9, 1.0), StepMetrics(2, 1 / 3, 0.1 + 0.2, 0.5, 18, 2.125, 2.25)]
+    checkpoints_of(tmp_path, tiny_llama).save(Position(step=2), steps)
+    checkpoints = checkpoints_of(tmp_path, tiny_llama)
+    checkpoints.restore()
+    assert checkpoints.steps == steps
+
+
+JOURNALS: dict[str, Damage] = {
+    "a torn last line": lambda path: path.write_bytes(path.read_bytes()[:-30]),
+    "a line of garbage": lambda path: path.write_bytes(path.read_bytes().replace(b'"step": 2', b"\xff[")),
+    "binary": lambda path: path.write_bytes(bytes(range(256)) * 9),
+    "nothing": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", JOURNALS.values(), ids=JOURNALS.keys())
+def test_a_run_whose_journal_is_damaged_ends_with_the_same_bytes(
+    whole: Path, tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Damage
+):
+    shutil.copytree(whole, tmp_path / "a")
+    shutil.rmtree(tmp_path / "a" / "checkpoints" / "step-0000006")
+    (tmp_path / "a" / "adapter_model.safetensors").unlink()
+    damage(tmp_path / "a" / METRICS)
+    train_into(tmp_path / "a", tiny_llama)
+    assert adapter_bytes(tmp_path / "a") == adapter_bytes(whole)
+    written = [[*read_jsonl(folder / METRICS)] for folder in (tmp_path / "a", whole)]
+    assert written[0][:4] == written[1][:4]
+    assert [row["loss"] for _, row in written[0]] == [row["loss"] for _, row in written[1]]
+    mended = [line for line in capsys.readouterr().err.splitlines() if "mended from the checkpoint" in line]
+    assert len(mended) == (damage is not JOURNALS["a torn last line"])  # that one is computed again
 
 
 @pytest.mark.parametrize(("losses", "best", "waited"), [([3.0, 2.0, 2.5, 2.0], 2.0, 2), ([3.0], 3.0, 0)])

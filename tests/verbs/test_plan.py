@@ -176,15 +176,65 @@ def test_a_mistake_is_one_line(override: str, message: str, capsys: pytest.Captu
     assert told.count("\n") == 1
 
 
-def test_an_adapter_brings_its_own_rank_and_targets(
-    tiny_llama: Path, own: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def write_adapter(folder: Path, width: int = 64, **settings: Any) -> Path:
+    """An update of rank 3 on the queries of the tiny Llama's two layers."""
     torch, save = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
-    folder = own.folder / "adapter"
     folder.mkdir()
     config = {"peft_type": "LORA", "r": 3, "lora_alpha": 3, "lora_dropout": 0.0, "target_modules": ["q_proj"]}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
-    save.save_file({name: torch.zeros(3, 64)}, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "init_lora_weights": True, **settings}))
+    factors = {"A": torch.zeros(3, width), "B": torch.zeros(64, 3)}
+    name = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
+    tensors = {name.format(layer, factor): values.clone() for layer in range(2) for factor, values in factors.items()}
+    save.save_file(tensors, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_an_adapter_brings_its_own_rank_and_targets(own: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_adapter(own.folder / "adapter")
     result = planned(capsys, str(own.recipe), f"train.adapter={folder}", "--runs", str(own.runs))
     assert result["trainable_parameters"] == 2 * 3 * (64 + 64)
+    assert (result["step"], result["step_reason"]) == ("fused", "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"use_dora": True}, "the update has use_dora"),
+        ({"rank_pattern": {"q_proj": 3}}, "the update has rank_pattern"),
+        ({"modules_to_save": ["norm"]}, "the update has modules_to_save"),
+    ],
+)
+def test_an_update_that_the_fused_step_does_not_take_is_planned_through_peft(
+    own: Place, capsys: pytest.CaptureFixture[str], settings: dict[str, Any], reason: str
+) -> None:
+    override = f"train.adapter={write_adapter(own.folder / 'adapter', **settings)}"
+    result = planned(capsys, str(own.recipe), override, "--runs", str(own.runs))
+    assert (result["step"], result["step_reason"]) == ("peft", reason)
+    assert cli.run(["plan", str(own.recipe), override, "--runs", str(own.runs)]) == 0
+    assert f"step through transformers and peft: {reason}" in capsys.readouterr().out
+    assert cli.run(["plan", str(own.recipe), override, "train.step=fused", "--runs", str(own.runs)]) == 2
+    assert f"train.step = 'fused': {reason}; use 'auto'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["plan", "train", "run"])
+@pytest.mark.parametrize(
+    ("width", "settings", "message"),
+    [
+        (None, {}, "is no PEFT adapter"),
+        (64, {"r": 10**9}, "r = '1000000000'; want a number from 1 to"),
+        (64, {"megatron_config": {"a": 1}}, "megatron_config is set, which is not read from a file"),
+        (64, {"init_lora_weights": "pissa"}, "began as 'pissa'"),
+        (48, {}, "was made for another model: its base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight is [3, 48]"),
+    ],
+)  # fmt: skip
+def test_an_adapter_that_cannot_be_gone_on_from_is_told_before_rows_are_prepared(
+    own: Place, capsys: pytest.CaptureFixture[str], verb: str, width: int | None, settings: dict, message: str
+) -> None:
+    folder = own.folder / "adapter"
+    if width is not None:
+        write_adapter(folder, width, **settings)
+    assert cli.run([verb, str(own.recipe), f"train.adapter={folder}", "--runs", str(own.runs)]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert not (own.runs / "tiny").exists()

@@ -114,7 +114,7 @@ def sections(card: Mapping[str, Any]) -> dict[str, list[str]]:
     files = [(f"`{file['path']}`", f"{file['bytes']:,}", f"`{file['sha256']}`") for file in card["files"]]
     return {
         "Source": list(_source(card)),
-        "Rows": list(_rows(card["rows"])),
+        "Rows": [told_rows(card["rows"])],
         "Left out": list(table(("Reason", "Setting", "Rows"), filters)),
         "Altered by cleaning": ["Rows kept, by kind of change; one row may have several.", "", *changed]
         if changed
@@ -123,6 +123,13 @@ def sections(card: Mapping[str, Any]) -> dict[str, list[str]]:
         "Files": list(table(("File", "Bytes", "SHA-256"), files)) if files else [],
         "Limits": [f"- {limit}" for limit in card["limits"]],
     }
+
+
+def told_rows(rows: Any) -> str:
+    """The card's `rows` in a line. They may be of any kind that has an object's keys and items and writes its numbers
+    itself: the model card passes values that cite their place."""
+    splits = ", ".join(f"{split} {count:,}" for split, count in rows["splits"].items())
+    return f"{rows['read']:,} read = {rows['kept']:,} kept + {rows['left_out']:,} left out. Kept: {splits}."
 
 
 def _filters(section: DataSection, dropped: Mapping[str, int]) -> list[Json]:
@@ -159,10 +166,4 @@ def _source(card: Mapping[str, Any]) -> Iterator[str]:
     yield f"- Licence: {' '.join(card['licence'].split())}"
     yield from (
         f"- {head}: {card[key]}" for head, key in (("Citation", "citation"), ("How it was made", "made")) if card[key]
-    )
-
-
-def _rows(rows: Json) -> Iterator[str]:
-    yield f"{rows['read']:,} read = {rows['kept']:,} kept + {rows['left_out']:,} left out. Kept: " + (
-        ", ".join(f"{split} {count:,}" for split, count in rows["splits"].items()) + "."
     )

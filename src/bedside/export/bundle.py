@@ -45,8 +45,8 @@ README = """\
 {state}
 On that machine, with Python {python} or newer:
 
-    pip install --no-index --find-links wheels -r wheels.txt    # wheels.txt says how to fetch them elsewhere
-    bedside serve {name}{suffix}                                # checks every file, then serves http://127.0.0.1:8000/
+    pip install --no-index --no-deps --require-hashes -r hashed.txt    # wheels.txt says how to make it elsewhere
+    bedside serve {name}{suffix}    # checks every file, then serves http://127.0.0.1:8000/
 
 README.md tells what the model was trained on and how it did, Modelfile is for Ollama, and `sha256sum -c SHA256SUMS`
 compares the model's files with what was released.

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bedside.data.card import told_rows
 from bedside.export import release
 from bedside.export.cited import Cited, bound, hash_row
 from bedside.files import read_json
@@ -225,7 +226,7 @@ def _data(card: Cited) -> list[str]:
     files = [(f"{file['path']}", f"{file['bytes']:,}", f"{file['sha256']}") for file in card["files"]]
     sections = {
         "Source": list(_source(card)),
-        "Rows": list(_rows(card["rows"])),
+        "Rows": [told_rows(card["rows"])],
         "Left out": list(table(("Reason", "Setting", "Rows"), filters)),
         "Altered by cleaning": ["Rows kept, by kind of change; one row may have several.", "", *changed]
         if changed
@@ -247,12 +248,6 @@ def _source(card: Cited) -> Iterator[str]:
     yield f"- Licence: {card['licence']}"
     yield from (
         f"- {head}: {card[key]}" for head, key in (("Citation", "citation"), ("How it was made", "made")) if card[key]
-    )
-
-
-def _rows(rows: Cited) -> Iterator[str]:
-    yield f"{rows['read']:,} read = {rows['kept']:,} kept + {rows['left_out']:,} left out. Kept: " + (
-        ", ".join(f"{split} {count:,}" for split, count in rows["splits"].items()) + "."
     )
 
 

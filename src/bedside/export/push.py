@@ -10,19 +10,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bedside.errors import CheckFailed, MissingExtra, OfflineError, UsageError, first_line
 from bedside.export import release
 from bedside.export.card import is_verified
 from bedside.export.verify import verify
 from bedside.files import read_json
-from bedside.models.hub import endpoint, is_transport, online
+from bedside.models.hub import endpoint, is_transport, online, sending
 from bedside.models.locate import HUB_ID
 from bedside.progress import say
-
-if TYPE_CHECKING:
-    pass
 
 MESSAGE = "Release by bedside export"
 
@@ -58,7 +55,7 @@ def send(folder: Path, repository: str, public: bool) -> dict[str, Any]:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint())
-    with _told(repository):
+    with _told(repository), sending():
         url = str(api.create_repo(repository, private=not public, exist_ok=True))
         private = bool(api.repo_info(repository).private)
         _refuse_public(repository, private, public)

@@ -1,8 +1,9 @@
 """The packages that serving needs, as a pip requirements file with the versions that are installed here.
 
 In: the metadata of the installed packages, from bedside and its `serve` extra on. Out: text for `pip download` on a
-connected machine, and for `pip install --no-index` on one without a network. Installed packages do not keep the hash of
-the wheel that they came from, so none is told.
+connected machine, which says how a list with hashes is made there for `pip install --require-hashes` on one without a
+network. Here no hash is known: RECORD has those of a wheel's files, direct_url.json (PEP 610) that of a wheel which did
+not come from an index, and pip takes hashes for all packages of a list or for none.
 """
 
 import platform
@@ -13,10 +14,14 @@ ROOT, EXTRA = "bedside", "serve"
 NAMED = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[(?P<extras>[^\]]*)\])?")
 FOR_EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 LINES = """\
-# What serving needs, for Python {python} on {system}. No hashes: installed packages do not keep those of their wheels.
-# On a connected machine of that kind:   pip download -r wheels.txt -d wheels
-# On this one:                           pip install --no-index --find-links wheels -r wheels.txt
-# If your package index has no bedside, put its own wheel into wheels/, too.
+# What serving needs, for Python {python} on {system}. No hashes: an installed package keeps those of its files,
+# not that of the wheel which brought them. The list with hashes is made where the wheels are downloaded.
+# On a connected machine of that kind:
+#   pip download -r wheels.txt -d wheels
+#   sha256sum wheels/* | sed -E 's|^([0-9a-f]+) [ *](.*)|./\\2 --hash=sha256:\\1|' > hashed.txt
+# On this one, which takes no other files than those:
+#   pip install --no-index --no-deps --require-hashes -r hashed.txt
+# If your package index has no bedside, put its own wheel into wheels/, too. On macOS it is `shasum -a 256`.
 """
 
 

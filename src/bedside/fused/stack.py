@@ -12,14 +12,13 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
-from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
+from bedside.fused.choice import obstacle
 from bedside.fused.project import Identity, Projection, Prologue, RmsNorm, Swiglu, Update
-
-ROTATIONS = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary embedding whose angles depend on the position alone."""
+from bedside.models.peft_config import uneven
+from bedside.models.shapes import unlike_llama
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,44 +37,24 @@ def causal_of(model: PeftModel | PreTrainedModel) -> Any:
 
 
 def why_not(model: PeftModel | PreTrainedModel) -> str | None:
-    """Why the fused step does not hold for a model; None if it does."""
+    """Why the fused step does not hold for a model; None if it does. It is decided by its settings."""
     causal = causal_of(model)
-    config = causal.config
-    if config.model_type != "llama":
-        return f"the fused step is written for the Llama family, not for '{config.model_type}'"
-    if config.hidden_act != "silu" or config.attention_bias or config.mlp_bias or config.attention_dropout:
-        return "the model has biases, dropout in its attention, or another activation than silu"
-    rotation = config.rope_parameters.get("rope_type", "default")
-    if rotation not in ROTATIONS:
-        return f"the model's rotary embedding is of type '{rotation}'"
-    whole = _strange_parameter(model) if isinstance(model, PeftModel) else None
-    return _strange_layer(causal) or whole or _uneven_scales(causal)
+    update = model.peft_config["default"].to_dict() if isinstance(model, PeftModel) else {}
+    tuned = (name for name, module in causal.named_modules() if isinstance(module, LoraLayer))
+    quantised = any(isinstance(module, nn.Linear) and type(module) is not nn.Linear for module in causal.modules())
+    return obstacle(unlike_llama(causal.config.to_dict()), quantised, uneven(update, tuned)) or _changed(model)
 
 
-def _strange_layer(causal: Any) -> str | None:
-    """The first linear layer that is neither plain nor plain with a plain update."""
-    for name, module in causal.named_modules():
-        base = module.base_layer if isinstance(module, LoraLayer) else module
-        if isinstance(base, nn.Linear) and type(base) is not nn.Linear:
-            return f"'{name}' is quantised ({type(base).__name__})"
-        of_a_layer = type(module) is LoraLinear and ".layers." in f".{name}"
-        if isinstance(module, ModulesToSaveWrapper) or (isinstance(module, LoraLayer) and not of_a_layer):
-            return f"'{name}' has an update and is none of the decoder's layers"
-        if isinstance(module, LoraLinear) and (module.lora_variant or module.lora_bias["default"] or module.merged):
+def _changed(model: PeftModel | PreTrainedModel) -> str | None:
+    """The first layer or parameter that is not what the settings say: merged, unfrozen, or of a later peft."""
+    for name, module in model.named_modules():
+        plain = type(module) is LoraLinear and not module.lora_variant and not module.merged
+        if isinstance(module, LoraLayer) and not plain:
             return f"the update of '{name}' is no plain LoRA"
-    return None
-
-
-def _strange_parameter(model: PeftModel) -> str | None:
-    """The first parameter that is trained and no part of an update."""
+    if not isinstance(model, PeftModel):
+        return None
     trained = (name for name, parameter in model.named_parameters() if parameter.requires_grad)
     return next((f"'{name}' is trained whole" for name in trained if ".lora_" not in name), None)
-
-
-def _uneven_scales(causal: Any) -> str | None:
-    """An adapter from elsewhere may have ranks or alphas by pattern; a stack has one scale."""
-    scales = {module.scaling["default"] for module in causal.modules() if isinstance(module, LoraLinear)}
-    return "its updates are scaled differently from layer to layer" if len(scales) > 1 else None
 
 
 def stacked(layer: Any, eps: float) -> Layer:

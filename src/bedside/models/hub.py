@@ -4,18 +4,20 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from bedside.errors import BedsideError, ModelError, OfflineError, first_line
 
+HUB = "https://huggingface.co"
 CONNECT_TIMEOUT_S = 3.0
 PORTS = {"http": 80, "https": 443}
 
 
 def endpoint() -> str:
     """The hub's address: HF_ENDPOINT, or huggingface.co."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    return os.environ.get("HF_ENDPOINT", HUB)
 
 
 def online() -> bool:
@@ -60,6 +62,39 @@ def reach(kind: str, name: str, instead: str) -> Iterator[None]:
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def sending() -> Iterator[None]:
+    """Runs an upload by huggingface_hub's own client alone, and to a hub of one's own (HF_ENDPOINT) on that host alone.
+
+    An installed hf_xet would send large files by itself to whatever server the hub names. In git-lfs' protocol too the
+    hub names it: of huggingface.co that is taken, of another, which may be a mirror, not. Raises OfflineError before
+    anything is sent to another host.
+    """
+    from huggingface_hub import constants, set_client_factory
+    from huggingface_hub.utils import _http
+
+    own = urlsplit(endpoint()).hostname
+    before = constants.HF_HUB_DISABLE_XET
+
+    def refuse_others(request: Any) -> None:
+        if own != urlsplit(HUB).hostname and request.url.host != own:
+            told = f"the hub wants files sent to '{request.url.host}', which is not HF_ENDPOINT's host"
+            raise OfflineError(f"{told}; nothing was sent there")
+
+    def watched() -> Any:
+        client = _http.default_client_factory()
+        client.event_hooks["request"].append(refuse_others)
+        return client
+
+    constants.HF_HUB_DISABLE_XET = True
+    set_client_factory(watched)
+    try:
+        yield
+    finally:
+        set_client_factory(_http.default_client_factory)
+        constants.HF_HUB_DISABLE_XET = before
 
 
 def dataset_revision(name: str, subset: str | None) -> str | None:

@@ -1,12 +1,13 @@
 """What `adapter_config.json` of a PEFT LoRA may say, so that its update is one scale times B · A on the base's weights.
 
 obstacle(config)             # ("use_dora", True), or None: it can be merged
+uneven(config, modules)      # why its layers' updates cannot be stacked, or None
 require_sound(config, path)  # ModelError for what would import code, loop for ever or take all memory
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ PLAIN: dict[str, tuple[Any, ...]] = {
 """Settings whose other values change more than that; some ways to begin (PiSSA, OLoRA, …) change the base itself."""
 
 
+UNEVEN = (
+    "use_dora", "lora_bias", "modules_to_save", "trainable_token_indices", "target_parameters", "rank_pattern",
+    "alpha_pattern", "use_qalora", "use_bdlora", "alora_invocation_tokens", "velora_config",
+    "monteclora_config", "kasa_config",
+)  # fmt: skip
+"""Settings that make an update more than B · A, train more than updates, or scale them differently from layer to layer
+(peft 0.21, `LoraConfig`)."""
 MOST_RANK = 1 << 14
 UNSAFE = ("megatron_config", "layer_replication", "corda_config", "lora_ga_config", "arrow_config")
 """Settings by which peft imports a module that they name, or builds as many layers as they say."""
@@ -57,3 +65,12 @@ def obstacle(config: Mapping[str, Any]) -> tuple[str, Any] | None:
     """The first setting, with its value, for which the update cannot be merged; None if it can."""
     found = ((name, config.get(name, plain[0])) for name, plain in PLAIN.items())
     return next(((name, value) for name, value in found if value not in PLAIN[name]), None)
+
+
+def uneven(config: Mapping[str, Any], modules: Iterable[str]) -> str | None:
+    """Why the updates of `modules`, by their whole names, cannot be stacked with one scale; None if they can."""
+    found = next((name for name in UNEVEN if config.get(name)), None)
+    if found:
+        return f"the update has {found}"
+    outside = next((name for name in modules if ".layers." not in f".{name}"), None)
+    return outside and f"'{outside}' has an update and is none of the decoder's layers"

@@ -17,6 +17,8 @@ from bedside.errors import ModelError
 FACTS = Path(__file__).with_suffix(".toml")
 MOST = {"num_hidden_layers": 1000, "num_attention_heads": 10_000, "num_key_value_heads": 10_000}
 MOST_WIDE = 1 << 31
+ROTATIONS = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary embedding whose angles depend on the position alone."""
 ATTENTION = ("q_proj", "k_proj", "v_proj")
 
 
@@ -56,6 +58,8 @@ class Shape:
     tied: bool
     biased: tuple[str, ...] = ()
     """Linear layers that have a bias."""
+    unlike_llama: str | None = None
+    """In what its layers compute otherwise than Llama's; None if they do not."""
 
     @property
     def query(self) -> int:
@@ -142,7 +146,20 @@ def shape_of(config: Mapping[str, Any], where: str) -> Shape:
         context=number("max_position_embeddings"),
         tied=bool(config.get("tie_word_embeddings", family.tied)),
         biased=_biased(config, family),
+        unlike_llama=unlike_llama(config),
     )
+
+
+def unlike_llama(config: Mapping[str, Any]) -> str | None:
+    """In what the layers of a config.json, old or new, compute otherwise than Llama's; None if they do not."""
+    if config.get("model_type") != "llama":
+        return f"the model is of the family '{config.get('model_type')}', not of Llama's"
+    other = config.get("hidden_act", "silu") != "silu"
+    if other or any(config.get(name) for name in ("attention_bias", "mlp_bias", "attention_dropout")):
+        return "the model has biases, dropout in its attention, or another activation than silu"
+    rotary = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    rotation = rotary.get("rope_type") or rotary.get("type") or "default"
+    return None if rotation in ROTATIONS else f"the model's rotary embedding is of type '{rotation}'"
 
 
 def _biased(config: Mapping[str, Any], family: Family) -> tuple[str, ...]:

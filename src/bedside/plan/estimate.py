@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bedside.fused.choice import required
 from bedside.models.known import Known
 from bedside.models.shapes import facts, shape_of
 from bedside.plan import advice, disk, memory
@@ -14,7 +15,7 @@ from bedside.plan.rows import SHARED_TOKENS, Rows
 from bedside.plan.setup import Setup
 from bedside.recipe import Recipe
 from bedside.runtime.hardware import Machine
-from bedside.train.adapter import brought
+from bedside.train.adapter import brought, uneven_update
 from bedside.train.schedule import rows_per_step, total_steps
 
 GIB = memory.GIB
@@ -29,7 +30,10 @@ class Speed:
 
 
 def setup_of(recipe: Recipe, known: Known, machine: Machine, rows: Rows) -> Setup:
-    """The recipe's choices, with those that are "auto" decided as training would decide them on the machine."""
+    """The recipe's choices, with those that are "auto" decided as training would decide them on the machine.
+
+    Raises ModelError if training would refuse its step.
+    """
     chosen = recipe.train.precision
     setup = Setup(
         shape=known.shape,
@@ -44,7 +48,9 @@ def setup_of(recipe: Recipe, known: Known, machine: Machine, rows: Rows) -> Setu
         recompute=False,
         validates=recipe.train.keep == "best" and recipe.train.validate_every > 0 and recipe.data.split[1] > 0,
         cores=machine.cores,
+        uneven=uneven_update(recipe.train),
     )
+    required(setup.train, setup.way)
     return replace(setup, recompute=is_wanted(setup, machine.free_bytes - memory.weights(setup)))
 
 
@@ -65,7 +71,8 @@ def estimate(
         "shape_source": known.source,
         "device": machine.name,
         "precision": setup.precision,
-        "step": "fused" if setup.fused else "peft",
+        "step": setup.way[0],
+        "step_reason": setup.way[1],
         "checkpointing": setup.recompute,
         "trainable_parameters": setup.trainable,
         "total_parameters": total,

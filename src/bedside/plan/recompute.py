@@ -14,7 +14,7 @@ from bedside.plan import activations
 from bedside.plan.setup import Lengths, Setup
 from bedside.recipe import Recipe
 from bedside.runtime.hardware import cores
-from bedside.train.adapter import brought
+from bedside.train.adapter import brought, uneven_update
 
 if TYPE_CHECKING:
     from bedside.runtime.device import Device
@@ -52,4 +52,5 @@ def of_training(recipe: Recipe, config: Mapping[str, Any], where: "Device", rows
         recompute=False,
         validates=False,
         cores=cores(),
+        uneven=uneven_update(recipe.train),
     )

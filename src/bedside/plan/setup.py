@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bedside.errors import ModelError
+from bedside.fused.choice import Way, chosen, obstacle
 from bedside.models.shapes import Shape
 from bedside.recipe import TrainSection
 from bedside.train.schedule import rows_per_step
@@ -50,6 +51,8 @@ class Setup:
     """Whether the update with the smallest validation loss is kept beside the current one."""
     cores: int
     """Cores that the training may use; counts on a CPU."""
+    uneven: str | None = None
+    """Why the update of an adapter that is gone on from is none that the fused step takes."""
 
     @property
     def updates(self) -> list[tuple[int, int]]:
@@ -73,10 +76,14 @@ class Setup:
         return WIDTH[self.precision]
 
     @property
+    def way(self) -> tuple[Way, str]:
+        """Whether the fused step computes it, or transformers and peft, and why."""
+        return chosen(self.train, obstacle(self.shape.unlike_llama, self.quantise != "none", self.uneven))
+
+    @property
     def fused(self) -> bool:
         """Whether the fused step of the Llama family computes it, rather than transformers and peft."""
-        holds = self.shape.family == "llama" and not self.shape.biased and self.quantise == "none"
-        return holds and self.train.step != "peft" and self.train.strategy == "ddp"
+        return self.way[0] == "fused"
 
     @property
     def tokens(self) -> int:

@@ -7,7 +7,7 @@ step (the order of rows, dropout, the learning rate) needs no place in it.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from bedside.errors import DataError, first_line
 from bedside.files import write_bytes, write_json
 from bedside.progress import say
 from bedside.train import snapshot
+from bedside.train.journal import StepMetrics
 from bedside.train.learner import Learner
 from bedside.train.moments import Tensors, flatten, unflatten
 from bedside.train.optimizer import Updater
@@ -38,12 +39,14 @@ class Checkpoints:
         self._world = world
         self._best: Tensors = {}
         self._newest: Path | None = None
+        self.steps: list[StepMetrics] = []
+        """The metrics of the steps before the checkpoint that was restored."""
 
-    def save(self, position: Position) -> None:
+    def save(self, position: Position, steps: Sequence[StepMetrics] = ()) -> None:
         """Writes `step-N`, and removes all but it and the one before. Raises RunError if the disk is full."""
         weights, scaler = self._weights(), self._updater.scaler.state_dict()
         moments, scalars = flatten(self._updater.optimizer, self._world)
-        held = Snapshot(position, weights, self._best, moments, scalars, scaler, self._made_by)
+        held = Snapshot(position, list(steps), weights, self._best, moments, scalars, scaler, self._made_by)
         self._world.lead(lambda: self._write(held))
 
     def _write(self, held: Snapshot) -> None:
@@ -60,7 +63,7 @@ class Checkpoints:
         if held is None:
             return Position()
         self._set(held.weights)
-        self._best = held.best
+        self._best, self.steps = held.best, held.steps
         unflatten(self._updater, held.moments, held.scalars, self._world)
         self._updater.scaler.load_state_dict(held.scaler)
         return held.position

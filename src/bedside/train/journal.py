@@ -1,15 +1,18 @@
-"""`metrics.jsonl`: a line a step, which survives a kill and forgets what a resumed run computes again."""
+"""`metrics.jsonl`: a line a step, for people and plots.
+
+A run that goes on takes the lines of the steps that it does not compute again from its checkpoint: a file that a kill
+or anything else has damaged is mended.
+"""
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bedside.errors import RunError
 from bedside.files import disk_errors, write_text
-from bedside.train.world import World
+from bedside.progress import say
 
 METRICS = "metrics.jsonl"
 
@@ -51,43 +54,30 @@ class Journal:
             self._file.write(_line(metrics))
             self._file.flush()
 
-    def sync(self) -> None:
-        """Waits until the lines are on the disk: no checkpoint may be ahead of them, even after a power cut."""
-        with disk_errors(self._path):
-            os.fsync(self._file.fileno())
-
     def close(self) -> None:
-        """Ends the file."""
-        with disk_errors(self._path):
-            self._file.close()
+        """Ends the file, whose lines then outlive a power cut."""
+        with disk_errors(self._path), self._file:
+            os.fsync(self._file.fileno())
 
 
 @contextmanager
-def journal(folder: Path, step: int, world: World) -> Iterator[Journal]:
-    """The journal of a run that goes on after `step`: what was logged beyond it is computed again.
-
-    Raises RunError if a line up to `step` is missing or damaged.
-    """
-    path = folder / METRICS
-    steps = world.lead(lambda: _until(path, step))
-    write_text(path, "".join(map(_line, steps)))
-    opened = Journal(path, steps)
+def journal(folder: Path, steps: Sequence[StepMetrics]) -> Iterator[Journal]:
+    """The journal of a run that goes on after `steps`: what was logged beyond them is computed again."""
+    path, lines = folder / METRICS, [_line(step) for step in steps]
+    if lines and _first(path, len(lines)) != lines:
+        say(f"{path}: not every step up to {len(lines)} has its line as it was; mended from the checkpoint")
+    write_text(path, "".join(lines))
+    opened = Journal(path, list(steps))
     try:
         yield opened
     finally:
         opened.close()
 
 
-def _until(path: Path, step: int) -> list[StepMetrics]:
-    """The metrics of steps 1 to `step`, of which each is a line."""
-    lines = path.read_bytes().splitlines()[:step] if path.exists() else []
-    try:
-        steps = [StepMetrics(**json.loads(line)) for line in lines]
-    except (TypeError, ValueError):
-        steps = []
-    if [metrics.step for metrics in steps] != list(range(1, step + 1)):
-        raise RunError(f"{path}: not every step up to {step} has its line; delete {path.parent} to begin again")
-    return steps
+def _first(path: Path, count: int) -> list[str]:
+    """The first lines of a file that may be anything, or nothing."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    return [line.decode(errors="replace") for line in lines[:count]]
 
 
 def _line(metrics: StepMetrics) -> str:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 
-from bedside.errors import ModelError
+from bedside.fused.choice import chosen, required
 from bedside.fused.lanes import side_by_side
 from bedside.fused.packs import Lanes, Row, in_lanes
 from bedside.fused.stack import why_not
@@ -39,15 +39,9 @@ class Learner(nn.Module):
         self.pad = pad
         self.batch_size = settings.batch_size
         self.max_length = max_length
-        obstacle = why_not(model)
-        if settings.strategy == "fsdp":
-            obstacle = obstacle or "the weights are shared out among processes"
-        if settings.step == "fused" and obstacle:
-            raise ModelError(f"train.step = 'fused': {obstacle}; use 'auto'")
-        self._fused = None if obstacle or settings.step == "peft" else Fused(model, recompute=recompute)
+        self.path, self.reason = required(settings, chosen(settings, why_not(model)))
+        self._fused = Fused(model, recompute=recompute) if self.path == "fused" else None
         self._shares = self.device.type == "cpu" and not settings.dropout  # each row has a dropout of its own
-        self.path = "fused" if self._fused else "peft"
-        self.reason = "" if self._fused else obstacle or "as the recipe says"
         self.recompute = recompute
         if recompute and not self._fused:
             recompute_activations(model)

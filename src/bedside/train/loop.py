@@ -58,7 +58,7 @@ def train(
         say(f"train: goes on after step {position.step} of {steps}")
     with (
         bar("train", steps, "steps", done=position.step) as advance,
-        journal(folder, position.step, world) as log,
+        journal(folder, checkpoints.steps) as log,
         finishing_the_step() as stop,
     ):
         while position.step < steps and not (settings.patience and position.waited >= settings.patience):
@@ -81,8 +81,7 @@ def train(
             watch(log.steps[-1])
             stopping = world.total(float(stop.asked)) > 0  # a cluster may tell one process before the others
             if sound and (stopping or is_due(position.step, settings.checkpoint_every, steps)):
-                log.sync()
-                checkpoints.save(position)
+                checkpoints.save(position, log.steps)
             if stopping:
                 raise KeyboardInterrupt
             advance(1, f"loss {loss:.3f}  {position.tokens / position.seconds:.0f} tokens/s")

@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from bedside.errors import ModelError, first_line
-from bedside.models.peft_config import PLAIN, obstacle
+from bedside.models.peft_config import obstacle
 from bedside.progress import say
 from bedside.recipe import TrainSection
 from bedside.runtime.hf import quiet_peft
@@ -68,15 +67,14 @@ def count(model: torch.nn.Module) -> tuple[int, int]:
 def _continued(model: PreTrainedModel, folder: Path) -> PeftModel:
     """The model with an adapter's update, to be trained on; says which settings it brings."""
     config = _config(folder)
+    adapter.modules(folder)
+    adapter.require_finite(folder)
     try:
         with quiet_peft():
             tuned = get_peft_model(model, config)
         tensors = load_file(folder / adapter.TENSORS)
-    except (ValueError, RuntimeError, TypeError, NotImplementedError, OSError, SafetensorError) as error:
+    except (ValueError, RuntimeError, TypeError, NotImplementedError) as error:
         raise ModelError(f"train.adapter: {folder} cannot be put on this model ({first_line(error)})") from error
-    broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
-    if broken:
-        raise ModelError(f"{folder / adapter.TENSORS}: {broken!r} holds values that are not finite")
     _refuse_misfit(get_peft_model_state_dict(tuned, save_embedding_layers=False), tensors, folder)
     set_peft_model_state_dict(tuned, tensors)
     targets = config.target_modules
@@ -90,12 +88,6 @@ def _continued(model: PreTrainedModel, folder: Path) -> PeftModel:
 
 def _config(folder: Path) -> LoraConfig:
     values = adapter.read_config(folder)
-    begun = values.get("init_lora_weights")
-    if begun not in PLAIN["init_lora_weights"]:
-        raise ModelError(
-            f"train.adapter: {folder} began as '{begun}', which changes the base's own weights; save it as plain LoRA"
-            " (peft: path_initial_model_for_weight_conversion)"
-        )
     values["auto_mapping"] = None
     if any(isinstance(values.get(name), str) for name in ("target_modules", "exclude_modules")):
         # A pattern may take for ever to be matched, and the layers that it has found are those of the file.
@@ -115,10 +107,9 @@ def _config(folder: Path) -> LoraConfig:
 def _refuse_misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], folder: Path) -> None:
     """Raises ModelError at the first tensor that one side lacks, or that has another shape."""
     for name in sorted(wanted.keys() | found.keys()):
-        shapes = [str(list(side[name].shape)) if name in side else "none" for side in (found, wanted)]
+        shapes = [side[name].shape if name in side else None for side in (found, wanted)]
         if shapes[0] != shapes[1]:
-            told = f"its {name} is {shapes[0]}, the base needs {shapes[1]}"
-            raise ModelError(f"train.adapter: {folder} was made for another model: {told}")
+            raise adapter.misfit(folder, name, *shapes)
 
 
 def _keep_layout(model: PreTrainedModel) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from bedside.errors import DataError
 from bedside.files import read_json, tree_digests, whole_folder, write_json
 from bedside.fused.packs import Row
+from bedside.train.journal import StepMetrics
 from bedside.train.moments import Tensors
 
 WEIGHTS, BEST, MOMENTS = (f"{name}.safetensors" for name in ("weights", "best", "optimizer"))
@@ -36,9 +37,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a checkpoint holds. `made_by` names what its optimiser and scaler must be read by."""
+    """What a checkpoint holds. `steps` are the metrics so far; `made_by` names what reads its optimiser and scaler."""
 
     position: Position
+    steps: list[StepMetrics]
     weights: Tensors
     best: Tensors
     moments: Tensors
@@ -53,8 +55,9 @@ def write(folder: Path, snapshot: Snapshot) -> None:
         save_file(snapshot.weights, partial / WEIGHTS)
         save_file(snapshot.best, partial / BEST)
         save_file(snapshot.moments, partial / MOMENTS)
-        state = {"position": asdict(snapshot.position), "scalars": snapshot.scalars, "scaler": snapshot.scaler}
-        write_json(partial / STATE, {**state, "made_by": snapshot.made_by})
+        told = {"position": asdict(snapshot.position), "steps": [asdict(step) for step in snapshot.steps]}
+        state = {"scalars": snapshot.scalars, "scaler": snapshot.scaler, "made_by": snapshot.made_by}
+        write_json(partial / STATE, {**told, **state})
         write_json(partial / DIGESTS, tree_digests(partial))
 
 
@@ -64,6 +67,6 @@ def read(folder: Path) -> Snapshot:
     if {**tree_digests(folder), DIGESTS: ""} != {**digests, DIGESTS: ""}:
         raise DataError("its files are not as they were written")
     state = read_json(folder / STATE)
-    position = Position(**state.pop("position"))
+    position, steps = Position(**state.pop("position")), [StepMetrics(**step) for step in state.pop("steps")]
     weights, best, moments = (load_file(folder / name) for name in (WEIGHTS, BEST, MOMENTS))
-    return Snapshot(position, weights, best, moments, **state)
+    return Snapshot(position, steps, weights, best, moments, **state)

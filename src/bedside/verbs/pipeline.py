@@ -55,11 +55,13 @@ def run_until(run: Run, verb: str, keep: bool = True) -> Sequence[str]:
 
     `keep` makes this recipe the run's own; without it, and where the run has one, the run's models stay what they are.
     """
-    from bedside.verbs import export
+    from bedside.verbs import export, train
 
-    made = []
+    made, todo = [], steps(run.recipe, verb)
     with run.lock():
-        for step in steps(run.recipe, verb):
+        if any(step.verb == "train" and run.state(step.stage) != "done" for step in todo):
+            train.refuse_early(run.recipe)
+        for step in todo:
             if _build(run, step):
                 made.append(step.stage.name)
                 say(f"{step.stage.name}: done in {run.manifest(step.stage.name)['seconds']:.0f} s")

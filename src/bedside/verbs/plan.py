@@ -11,6 +11,7 @@ from bedside.plan import rows as lengths
 from bedside.plan.setup import Setup
 from bedside.runs import CODE, Run
 from bedside.runtime import hardware
+from bedside.train import adapter
 
 NOT_OF_ROWS = {
     "recipe 'model'",
@@ -30,6 +31,7 @@ def plan(name: str, overrides: Sequence[str], calibrate: bool, runs: Path) -> di
 
     run = prepare_run(name, overrides, runs)
     base = bases.find(run.recipe.model)
+    adapter.require_fit(run.recipe.train, base.shape)
     machine = hardware.look()
     rows = _counted(run) or lengths.estimated(run.recipe)
     setup = estimate.setup_of(run.recipe, base, machine, rows)
@@ -82,8 +84,9 @@ def in_words(result: dict[str, Any]) -> str:
 
 
 def _step(result: dict[str, Any]) -> str:
-    step = "fused step" if result["step"] == "fused" else "step through transformers and peft"
-    return f"{step}, activations computed again" if result["checkpointing"] else step
+    by_peft = f"step through transformers and peft: {result['step_reason']}"
+    step = "fused step" if result["step"] == "fused" else by_peft
+    return f"{step}; activations computed again" if result["checkpointing"] else step
 
 
 def _table(what: str, parts: dict[str, float], total: float) -> list[str]:

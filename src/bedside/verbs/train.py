@@ -9,9 +9,9 @@ from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bedside.errors import DataError, ModelError
+from bedside.errors import BedsideError, DataError, ModelError
 from bedside.files import read_json, write_json
-from bedside.models import locate
+from bedside.models import known, locate
 from bedside.progress import say
 from bedside.recipe import Recipe
 from bedside.runs import Run, Stage
@@ -35,6 +35,18 @@ def stage(recipe: Recipe) -> Stage:
         rooms=("train", "fused", "verbs/train", "text", "models", "runtime/hf", "runtime/tokenizer", "runtime/device"),
         outside={"base": locate.identify(recipe.model), **adapter.identify(recipe.train)},
     )
+
+
+def refuse_early(recipe: Recipe) -> None:
+    """Raises ModelError for an adapter that cannot be gone on from, before rows are prepared and looked at.
+
+    A base whose shape cannot be told without loading it is left to be compared then.
+    """
+    try:
+        shape = known.find(recipe.model).shape
+    except BedsideError:
+        shape = None
+    adapter.require_fit(recipe.train, shape)
 
 
 def make(run: Run, folder: Path) -> None:
