@@ -48,6 +48,7 @@ RuleName = Literal[
     "letter-contradicts-answer",
     "label-unknown",
     "label-contradicts-answer",
+    "label-contradicts-copy",
     "train-test-leak",
     "template-differs",
     "tokenizer-differs",

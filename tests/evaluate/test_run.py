@@ -182,6 +182,17 @@ def test_what_the_items_can_show_is_told_before_they_are_asked(capsys):
     assert "likelihood" not in said
 
 
+def test_copies_that_contradict_what_is_asked_are_named_and_the_others_counted(capsys):
+    first = replace(CHOICE, where="own.jsonl line 1")
+    said = [replace(first, label=label, where=f"own.jsonl line {i}") for i, label in enumerate("BACACACA", 2)]
+    announce({}, [(copy, first) for copy in said])
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "choice: 8 copies of questions of the same file are left out"
+    assert told[1] == ("choice: own.jsonl line 3 has 'A. oil' where own.jsonl line 1, which is asked, has 'B. aspirin'")
+    assert told[-1] == "choice: 2 more copies contradict the row that is asked; lint names them"
+    assert len(told) == 7
+
+
 def test_a_killed_task_goes_on_after_its_last_part_and_gives_the_same_file(tmp_path: Path):
     class Killed(ToyScorer):
         def generate(self, prompts, options, progress=lambda n: None):

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bedside.data.questions import contradict, says
 from bedside.data.read import Row
 from bedside.errors import ModelError, OfflineError
 from bedside.evaluate import ranked, written
@@ -29,6 +30,8 @@ from bedside.records import Example, Score
 from bedside.runtime.backend import Measured, Writer
 from bedside.text.chat import user_text
 
+NAMED = 5
+"""Copies that contradict the row that is asked, and are told by their places."""
 ScoreItems = Callable[[Any, Sequence[Example], EvaluateSection, Advance], list[Row]]
 SCORERS: dict[TaskName, ScoreItems] = {
     "choice": ranked.score_choice,
@@ -45,10 +48,18 @@ SCORERS: dict[TaskName, ScoreItems] = {
 }
 
 
-def announce(items: Mapping[TaskName, Sequence[Example]], copies: int = 0) -> None:
-    """Says what the items can show, before any of them is scored, and how many of the choice file were left out."""
+def announce(items: Mapping[TaskName, Sequence[Example]], copies: Sequence[tuple[Example, Example]] = ()) -> None:
+    """Says what the items can show, before any of them is scored, and which of the choice file were left out.
+
+    `copies` are those with the rows that stay for them, as `tasks.copies` finds them.
+    """
     if copies:
-        say(f"choice: {copies} copies of questions of the same file are left out")
+        say(f"choice: {len(copies)} copies of questions of the same file are left out")
+    contradicting = [(copy, first) for copy, first in copies if contradict(first, copy)]
+    for copy, first in contradicting[:NAMED]:
+        say(f"choice: {copy.where} has {says(copy)!r} where {first.where}, which is asked, has {says(first)!r}")
+    if len(contradicting) > NAMED:
+        say(f"choice: {len(contradicting) - NAMED} more copies contradict the row that is asked; lint names them")
     for task, examples in items.items():
         if TASKS[task].role != "fit":
             smallest = detectable(len(examples), tests=len(items))

@@ -104,10 +104,14 @@ def _refuse_same_ids(items: Sequence[Example]) -> None:
             raise DataError(f"{item.where}: the id '{item.id}' is that of {first.where}; give each its own")
 
 
-def copies(section: EvaluateSection) -> int:
-    """How many rows of `choice_from` ask what a row before them asks, of the same options; they are left out."""
+def copies(section: EvaluateSection) -> list[tuple[Example, Example]]:
+    """Rows of `choice_from` that ask what a row before them asks, of the same options, each with that first one.
+
+    They are left out.
+    """
     items = _choices(section) if section.asks_choices else []
-    return len(items) - len(_distinct(items))
+    asked = Questions(items)
+    return [(item, first) for item in items if (first := next(asked.like(item))) is not item]
 
 
 def _choices(section: EvaluateSection) -> list[Example]:
