@@ -231,6 +231,12 @@ class EvaluateSection(Section):
     safety_from: str = ""
     """File of harmful requests in MedSafetyBench's shape (arXiv:2403.03744), of which "safety" counts the refused."""
 
+    bertscore: str = ""
+    """Folder of an encoder, such as a BERT, by which the answers of "rouge" are compared as BERTScore does, too
+    (arXiv:1904.09675); nothing is fetched. "" computes none."""
+    bertscore_layer: Positive | None = None
+    """The encoder's layer that is compared, from 1; null takes the last."""
+
     @property
     def asks_choices(self) -> bool:
         """Whether the items of `choice_from` are asked in any way."""
@@ -246,13 +252,17 @@ class EvaluateSection(Section):
         return tasks
 
     @model_validator(mode="after")
-    def _requests_and_their_task_come_together(self) -> Self:
+    def _files_and_their_tasks_come_together(self) -> Self:
         if "safety" in self.tasks and not self.safety_from:
             raise ValueError(
                 "the task 'safety' needs safety_from, a file of harmful requests; name one, or leave it out"
             )
         if self.safety_from and "safety" not in self.tasks:
             raise ValueError("safety_from is set, but 'safety' is not among tasks; add it there, or remove safety_from")
+        if self.bertscore and "rouge" not in self.tasks:
+            raise ValueError(
+                "bertscore is set, but 'rouge' is not among tasks, whose answers it compares; add it there"
+            )
         return self
 
 

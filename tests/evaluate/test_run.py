@@ -105,6 +105,16 @@ def test_rouge_compares_answers_and_not_reasoning(tmp_path: Path):
     assert (scores[0].unparsed, scores[0].n) == (0, 2)
 
 
+def test_answers_are_compared_by_an_encoder_where_the_recipe_names_one(tiny_bert: Path, tmp_path: Path):
+    scorer = ToyScorer(lambda text: 0.0, [("", OPEN.answer), ("", "")])
+    asked = recipe("rouge", bertscore=str(tiny_bert), bertscore_layer=1)
+    evaluate(scorer, {"rouge": [OPEN, replace(OPEN, id="p")]}, asked, tmp_path, label="toy")
+    assert [row["bertscore"]["f1"] for row in rows(tmp_path, "rouge")] == [1.0, 0.0]
+    found = json.loads((tmp_path / "scores.json").read_text())["tasks"][0]["detail"]["bertscore"]
+    assert (found["f1"], found["n"], found["cut"]) == (0.5, 2, 0)
+    assert "|layer:1|" in found["signature"]
+
+
 def test_reasoning_that_fills_the_budget_is_closed_and_the_answer_asked_for(tmp_path: Path):
     scorer = ToyScorer(lambda text: 0.0, [("Round and round.", ""), ("", "It is a raised pressure.")])
     evaluate(scorer, {"rouge": [OPEN]}, recipe("rouge", answer_tokens=7), tmp_path, label="toy")

@@ -198,6 +198,15 @@ def test_what_was_not_measured_is_said():
     assert "Whether it still declines harmful requests" in words(render(material()))
 
 
+def test_bertscore_stands_beside_with_its_signature_and_is_never_counted():
+    text = words(render(material()))
+    assert "BERTScore, F1 0.690 (0.660 to 0.730) 0.690 (0.660 to 0.730)" in text
+    assert "BERTScore F1 differs by +0.030 (−0.010 to +0.060, n = 12)" in text
+    assert "never counted. encoder:toy|layer:2" in text
+    bare = material(comparison={**comparison(), "bertscore": None})
+    assert "BERTScore F1 differs" not in words(render(bare))
+
+
 def test_wording_is_told_with_its_lengths_and_at_the_same_length():
     page = words(render(material())).replace(SPACE, " ")
     assert "Made to answer, its reasoning closed 5 5" in page

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from bedside.data.read import Row
 from bedside.errors import DataError
 from bedside.metrics import calibration, conformal
+from bedside.metrics.bertscore import BertScore, averaged
 from bedside.metrics.calibration import Bin, RiskCoverage
 from bedside.metrics.classification import Baseline, Classification, baselines, classify
 from bedside.metrics.conformal import AnswerSets
@@ -56,14 +57,15 @@ class Worded:
     """Of answers in free words beside their references: means over all n items, in [0, 1] but for BLEU.
 
     `names_reference` is the share of answers with the reference word for word, as a vignette's should the diagnosis.
-    `words` are those of a reference and of an answer, `cut` the answers that a limit ended, `forced` those before which
-    reasoning was closed.
+    `bertscore` is None where the recipe names no encoder. `words` are those of a reference and of an answer, `cut` the
+    answers that a limit ended, `forced` those before which reasoning was closed.
     """
 
     rouge_1: float
     rouge_2: float
     rouge_l: float
     bleu: Bleu
+    bertscore: BertScore | None
     exact_match: float
     names_reference: float
     words: tuple[float, float]
@@ -95,6 +97,7 @@ def worded(rows: Sequence[Row], seed: int) -> Worded:
         rouge_2=sum(one.two for one in overlaps) / n,
         rouge_l=sum(one.l for one in overlaps) / n,
         bleu=bleu(references, answers, seed),
+        bertscore=averaged([row["bertscore"] for row in rows], seed) if "bertscore" in rows[0] else None,
         exact_match=sum(map(exact_match, references, answers)) / n,
         names_reference=sum(map(names, references, answers)) / n,
         words=(_mean_words(references), _mean_words(answers)),

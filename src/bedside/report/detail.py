@@ -33,10 +33,10 @@ class Detailed:
     remarks: tuple[str, ...]
 
 
-def detailed(rows: Sequence[TaskRow], won: Json | None) -> list[Detailed]:
-    """The tasks of which more is known, in the order given; `won` is the win rate of answers in free words."""
+def detailed(rows: Sequence[TaskRow], comparison: Json) -> list[Detailed]:
+    """The tasks of which more is known, in the order given."""
     known = [row for row in rows if row.base.get("detail") and row.tuned.get("detail")]
-    return [_worded(row, won) if row.task == "rouge" else _labelled(row) for row in known]
+    return [_worded(row, comparison) if row.task == "rouge" else _labelled(row) for row in known]
 
 
 def _labelled(row: TaskRow) -> Detailed:
@@ -53,14 +53,16 @@ def _labelled(row: TaskRow) -> Detailed:
     )
 
 
-def _worded(row: TaskRow, won: Json | None) -> Detailed:
+def _worded(row: TaskRow, comparison: Json) -> Detailed:
     sides = [row.base["detail"], row.tuned["detail"]]
+    won, meaning = comparison["win_rate"], comparison["bertscore"]
     lines = [
         *((name, *(_decimal(side[key]) for side in sides)) for key, name in OVERLAPS.items()),
         (
             "BLEU, of 100",
             *(f"{_decimal(side['bleu']['score'], 1)} ({_between(side['bleu']['ci'], 1)})" for side in sides),
         ),
+        *_meant([side["bertscore"] for side in sides]),
         ("The same as the reference", *(_share(side["exact_match"]) for side in sides)),
         ("Having the whole reference in it", *(_share(side["names_reference"]) for side in sides)),
         ("Words of an answer, on average", *(_decimal(side["words"][1], 1) for side in sides)),
@@ -68,8 +70,29 @@ def _worded(row: TaskRow, won: Json | None) -> Detailed:
         ("Cut at the token limit", *(numbers.count(side["cut"]) for side in sides)),
         ("Made to answer, its reasoning closed", *(numbers.count(side["forced"]) for side in sides)),
     ]
-    remarks = [f"BLEU as sacrebleu counts it: {sides[1]['bleu']['signature']}", *([_won(won)] if won else [])]
+    remarks = [f"BLEU as sacrebleu counts it: {sides[1]['bleu']['signature']}"]
+    remarks += [_difference(meaning)] if meaning else []
+    remarks += [_won(won)] if won else []
     return Detailed(row.label, row.slug, tuple(lines), (), (), tuple(remarks))
+
+
+def _meant(sides: Sequence[Json | None]) -> Iterator[tuple[str, ...]]:
+    """BERTScore, where both models' answers have one."""
+    found = [side for side in sides if side]
+    if len(found) < len(sides):
+        return
+    for part in ("precision", "recall"):
+        yield f"BERTScore, {part}", *(_decimal(side[part]) for side in found)
+    yield "BERTScore, F1", *(f"{_decimal(side['f1'])} ({_between(side['f1_ci'])})" for side in found)
+    if any(side["cut"] for side in found):
+        yield "BERTScore, of the beginning alone", *(numbers.count(side["cut"]) for side in found)
+
+
+def _difference(meaning: Json) -> str:
+    low, high = (numbers.difference(bound, "BERTScore") for bound in meaning["ci"])
+    said = f"BERTScore F1 differs by {numbers.difference(meaning['difference'], 'BERTScore')} ({low} to {high}, n ="
+    said += f" {numbers.count(meaning['n'])}); like ROUGE it rises with style, so it is never counted"
+    return f"{said}. {meaning['signature']}"
 
 
 def _won(won: Json) -> str:
