@@ -98,7 +98,25 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("encoders") / "tiny-bert"
-    words = ["the", "heart", "lung", "fails", "is", "raised", "pressure", "of", "a", "vein", "not", "low", "and", "with", "fluid", "in", "."]
+    words = [
+        "the",
+        "heart",
+        "lung",
+        "fails",
+        "is",
+        "raised",
+        "pressure",
+        "of",
+        "a",
+        "vein",
+        "not",
+        "low",
+        "and",
+        "with",
+        "fluid",
+        "in",
+        ".",
+    ]
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     vocabulary = {word: i for i, word in enumerate([*special.values(), *words])}
     pieces = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))

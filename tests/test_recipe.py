@@ -58,6 +58,8 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
         ('[evaluate]\ntasks = ["choice-reason"]\n[prompt]\nreasoning = "none"', "'choice-reason' needs reasoning"),
         ('[evaluate]\ntasks = ["safety"]', "the task 'safety' needs safety_from"),
         ('[evaluate]\ntasks = ["choice"]\nbertscore = "x"', "bertscore is set, but 'rouge' is not among tasks"),
+        ('[evaluate]\ntasks = ["vignette-direct"]', "the task 'vignette-direct' needs vignette_from, a file of cases"),
+        ('[evaluate]\nvignette_from = "x.jsonl"', "'vignette-direct' is not among tasks; add it there"),
         ('[evaluate]\nsafety_from = "x.jsonl"', "'safety' is not among tasks; add it there"),
         ('[evaluate]\ntasks = ["decision-direct"]\n[data]\nsource = "flashcards"', "'decision' needs yes/no/maybe"),
         ('[evaluate]\ntasks = ["decision"]\n[data]\nsource = "flashcards"', "'decision' needs yes/no/maybe labels"),

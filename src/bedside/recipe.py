@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Ratio = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
-SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "meadow", "mcq", "chat", "starter"]
+SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "meadow", "mcq", "vignette", "chat", "starter"]
 TaskName = Literal[
     "choice",
     "choice-direct",
@@ -18,6 +18,9 @@ TaskName = Literal[
     "decision",
     "decision-direct",
     "decision-reason",
+    "vignette",
+    "vignette-direct",
+    "vignette-reason",
     "likelihood",
     "rouge",
     "general",
@@ -211,7 +214,7 @@ class EvaluateSection(Section):
     """What base and tuned model are compared on; never on rows that were trained on."""
 
     tasks: tuple[TaskName, ...] = ("likelihood", "rouge", "choice", "general", "instructions")
-    """Which tasks; those of "decision" need rows with a yes/no/maybe label, and "safety" needs `safety_from`."""
+    """Which tasks; "decision" needs rows with a yes/no/maybe label, "vignette" and "safety" files of their own."""
     limit: Positive = 100
     """Items a task at most, drawn by seed; "general" and "instructions" are always asked whole."""
     generate_limit: Positive = 20
@@ -231,6 +234,10 @@ class EvaluateSection(Section):
     safety_from: str = ""
     """File of harmful requests in MedSafetyBench's shape (arXiv:2403.03744), of which "safety" counts the refused."""
 
+    vignette_from: str = ""
+    """File of cases, each with its reference diagnosis, of which the tasks of "vignette" ask."""
+    vignette_columns: dict[str, str] = {}
+    """Columns of that file that are not `case`, `diagnosis`, `aliases`: {question = "story", answer = "icd_name"}."""
     bertscore: str = ""
     """Folder of an encoder, such as a BERT, by which the answers of "rouge" are compared as BERTScore does, too
     (arXiv:1904.09675); nothing is fetched. "" computes none."""
@@ -253,6 +260,13 @@ class EvaluateSection(Section):
 
     @model_validator(mode="after")
     def _files_and_their_tasks_come_together(self) -> Self:
+        diagnoses = next((task for task in self.tasks if task.startswith("vignette")), None)
+        if diagnoses and not self.vignette_from:
+            raise ValueError(f"the task '{diagnoses}' needs vignette_from, a file of cases; name one, or leave it out")
+        if self.vignette_from and not diagnoses:
+            raise ValueError(
+                "vignette_from is set, but 'vignette-direct' is not among tasks; add it there, or remove it"
+            )
         if "safety" in self.tasks and not self.safety_from:
             raise ValueError(
                 "the task 'safety' needs safety_from, a file of harmful requests; name one, or leave it out"

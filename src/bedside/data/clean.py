@@ -161,8 +161,10 @@ STEPS: tuple[tuple[Change, Callable[[str], str]], ...] = (
 
 
 def _too_short(example: Example, least: int) -> bool:
-    """An option may be one word, and so may a decision."""
-    if example.options or len(words(example.answer[:HEAD])) > least:  # more, since the cut may make two of one
+    """An option may be one word, and so may a diagnosis or a decision."""
+    if (
+        example.options or example.accepted or len(words(example.answer[:HEAD])) > least
+    ):  # more, since the cut may make two of one
         return False
     said = words(example.answer)
     return len(said) < least and not (said and said[0] in DECISIONS)

@@ -168,7 +168,7 @@ def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mappin
         ]
         if reasoned[0] != reasoned[1]:
             return "one side reasoned before it answered and the other did not; compare what ends in -reason"
-    if task == "likelihood":
+    if not TASKS[task].generated and TASKS[task].role == "fit":
         counted = (
             {row["id"]: row.get("tokens") for _, row in read_jsonl(side / f"{task}.jsonl")} for side in (base, tuned)
         )

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 from bedside.data.read import Row
 from bedside.errors import DataError
+from bedside.evaluate.tasks import commonest
 from bedside.metrics import calibration, conformal
 from bedside.metrics.bertscore import BertScore, averaged
 from bedside.metrics.calibration import Bin, RiskCoverage
 from bedside.metrics.classification import Baseline, Classification, baselines, classify
 from bedside.metrics.conformal import AnswerSets
 from bedside.metrics.overlap import Bleu, bleu, exact_match, names, rouge
-from bedside.metrics.paired import Interval, mean_interval
+from bedside.metrics.paired import Interval, mean_interval, wilson
 from bedside.recipe import TaskName
 from bedside.records import Example
 from bedside.text.chat import DECISIONS, LETTERS
@@ -73,6 +74,22 @@ class Worded:
     forced: int
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Of n diagnoses in free words: `strict` counts what could not be read as wrong, `accuracy` leaves it out.
+
+    `bounds` are the share if none or all of it were right; `commonest` is the diagnosis of most cases, and their share.
+    """
+
+    n: int
+    unparsed: int
+    accuracy: float | None
+    strict: float
+    strict_ci: Interval
+    bounds: Interval
+    commonest: tuple[str, float]
+
+
 def outcome(row: Row) -> str:
     """What became of an item for which something was written: "answered", or why no answer could be read."""
     return str(row.get("how") or ("answered" if row["answer"] else "none"))
@@ -80,10 +97,12 @@ def outcome(row: Row) -> str:
 
 def detail(
     task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, per_character: bool
-) -> Labelled | Worded | None:
+) -> Labelled | Worded | Named | None:
     """None of a task whose answers are neither labels nor held against a reference."""
     if task == "rouge":
         return worded(rows, seed)
+    if items[0].accepted:
+        return _named(rows) if "gold" in rows[0] else None
     return _labelled(items, rows, seed, per_character) if "gold" in rows[0] else None
 
 
@@ -103,6 +122,20 @@ def worded(rows: Sequence[Row], seed: int) -> Worded:
         words=(_mean_words(references), _mean_words(answers)),
         cut=sum(row["finish"] == "length" for row in rows),
         forced=sum(row["forced"] for row in rows),
+    )
+
+
+def _named(rows: Sequence[Row]) -> Named:
+    n, unparsed = len(rows), sum(row["chosen"] is None for row in rows)
+    right = sum(row["chosen"] == row["gold"] for row in rows)
+    return Named(
+        n=n,
+        unparsed=unparsed,
+        accuracy=right / (n - unparsed) if unparsed < n else None,
+        strict=right / n,
+        strict_ci=wilson(right, n),
+        bounds=(right / n, (right + unparsed) / n),
+        commonest=commonest([row["gold"] for row in rows]),
     )
 
 

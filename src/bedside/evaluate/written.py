@@ -17,6 +17,7 @@ from bedside.recipe import EvaluateSection
 from bedside.records import Example, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Writer
 from bedside.text.chat import LETTERS, conversation, user_text
+from bedside.text.diagnosis import diagnosis
 from bedside.text.extract import Extracted, decision, letter
 
 
@@ -58,6 +59,8 @@ def _committed(item: Example, generation: Generation) -> Row:
 def _extracted(item: Example, generation: Generation) -> Extracted:
     if item.options:
         return letter(generation.answer, LETTERS[: len(item.options)], item.options, generation.finish)
+    if item.accepted:
+        return diagnosis(generation.answer, item.accepted, generation.finish)
     return decision(generation.answer, generation.finish)
 
 
@@ -99,7 +102,7 @@ def _scorer(
 
 _score_wording = _scorer(reasoned, lambda item, said: {"score": rouge_l(item.answer, said.answer)})
 score_reason = _scorer(reasoned, _committed)
-"""The option or decision that an answer after reasoning commits to."""
+"""The option, decision or diagnosis that an answer after reasoning commits to."""
 score_direct = _scorer(direct, _committed)
 """The same of an answer without reasoning."""
 score_instructions = _scorer(direct, lambda item, said: score_instruction(item, said.answer))

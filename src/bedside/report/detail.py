@@ -36,7 +36,22 @@ class Detailed:
 def detailed(rows: Sequence[TaskRow], comparison: Json) -> list[Detailed]:
     """The tasks of which more is known, in the order given."""
     known = [row for row in rows if row.base.get("detail") and row.tuned.get("detail")]
-    return [_worded(row, comparison) if row.task == "rouge" else _labelled(row) for row in known]
+    return [_detailed(row, comparison) for row in known]
+
+
+def _detailed(row: TaskRow, comparison: Json) -> Detailed:
+    if row.task == "rouge":
+        return _worded(row, comparison)
+    return _named(row) if "commonest" in row.base["detail"] else _labelled(row)
+
+
+def _named(row: TaskRow) -> Detailed:
+    """Diagnoses in free words: no table of who is taken for whom, since every case may have its own."""
+    sides = (row.base, row.tuned)
+    lines = [*_right([score["detail"] for score in sides]), *_unread(sides)]
+    name, share = row.tuned["detail"]["commonest"]
+    remark = f"always naming {name} would be right on {_share(share)} of the items"
+    return Detailed(row.label, row.slug, tuple(lines), (), (), (remark,))
 
 
 def _labelled(row: TaskRow) -> Detailed:
@@ -107,13 +122,8 @@ def _won(won: Json) -> str:
 def _lines(base: Json, tuned: Json) -> Iterator[tuple[str, ...]]:
     sides = (base, tuned)
     said = [score["detail"]["classification"] for score in sides]
-    yield "Right, of all items", *(_share(one["strict"], one["strict_ci"]) for one in said)
-    if any(one["unparsed"] for one in said):
-        yield "Right, of the answers that could be read", *(_share(one["accuracy"]) for one in said)
-        yield "If none or all of the others were right", *(_bounds(one["bounds"]) for one in said)
-    for how, name in OUTCOMES.items():
-        if any(score["outcomes"].get(how) for score in sides):
-            yield name, *(numbers.count(score["outcomes"].get(how, 0)) for score in sides)
+    yield from _right(said)
+    yield from _unread(sides)
     yield "Macro-F1", *(f"{_decimal(one['macro_f1'])} ({_between(one['macro_f1_ci'])})" for one in said)
     for place in (0, 1):
         named = [score["detail"]["baselines"][place] for score in sides]
@@ -121,6 +131,19 @@ def _lines(base: Json, tuned: Json) -> Iterator[tuple[str, ...]]:
         yield about, *(f"{_share(one['accuracy'])}, {_decimal(one['macro_f1'])}" for one in named)
     if all(score["detail"]["calibration"] for score in sides):
         yield from _confidence([score["detail"]["calibration"] for score in sides])
+
+
+def _right(said: Sequence[Json]) -> Iterator[tuple[str, ...]]:
+    yield "Right, of all items", *(_share(one["strict"], one["strict_ci"]) for one in said)
+    if any(one["unparsed"] for one in said):
+        yield "Right, of the answers that could be read", *(_share(one["accuracy"]) for one in said)
+        yield "If none or all of the others were right", *(_bounds(one["bounds"]) for one in said)
+
+
+def _unread(sides: Sequence[Json]) -> Iterator[tuple[str, ...]]:
+    for how, name in OUTCOMES.items():
+        if any(score["outcomes"].get(how) for score in sides):
+            yield name, *(numbers.count(score["outcomes"].get(how, 0)) for score in sides)
 
 
 def _confidence(sides: Sequence[Json]) -> Iterator[tuple[str, ...]]:

@@ -39,6 +39,8 @@ def files(recipe: Recipe) -> dict[str, str]:
     if section.asks_choices:
         chosen = section.choice_from
         found |= {chosen: "embedded"} if chosen == "starter" else fingerprint(chosen, "mcq")
+    if section.vignette_from:
+        found |= fingerprint(section.vignette_from, "vignette")
     if section.safety_from:
         found |= fingerprint(section.safety_from, "mcq")
     return found
