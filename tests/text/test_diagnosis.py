@@ -38,6 +38,14 @@ RIGHT = NAMES[0]
         "The picture is most consistent with acute pulmonary embolism.",
         "Her dyspnoea after the flight suggests pulmonary embolism.",
         "Diagnosis: PE (pulmonary embolism)",
+        "### Diagnosis\nPulmonary embolism\n\n### Explanation\nA clot.",
+        "The most likely diagnosis for this patient is: **Acute PE**.",
+        "Likely diagnosis - Pulmonary embolism",
+        '{"diagnosis": "Pulmonary embolism"}',
+        "Pulmonary embolism is most likely.",
+        "This is a pulmonary embolism. It is caused by a clot from the calf.",
+        "I think this is pulmonary embolism.",
+        "The patient has an acute pulmonary embolism.",
         "The diagnosis is thromboembolism of the lung (pulmonary embolism).",
     ],
 )
@@ -74,6 +82,8 @@ def test_another_diagnosis_is_an_answer_and_not_the_reference(text: str, value: 
         ("The differential diagnosis is pulmonary embolism.", "none"),
         ("Another possible diagnosis is pulmonary embolism.", "none"),
         ("The diagnosis is unclear.", "none"),
+        ("This is not pulmonary embolism.", "none"),
+        ("It could be pulmonary embolism.", "none"),
         ("The diagnosis is pulmonary embolism or pneumonia.", "several"),
         ("Pulmonary embolism/pneumonia", "several"),
         ("Pneumonia versus pulmonary embolism", "several"),
@@ -132,6 +142,10 @@ def test_names_are_levelled_and_never_guessed(name: str, phrase: str, expected: 
 @pytest.mark.parametrize("name", ["Hand, foot and mouth disease", "Systemic inflammation and shock syndrome"])
 def test_a_name_that_joins_words_itself_is_one_diagnosis(name: str) -> None:
     assert diagnosis(f"The diagnosis is {name.lower()}.", (name,)).value == name
+
+
+def test_what_repeats_itself_without_end_is_read_in_linear_steps() -> None:
+    assert diagnosis("the diagnosis is " * 20_000, NAMES).how != "refused"
 
 
 @given(st.text(max_size=200))

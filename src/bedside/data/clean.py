@@ -64,6 +64,7 @@ def clean(example: Example) -> tuple[Example, frozenset[Change]]:
         label=mend(example.label),
         subject=mend(example.subject),
         options=tuple(map(mend, example.options)),
+        accepted=tuple(map(mend, example.accepted)),
         history=tuple(replace(turn, content=mend(turn.content)) for turn in example.history),
     )
     return (result, frozenset(kinds)) if kinds else (example, UNCHANGED)
@@ -89,7 +90,7 @@ def fault(example: Example, section: DataSection) -> str:
 def texts_of(example: Example) -> tuple[str, ...]:
     """Every text of an example that is cleaned; neither its id, nor its group, nor its place."""
     own = (example.question, example.answer, example.reasoning, example.context, example.label, example.subject)
-    return (*own, *example.options, *(turn.content for turn in example.history))
+    return (*own, *example.options, *example.accepted, *(turn.content for turn in example.history))
 
 
 def looks_clean(text: str) -> bool:

@@ -23,9 +23,10 @@ HEDGE = r"(?:(?:most |very )?(?:likely|probably|clearly|definitely|therefore|thu
 THERE = r"(?: (?:here|now|(?:in|for|of) (?:this|the|our) [a-z]+))?"
 WHO = r"(?:(?:the|this) (?:patient|man|woman|boy|girl|child|infant|baby|case|presentation|picture)|this|it|he|she)"
 EXPLICIT = re.compile(
-    rf"\b(?:diagnosis|dx)\b{THERE}(?: (?:is|(?:would|must|should|appears to) be|remains) {HEDGE}| ?[:=]\s*)"
+    rf"\b(?:diagnosis|dx)\b{THERE}(?: (?:is|(?:would|must|should|appears to) be|remains)(?: {HEDGE}| ?:\s*)"
+    rf"|[\"']? ?[:=]\s*| [–—-] )|^(?:(?:the|my|most|likely|final) ){{0,4}}diagnosis\n"
     rf"|\b(?:final answer|answer|conclusion)(?: is {HEDGE}| ?: ?)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 PICTURE = re.compile(
     rf"\b{WHO} (?:{HEDGE.replace('{0,2}', '{1,2}')}(?:is|has)|(?:is|has) (?:most likely|probably|a case of)) "
@@ -33,9 +34,14 @@ PICTURE = re.compile(
     re.IGNORECASE,
 )
 """Where a diagnosis is stated: as the diagnosis, and as what the picture is."""
+OPENING = re.compile(
+    rf"(?:(?:i (?:think|believe|suspect)(?: that)?|most likely),? )?{WHO} {HEDGE}(?:is|has|is suffering from) {HEDGE}",
+    re.IGNORECASE,
+)
 SUBJECT = re.compile(
-    r"(?:^|[.!?\n] ?)([^.!?\n:]{2,80}?) is (?:therefore |thus |clearly )?(?:the|my) "
-    r"(?:(?:most|single|likely|likeliest|probable|correct|final|best) ){0,3}diagnosis\b(?! ?\?)",
+    r"(?:^|[.!?\n] ?)([^.!?\n:]{2,80}?) is (?:therefore |thus |clearly )?(?:(?:the|my) "
+    r"(?:(?:most|single|likely|likeliest|probable|correct|final|best) ){0,3}diagnosis\b"
+    r"|(?:the )?most likely\b)(?! ?\?)",
     re.IGNORECASE,
 )
 OTHER = re.compile(
@@ -45,6 +51,7 @@ OTHER = re.compile(
 )
 """What stands before a diagnosis that is not the one."""
 NO_NAME = re.compile(
+    r"(?:(?:most|highly|strongly) )?"
     r"(?:not|unlikely|unclear|uncertain|unknown|confirmed|made|based|established|supported|suggested|usually|often"
     r"|typically|clinical|clinically|clear|difficult|important|further|then|by|in|on|that|to|what|which|if|reached|needed"
     r"|required|consistent|suggestive|as follows|none)\b",
@@ -127,9 +134,10 @@ def levelled(name: str) -> list[str]:
 
 def _stated(said: str) -> Iterator[tuple[Form, list[Stated]]]:
     """What stands where a diagnosis is stated, form by form, the strongest first."""
-    subjects = [Stated(one[1], one.start(1), one.end()) for one in SUBJECT.finditer(said) if not _turned(one)]
+    subjects = [Stated(one[1], one.start(1), one.end()) for one in SUBJECT.finditer(said) if _is_subject(one)]
     stated = sorted([*_behind(EXPLICIT, said), *subjects], key=lambda one: one.at)
-    yield "statement", [one for one in stated if not SENTENCE.search(said, one.at, stated[-1].at)]
+    last = max((one.end() for one in SENTENCE.finditer(said, 0, stated[-1].at)), default=0) if stated else 0
+    yield "statement", [one for one in stated if one.at >= last]
     yield "line", list(_opening(said))
     yield "text", list(_behind(PICTURE, said))
 
@@ -146,6 +154,10 @@ def _turned(match: re.Match[str]) -> bool:
     return denied(match) or bool(OTHER.search(match.string[max(0, match.start() - NEARBY) : match.start()]))
 
 
+def _is_subject(match: re.Match[str]) -> bool:
+    return "diagnosis" not in match[1].casefold() and not _turned(match)
+
+
 def _phrase(said: str, at: int) -> Stated:
     """The words from a place on as far as they may be a name."""
     rest = SENTENCE.split(said[at : at + NEARBY], maxsplit=1)[0]
@@ -155,11 +167,13 @@ def _phrase(said: str, at: int) -> Stated:
 
 
 def _opening(said: str) -> Iterator[Stated]:
-    """The beginning, if it is nothing but a name."""
-    found = _phrase(said, 0)
+    """The beginning, if it is nothing but a name, or says that this is what the patient has."""
+    lead = OPENING.match(said)
+    found = _phrase(said, lead.end() if lead else 0)
     behind = END.match(said, found.end)
     is_name = len(found.phrase.split()) <= LINE_WORDS and re.search(r"[^\W\d]{2}", found.phrase)
-    if is_name and not SAYS_MORE.search(said[: behind.end() if behind else found.end]):
+    whole = said[found.at : behind.end() if behind else found.end]
+    if is_name and not SAYS_MORE.search(whole) and not NO_NAME.match(found.phrase):
         yield found
 
 
