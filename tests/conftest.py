@@ -90,6 +90,49 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT (hidden 16, 2 layers, 24 positions) whose weights are a formula's, so the same on every machine."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("encoders") / "tiny-bert"
+    words = [
+        "the",
+        "heart",
+        "lung",
+        "fails",
+        "is",
+        "raised",
+        "pressure",
+        "of",
+        "a",
+        "vein",
+        "not",
+        "low",
+        "and",
+        "with",
+        "fluid",
+        "in",
+        ".",
+    ]
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    vocabulary = {word: i for i, word in enumerate([*special.values(), *words])}
+    pieces = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    pieces.normalizer, pieces.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    pieces.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    PreTrainedTokenizerFast(tokenizer_object=pieces, model_max_length=24, **special).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    model = BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=24, **sizes))
+    with torch.no_grad():
+        for number, weight in enumerate(one for one in model.parameters() if one.dim() > 1):
+            places = torch.arange(weight.numel(), dtype=torch.float64).reshape(weight.shape)
+            weight.copy_((43758.5453 * torch.sin(12.9898 * places + number)).frac())
+    model.save_pretrained(folder)
+    return folder
+
+
 def tiny_tokenizer() -> "PreTrainedTokenizerFast":
     """A byte-level BPE of about 400 tokens that splits digits as SmolLM2's does, with its ChatML template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -25,6 +25,11 @@ def test_an_example_survives_json(example: Example) -> None:
     assert Example.from_json(json.loads(json.dumps(example.to_json()))) == example
 
 
+def test_the_names_of_a_diagnosis_survive_json_as_they_are() -> None:
+    example = Example("1", "Q?", "Gout", accepted=("Gout", "podagra"))
+    assert Example.from_json(json.loads(json.dumps(example.to_json()))) == example
+
+
 def test_json_of_an_example_leaves_empty_fields_out() -> None:
     assert Example("1", "Q?", "A.").to_json() == {"id": "1", "question": "Q?", "answer": "A."}
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Ratio = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
-SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "meadow", "mcq", "chat", "starter"]
+SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "meadow", "mcq", "vignette", "chat", "starter"]
 TaskName = Literal[
     "choice",
     "choice-direct",
@@ -18,6 +18,9 @@ TaskName = Literal[
     "decision",
     "decision-direct",
     "decision-reason",
+    "vignette",
+    "vignette-direct",
+    "vignette-reason",
     "likelihood",
     "rouge",
     "general",
@@ -48,6 +51,7 @@ RuleName = Literal[
     "letter-contradicts-answer",
     "label-unknown",
     "label-contradicts-answer",
+    "label-contradicts-copy",
     "train-test-leak",
     "template-differs",
     "tokenizer-differs",
@@ -210,7 +214,7 @@ class EvaluateSection(Section):
     """What base and tuned model are compared on; never on rows that were trained on."""
 
     tasks: tuple[TaskName, ...] = ("likelihood", "rouge", "choice", "general", "instructions")
-    """Which tasks; those of "decision" need rows with a yes/no/maybe label, and "safety" needs `safety_from`."""
+    """Which tasks; "decision" needs rows with a yes/no/maybe label, "vignette" and "safety" files of their own."""
     limit: Positive = 100
     """Items a task at most, drawn by seed; "general" and "instructions" are always asked whole."""
     generate_limit: Positive = 20
@@ -230,6 +234,16 @@ class EvaluateSection(Section):
     safety_from: str = ""
     """File of harmful requests in MedSafetyBench's shape (arXiv:2403.03744), of which "safety" counts the refused."""
 
+    vignette_from: str = ""
+    """File of cases, each with its reference diagnosis, of which the tasks of "vignette" ask."""
+    vignette_columns: dict[str, str] = {}
+    """Columns of that file that are not `case`, `diagnosis`, `aliases`: {question = "story", answer = "icd_name"}."""
+    bertscore: str = ""
+    """Folder of an encoder, such as a BERT, by which the answers of "rouge" are compared as BERTScore does, too
+    (arXiv:1904.09675); nothing is fetched. "" computes none."""
+    bertscore_layer: Positive | None = None
+    """The encoder's layer that is compared, from 1; null takes the last."""
+
     @property
     def asks_choices(self) -> bool:
         """Whether the items of `choice_from` are asked in any way."""
@@ -245,13 +259,24 @@ class EvaluateSection(Section):
         return tasks
 
     @model_validator(mode="after")
-    def _requests_and_their_task_come_together(self) -> Self:
+    def _files_and_their_tasks_come_together(self) -> Self:
+        diagnoses = next((task for task in self.tasks if task.startswith("vignette")), None)
+        if diagnoses and not self.vignette_from:
+            raise ValueError(f"the task '{diagnoses}' needs vignette_from, a file of cases; name one, or leave it out")
+        if self.vignette_from and not diagnoses:
+            raise ValueError(
+                "vignette_from is set, but 'vignette-direct' is not among tasks; add it there, or remove it"
+            )
         if "safety" in self.tasks and not self.safety_from:
             raise ValueError(
                 "the task 'safety' needs safety_from, a file of harmful requests; name one, or leave it out"
             )
         if self.safety_from and "safety" not in self.tasks:
             raise ValueError("safety_from is set, but 'safety' is not among tasks; add it there, or remove safety_from")
+        if self.bertscore and "rouge" not in self.tasks:
+            raise ValueError(
+                "bertscore is set, but 'rouge' is not among tasks, whose answers it compares; add it there"
+            )
         return self
 
 

@@ -24,7 +24,8 @@ class Example:
     `reasoning` is the reference chain of thought, `context` the passage that the question is about, `label` the
     gold decision ("yes", "no", "maybe") or option letter, `options` the texts of options A, B, C, ….
     `history` holds earlier turns of a chat, its system message included. `group` is what must not be torn apart by a
-    split beside the question itself, such as the PMID. `where` names file and row.
+    split beside the question itself, such as the PMID. `where` names file and row. `accepted` are the names that are
+    taken as right where a diagnosis is asked for, the reference first.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Example:
     history: tuple[Message, ...] = ()
     group: str = ""
     where: str = ""
+    accepted: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A dict without the empty fields, but for those that every example has."""
@@ -50,7 +52,8 @@ class Example:
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`; unknown keys are an error of ours, not of the user."""
         values = dict(row)
-        values["options"] = tuple(row.get("options", ()))
+        for name in ("options", "accepted"):
+            values[name] = tuple(row.get(name, ()))
         values["history"] = tuple(Message(**turn) for turn in row.get("history", ()))
         return cls(**values)
 

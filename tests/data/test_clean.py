@@ -141,15 +141,24 @@ def test_every_text_of_an_example_is_mended_and_nothing_else() -> None:
         group="c  d",
         where="e  f",
         options=("x  y",),
+        accepted=("x  y",),
         history=(Message("system", "x  y"),),
         **dict.fromkeys(names, "x  y"),
     )
     mended_example, kinds = clean(dirty)
     assert kinds == {"whitespace"}
     assert mended_example == replace(
-        dirty, options=("x y",), history=(Message("system", "x y"),), **dict.fromkeys(names, "x y")
+        dirty, options=("x y",), accepted=("x y",), history=(Message("system", "x y"),), **dict.fromkeys(names, "x y")
     )
-    assert {field.name for field in fields(Example)} == {"id", "group", "where", "options", "history", *names}
+    assert {field.name for field in fields(Example)} == {
+        "id",
+        "group",
+        "where",
+        "options",
+        "accepted",
+        "history",
+        *names,
+    }
 
 
 @pytest.mark.parametrize("text", ["Nothing to do.", "p<0.05, so look twice"])
@@ -223,6 +232,7 @@ GOOD = {"question": "What is it?", "answer": "It is gout."}
         ({"answer": "..."}, "one-word answer"),
         ({"answer": "Gout.", "options": ("Gout.", "Flu.")}, ""),
         ({"answer": "Yes.", "label": "yes"}, ""),
+        ({"answer": "Gout.", "accepted": ("Gout",)}, ""),
         ({"answer": "胸痛"}, ""),
         ({"answer": "胸"}, "one-word answer"),
         ({"question": "Is Gout inherited ?", "answer": "is gout inherited?"}, "question equal to answer"),

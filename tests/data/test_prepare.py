@@ -154,6 +154,21 @@ def test_a_reworded_copy_is_a_near_duplicate_unless_only_exact_ones_count(prepar
     assert prepared([*rows(3), first, copy], near_duplicates=1.0).dropped == []
 
 
+def test_a_copy_with_another_label_is_told_apart_from_a_harmless_one(prepared: Any) -> None:
+    first = Example("a", VIGNETTE, "Yes. " + VIGNETTE, label="yes", where="row a")
+    said = [replace(first, id=name, label=name, where=f"row {name}") for name in ("no", "maybe")]
+    near = replace(first, id="near", label="no", answer="No. " + VIGNETTE, where="row near")
+    beside = replace(near, id="beside", question=VIGNETTE.replace("Tuesday", "Friday"))
+    stage = prepared([*rows(3), first, *said, near, beside, replace(first, id="copy")])
+    assert sorted(stage.dropped) == [
+        ("beside", "near duplicate"), ("copy", "duplicate"),
+        *((name, "copy with another label") for name in ("maybe", "near", "no")),
+    ]  # fmt: skip
+    told = [(one["row"], one["says"], one["kept"], one["kept_says"]) for one in stage.stats["contradictions"]]
+    assert told == [(f"row {name}", says, "row a", "yes") for name, says in (("no", "no"), ("maybe", "maybe"), ("near", "no"))]  # fmt: skip
+    assert {line["of"] for _, line in read_jsonl(stage.folder / "dropped.jsonl")} == {"row a"}
+
+
 @pytest.mark.parametrize(
     "other",
     [

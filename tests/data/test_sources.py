@@ -86,6 +86,12 @@ def refusal(folder: Path, source: str, *rows: dict[str, Any], **settings: Any) -
         ("flashcards", {**CARD, "input": "  "}, {"question": "Answer truthfully.", "answer": "A."}),
         ("mcq", MCQ, {"question": "Which?", "options": ("Artery", "Vein"), "label": "B", "answer": "B. Vein"}),
         (
+            "vignette",
+            {"case": "A girl limps. ", "diagnosis": "Gout ", "aliases": ["podagra", " "]},
+            {"question": "A girl limps.", "answer": "Gout", "label": "Gout", "accepted": ("Gout", "podagra")},
+        ),
+        ("vignette", {"case": "She limps.", "diagnosis": "Gout", "aliases": None}, {"accepted": ("Gout",)}),
+        (
             "chat",
             CHAT,
             {

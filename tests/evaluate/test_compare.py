@@ -152,6 +152,37 @@ def test_nearer_answers_are_counted_with_their_length(tmp_path: Path):
     assert compare(*(evaluation(tmp_path / n, choice=[1.0, 0.0]) for n in ("a", "b")), seed=1)["win_rate"] is None
 
 
+def with_meaning(folder: Path, figures: list[float], signature: str = "encoder:toy|layer:2") -> Path:
+    """Answers of one wording, whose BERTScore is given."""
+    evaluation(folder, rouge=[0.5] * len(figures))
+    rows = [json.loads(line) for line in (folder / "rouge.jsonl").read_text().splitlines()]
+    told = [{**row, "bertscore": {"f1": f1, "signature": signature}} for row, f1 in zip(rows, figures, strict=True)]
+    (folder / "rouge.jsonl").write_text("\n".join(map(json.dumps, told)))
+    return folder
+
+
+def test_bertscore_is_compared_and_changes_no_verdict(tmp_path: Path):
+    strong, weak = with_meaning(tmp_path / "a", [0.9] * 20), with_meaning(tmp_path / "b", [0.5, 0.7] * 10)
+    found = compare(strong, weak, seed=1)
+    meaning = found["bertscore"]
+    assert (meaning["n"], meaning["base"], meaning["tuned"]) == (20, pytest.approx(0.9), pytest.approx(0.6))
+    assert meaning["difference"] == pytest.approx(-0.3)
+    assert meaning["ci"][0] < -0.3 < meaning["ci"][1] < 0
+    assert [task["task"] for task in found["tasks"]] == ["rouge"]
+    assert found["verdict"] != "worse"
+    assert "BERTScore F1, which is never counted: base 0.900, tuned 0.600, difference -0.300 [" in in_words(found)
+
+
+def test_bertscores_of_two_encoders_are_not_compared(tmp_path: Path):
+    one, plain = with_meaning(tmp_path / "one", [0.9] * 4), evaluation(tmp_path / "plain", rouge=[0.5] * 4)
+    other = with_meaning(tmp_path / "other", [0.9] * 4, "encoder:toy|layer:1")
+    said = "encoder:toy|layer:2 here and {} there; evaluate both with the same encoder and layer"
+    for second, there in ((other, "encoder:toy|layer:1"), (plain, "not computed")):
+        found = compare(one, second, seed=1)
+        assert (found["bertscore"], found["left_out"]) == (None, [f"bertscore: {said.format(there)}"])
+    assert compare(plain, plain, seed=1)["left_out"] == []
+
+
 def test_one_worse_task_outweighs_a_better_one(tmp_path: Path):
     base = evaluation(tmp_path / "base", choice=[1.0] * 20 + [0.0] * 20, rouge=[0.1 + i / 1000 for i in range(40)])
     tuned = evaluation(tmp_path / "tuned", choice=[0.0] * 40, rouge=[0.3 + i / 900 for i in range(40)])

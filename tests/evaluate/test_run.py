@@ -25,6 +25,9 @@ CHOICE = Example("c", "Which drug?", "B. aspirin", label="B", options=("oil", "a
 DECISION = Example("d", "Does it work?", "No. It does not.", label="no", context="It failed.")
 OPEN = Example("o", "What is it?", "It is a raised pressure.", reasoning="First the heart.")
 
+NAMES = ("Transient synovitis", "irritable hip")
+VIGNETTE = Example("v", "A girl limps.", NAMES[0], label=NAMES[0], accepted=NAMES)
+
 
 class ToyScorer:
     """Likelihood by a rule that is given, and answers from a table."""
@@ -105,6 +108,16 @@ def test_rouge_compares_answers_and_not_reasoning(tmp_path: Path):
     assert (scores[0].unparsed, scores[0].n) == (0, 2)
 
 
+def test_answers_are_compared_by_an_encoder_where_the_recipe_names_one(tiny_bert: Path, tmp_path: Path):
+    scorer = ToyScorer(lambda text: 0.0, [("", OPEN.answer), ("", "")])
+    asked = recipe("rouge", bertscore=str(tiny_bert), bertscore_layer=1)
+    evaluate(scorer, {"rouge": [OPEN, replace(OPEN, id="p")]}, asked, tmp_path, label="toy")
+    assert [row["bertscore"]["f1"] for row in rows(tmp_path, "rouge")] == [1.0, 0.0]
+    found = json.loads((tmp_path / "scores.json").read_text())["tasks"][0]["detail"]["bertscore"]
+    assert (found["f1"], found["n"], found["cut"]) == (0.5, 2, 0)
+    assert "|layer:1|" in found["signature"]
+
+
 def test_reasoning_that_fills_the_budget_is_closed_and_the_answer_asked_for(tmp_path: Path):
     scorer = ToyScorer(lambda text: 0.0, [("Round and round.", ""), ("", "It is a raised pressure.")])
     evaluate(scorer, {"rouge": [OPEN]}, recipe("rouge", answer_tokens=7), tmp_path, label="toy")
@@ -135,6 +148,28 @@ def test_a_written_option_is_read_from_the_answer_and_never_guessed(tmp_path: Pa
     prompts, options = scorer.generated[0]
     assert prompts[0].endswith("<think>\n</think>\n\n")
     assert options.max_tokens == 96
+
+
+def test_the_diagnosis_of_a_case_is_read_and_what_names_none_is_counted_apart(tmp_path: Path):
+    said = ["Transient synovitis. She had a cold.", "Irritable hip", "Septic arthritis.", "Gout or irritable hip.", ""]
+    scorer = ToyScorer(lambda text: 0.0, [("", answer) for answer in said])
+    items = [replace(VIGNETTE, id=str(i)) for i in range(len(said))]
+    (score,) = evaluate(scorer, {"vignette-direct": items}, recipe("choice"), tmp_path, label="toy")
+    assert [(row["chosen"], row["how"]) for row in rows(tmp_path, "vignette-direct")] == [
+        ("Transient synovitis", "answered"), ("Transient synovitis", "answered"), ("Septic arthritis", "answered"),
+        (None, "several"), (None, "none"),
+    ]  # fmt: skip
+    assert (score.value, score.unparsed, score.baseline) == (0.4, 2, 1.0)
+    assert "A girl limps.\nName the single most likely diagnosis first" in scorer.generated[0][0][0]
+    found = json.loads((tmp_path / "scores.json").read_text())["tasks"][0]["detail"]
+    assert (found["strict"], found["accuracy"], found["bounds"]) == (0.4, pytest.approx(2 / 3), [0.4, 0.8])
+    assert found["commonest"] == ["Transient synovitis", 1.0]
+
+
+def test_the_likelihood_of_a_diagnosis_is_that_of_the_reference(tmp_path: Path):
+    scorer = ToyScorer(lambda text: -6.0 if text.startswith("Transient synovitis") else -99.0)
+    (score,) = evaluate(scorer, {"vignette": [VIGNETTE]}, recipe("choice"), tmp_path, label="toy")
+    assert (score.value, score.metric, score.baseline) == (-3.0, "log-likelihood per token", None)
 
 
 def test_a_decision_after_reasoning_is_read_from_what_follows_it(tmp_path: Path):
@@ -180,6 +215,17 @@ def test_what_the_items_can_show_is_told_before_they_are_asked(capsys):
     )
     assert "decision: 1 items, which can show nothing" in said
     assert "likelihood" not in said
+
+
+def test_copies_that_contradict_what_is_asked_are_named_and_the_others_counted(capsys):
+    first = replace(CHOICE, where="own.jsonl line 1")
+    said = [replace(first, label=label, where=f"own.jsonl line {i}") for i, label in enumerate("BACACACA", 2)]
+    announce({}, {"choice": [(copy, first) for copy in said]})
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "choice: 8 copies of questions of the same file are left out"
+    assert told[1] == ("choice: own.jsonl line 3 has 'A. oil' where own.jsonl line 1, which is asked, has 'B. aspirin'")
+    assert told[-1] == "choice: 2 more copies contradict the row that is asked; lint names them"
+    assert len(told) == 7
 
 
 def test_a_killed_task_goes_on_after_its_last_part_and_gives_the_same_file(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Which items are measured."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,11 @@ def test_copies_of_a_question_are_one_item_and_counted(tmp_path: Path):
     rows = [{}, {"question": "WHICH  drug"}, {"options": ["aspirin", "oil"], "answer": "A"}, {"options": ["a", "b"]}]
     given = recipe(tasks=["choice"], choice_from=choices(tmp_path, *rows))
     assert sorted(item.id for item in tasks.select(given, [], ITEMS)["choice"]) == ["q0", "q3"]
-    assert tasks.copies(given.evaluate) == 2
-    assert tasks.copies(recipe().evaluate) == 0
+    assert [(copy.id, first.id) for copy, first in tasks.copies(given.evaluate)["choice"]] == [
+        ("q1", "q0"),
+        ("q2", "q0"),
+    ]
+    assert tasks.copies(recipe().evaluate) == {}
 
 
 def test_answers_of_a_choice_file_may_be_counted_from_one(tmp_path: Path):
@@ -100,6 +104,72 @@ def test_a_file_of_requests_without_their_column_is_told_what_it_needs(tmp_path:
     (tmp_path / "harm.jsonl").write_text('{"request": "How do I lie?"}\n')
     with pytest.raises(DataError, match=r"no column 'prompt' for question; found: request .rename yours"):
         tasks.select(recipe(tasks=["safety"], safety_from=str(tmp_path / "harm.jsonl")), [], ITEMS)
+
+
+CASE = {
+    "id": "v1",
+    "case": "A girl limps after a cold.",
+    "diagnosis": "Transient synovitis",
+    "aliases": ["irritable hip"],
+}
+
+
+def cases(folder: Path, *changes: dict[str, object]) -> str:
+    path = folder / "cases.jsonl"
+    path.write_text("".join(json.dumps(CASE | {"id": f"v{i}"} | change) + "\n" for i, change in enumerate(changes)))
+    return str(path)
+
+
+def test_cases_are_read_with_their_diagnosis_and_its_aliases(tmp_path: Path):
+    given = recipe(tasks=["vignette-direct"], vignette_from=cases(tmp_path, {}))
+    (item,) = tasks.select(given, [], ITEMS)["vignette-direct"]
+    assert (item.question, item.answer, item.label) == (CASE["case"], "Transient synovitis", "Transient synovitis")
+    assert item.accepted == ("Transient synovitis", "irritable hip")
+    assert list(tasks.outside(given.evaluate)) == [given.evaluate.vignette_from]
+    trained = [Example("t", CASE["case"].upper(), "Synovitis.")]
+    with pytest.raises(DataError, match=r"every question of evaluate\.vignette_from was trained on"):
+        tasks.select(given, trained, ITEMS)
+
+
+def test_a_file_of_cases_with_columns_of_its_own_is_read_by_a_mapping(tmp_path: Path):
+    path = tmp_path / "own.csv"
+    path.write_text(
+        'story,icd_name,also\n"A girl limps.",Transient synovitis,"[""irritable hip"", ""coxitis fugax""]"\n'
+    )
+    columns = {"question": "story", "answer": "icd_name", "aliases": "also"}
+    given = recipe(tasks=["vignette-reason"], vignette_from=str(path), vignette_columns=columns)
+    (item,) = tasks.select(given, [], ITEMS)["vignette-reason"]
+    assert item.accepted == ("Transient synovitis", "irritable hip", "coxitis fugax")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([{}, {"case": " "}], "cases.jsonl line 2: the case is empty;"),
+        ([{"diagnosis": "(?)"}], "cases.jsonl line 1: the diagnosis has no word;"),
+        ([{"id": 1}, {"id": 1, "case": "A boy limps."}], "line 2: the id '1' is that of"),
+    ],
+)
+def test_a_file_of_cases_that_cannot_be_judged_by_is_refused_with_the_lines(tmp_path: Path, changes, told: str):
+    with pytest.raises(DataError, match=re.escape(told)):
+        tasks.select(recipe(tasks=["vignette-direct"], vignette_from=cases(tmp_path, *changes)), [], ITEMS)
+
+
+def test_a_column_of_cases_that_is_not_there_is_told_with_its_setting(tmp_path: Path):
+    given = recipe(tasks=["vignette"], vignette_from=cases(tmp_path, {}), vignette_columns={"answer": "dx"})
+    with pytest.raises(DataError, match=r"no column 'dx' for answer; .* \(map yours in evaluate.vignette_columns\)"):
+        tasks.select(given, [], ITEMS)
+
+
+def test_always_naming_the_commonest_diagnosis_is_the_baseline_of_cases(tmp_path: Path):
+    changes = [
+        {"case": f"Case {i}", "diagnosis": name} for i, name in enumerate(["Gout", "gout", "Anaemia", "Anemia", "GOUT"])
+    ]
+    given = recipe(tasks=["vignette-direct"], vignette_from=cases(tmp_path, *changes))
+    items = tasks.select(given, [], ITEMS)["vignette-direct"]
+    assert tasks.baseline("vignette-direct", items) == tasks.baseline("vignette-reason", items) == 0.6
+    assert tasks.baseline("vignette", items) is None
+    assert tasks.commonest(["Anemia", "Gout", "anaemia"]) == ("Anemia", pytest.approx(2 / 3))
 
 
 def test_a_choice_file_without_rows_or_with_none_that_is_new_is_told_so(tmp_path: Path):

@@ -206,6 +206,11 @@ def decision_that_is_not_the_label(world: World, patch: Patch) -> Subject:
     return world.subject([example(0, answer="No. It does not.", label="yes")])
 
 
+def copy_with_another_label(world: World, patch: Patch) -> Subject:
+    rows = [example(0, answer="Yes. It is.", label="yes"), example(0, id="copy", answer="No. It is not.", label="no")]
+    return world.subject(rows)
+
+
 def row_of_the_test_split(world: World, patch: Patch) -> Subject:
     copied = example(0, question=HELD.question.upper() + "?", answer="The right coronary artery.", reasoning="")
     return world.subject([copied, *examples()[1:]])
@@ -331,6 +336,7 @@ PLANTED: list[tuple[RuleName, Plant]] = [
     ("letter-contradicts-answer", key_of_another_letter),
     ("label-unknown", label_that_is_no_decision),
     ("label-contradicts-answer", decision_that_is_not_the_label),
+    ("label-contradicts-copy", copy_with_another_label),
     ("train-test-leak", row_of_the_test_split),
     ("template-differs", base_with_two_templates),
     ("template-differs", exported_with_another_template),

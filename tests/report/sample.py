@@ -160,8 +160,12 @@ def labelled(n: int, value: float) -> dict[str, Any]:
 
 def worded() -> dict[str, Any]:
     bleu = {"score": 4.2, "ci": [2.1, 7.9], "n": 12, "signature": "nrefs:1|case:mixed"}
+    meaning = {
+        "precision": 0.71, "recall": 0.68, "f1": 0.69, "f1_ci": [0.66, 0.73], "n": 12, "cut": 1, "signature": "encoder:toy|layer:2",
+    }  # fmt: skip
     return {
-        "rouge_1": 0.31, "rouge_2": 0.08, "rouge_l": 0.21, "bleu": bleu, "exact_match": 0.0, "names_reference": 0.08, "words": [41.5, 63.2],
+        "rouge_1": 0.31, "rouge_2": 0.08, "rouge_l": 0.21, "bleu": bleu, "bertscore": meaning,
+        "exact_match": 0.0, "names_reference": 0.08, "words": [41.5, 63.2],
         "cut": 3, "forced": 5,
     }  # fmt: skip
 
@@ -178,7 +182,15 @@ def comparison(verdict: str = "worse") -> dict[str, Any]:
     moved = {"won": ["case-1"], "lost": ["case-2", "case-<3>"]}
     tasks = [{**row, "difference": row["tuned"] - row["base"], **moved} for row in rows]
     won = {"n": 12, "won": 7, "lost": 4, "raw": 0.625, "controlled": 0.55, "ci": [0.31, 0.77], "p": 0.68}
-    return {"verdict": verdict, "tasks": with_counts(tasks), "win_rate": won, "left_out": []}
+    meaning = {
+        "n": 12,
+        "base": 0.66,
+        "tuned": 0.69,
+        "difference": 0.03,
+        "ci": [-0.01, 0.06],
+        "signature": "encoder:toy|layer:2",
+    }
+    return {"verdict": verdict, "tasks": with_counts(tasks), "win_rate": won, "bertscore": meaning, "left_out": []}
 
 
 def with_counts(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,19 @@ def test_each_filter_tells_what_it_took_and_what_remained():
     assert "Near duplicate data.near_duplicates = 0.8 − 3 62" in text
     assert "Contains an item of medqa data.decontaminate = 'drop' − 2 60" in text
     assert "No row was left out by empty question, empty answer," in text
+
+
+def test_copies_that_contradict_each_other_stand_with_both_their_places():
+    counted, kept = statistics(), Example("k", f"Does {HOSTILE} work?", "Yes.", label="yes", where="rows.jsonl line 1")
+    for number in range(7):
+        counted.drop("copy with another label")
+        counted.contradict(replace(kept, label="no", where=f"rows.jsonl line {number + 2}"), kept)
+    text = page(counted)
+    assert HOSTILE not in text
+    assert "The first 5 of 7; dropped.jsonl has each." in words(text)
+    assert "no rows.jsonl line 6 yes rows.jsonl line 1" in words(text)
+    assert "rows.jsonl line 7" not in words(text)
+    assert "contradict" not in words(page())
 
 
 def test_what_remains_after_the_last_filter_is_what_was_kept():

@@ -10,7 +10,7 @@ from bedside.report.numbers import SPACE
 
 CLEAN: dict[str, Any] = {
     "read": 400, "contamination": [{"set": "medqa", "items": 1261, "rows": 0, "hit_items": 0, "action": "drop", "pairs": []}],
-    "tokens": None, "duplicates": {"exact": 0, "near": 0, "share": 0.0}, "labels": {},
+    "tokens": None, "duplicates": {"exact": 0, "near": 0, "share": 0.0}, "labels": {}, "dropped": {},
 }  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def test_of_clean_rows_only_the_comparison_is_told():
         ({"contamination": leak()}, "medqa: 12 of its 1,261 items found in 14 training rows, left out."),
         ({"contamination": leak(action="report", rows=1)}, "in 1 training row, still there: a model may learn these items by heart."),
         ({"duplicates": {"exact": 8, "near": 2, "share": 0.025}}, "Copies of other rows were left out: 8 exact, 2 near; 2.5 %"),
+        ({"dropped": {"copy with another label": 1}}, "1 row asks what another row asks and names another answer; the first"),
         ({"labels": {"yes": 3, "no": 1}}, "“yes”: saying it each time is right in 75.0 %"),
         ({"licence": "not stated; set data.licence"}, "licence of the rows is not stated"),
     ],

@@ -184,6 +184,24 @@ def test_labels_that_are_taken_for_each_other_and_confidence_are_shown():
     assert "Answer sets at level 0.9 need at least 9 calibration rows, there are 7" in page
 
 
+def test_diagnoses_are_told_with_bounds_and_the_commonest():
+    detail = {
+        "n": 40, "unparsed": 10, "accuracy": 0.5, "strict": 0.375, "strict_ci": [0.24, 0.53], "bounds": [0.375, 0.625],
+        "commonest": ["Gout", 0.2],
+    }  # fmt: skip
+    score = {
+        "task": "vignette-direct", "n": 40, "metric": "accuracy", "value": 0.375, "ci": [0.24, 0.53], "unparsed": 10,
+        "baseline": 0.2, "outcomes": {"answered": 30, "several": 6, "refused": 4}, "detail": detail,
+    }  # fmt: skip
+    compared = {**comparison()["tasks"][0], "task": "vignette-direct", "n": 40}
+    found = material(base_scores=[score], tuned_scores=[score], comparison={**comparison(), "tasks": [compared]})
+    page = words(render(found)).replace(SPACE, " ")
+    assert "Diagnosis of a case, written" in page
+    assert "If none or all of the others were right 37.5 to 62.5 %" in page
+    assert "Several answers 6 6" in page
+    assert "Always naming Gout would be right on 20.0 % of the items." in page
+
+
 def test_items_won_and_lost_are_listed_and_escaped():
     page = render(material())
     assert "<code>case-1</code>" in page
@@ -196,6 +214,15 @@ def test_an_example_stands_beside_its_nearest_training_row():
 
 def test_what_was_not_measured_is_said():
     assert "Whether it still declines harmful requests" in words(render(material()))
+
+
+def test_bertscore_stands_beside_with_its_signature_and_is_never_counted():
+    text = words(render(material()))
+    assert "BERTScore, F1 0.690 (0.660 to 0.730) 0.690 (0.660 to 0.730)" in text
+    assert "BERTScore F1 differs by +0.030 (−0.010 to +0.060, n = 12)" in text
+    assert "never counted. encoder:toy|layer:2" in text
+    bare = material(comparison={**comparison(), "bertscore": None})
+    assert "BERTScore F1 differs" not in words(render(bare))
 
 
 def test_wording_is_told_with_its_lengths_and_at_the_same_length():

@@ -154,6 +154,12 @@ def test_an_evaluation_that_cannot_be_is_told_before_training(place: Place, tmp_
     assert not (tmp_path / "tiny" / "adapter").exists()
 
 
+def test_an_encoder_that_is_not_there_is_told_before_anything_is_made(place: Place, tmp_path: Path, capsys):
+    command = ["run", str(place.recipe), "evaluate.bertscore=missing", "--runs", str(tmp_path)]
+    assert "missing: no config.json; want a model folder" in mistake(capsys, *command)
+    assert not (tmp_path / "tiny" / "data").exists()
+
+
 def test_an_unknown_command_suggests_the_nearest(capsys):
     assert "Did you mean 'train'?" in mistake(capsys, "trian")
 

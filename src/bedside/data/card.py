@@ -11,7 +11,7 @@ from typing import Any
 
 from bedside.data.origins import ORIGINS, UNCHECKED, Origin
 from bedside.data.sources import SOURCES, STARTER
-from bedside.data.stats import CONTAINS, EXACT, NEAR, OVER_LIMIT, Json
+from bedside.data.stats import CONTAINS, CONTRADICTS, EXACT, NEAR, OVER_LIMIT, Json
 from bedside.recipe import DataSection
 from bedside.text.markdown import table
 from bedside.text.prompts import NOTICE
@@ -25,6 +25,7 @@ FILTERS = {
     "one-word answer": "data.min_answer_words = {min_answer_words}",
     "question equal to answer": "",
     EXACT: "",
+    CONTRADICTS: "",
     OVER_LIMIT: "data.limit = {limit}",
     NEAR: "data.near_duplicates = {near_duplicates:g}",
 }

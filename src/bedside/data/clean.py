@@ -64,6 +64,7 @@ def clean(example: Example) -> tuple[Example, frozenset[Change]]:
         label=mend(example.label),
         subject=mend(example.subject),
         options=tuple(map(mend, example.options)),
+        accepted=tuple(map(mend, example.accepted)),
         history=tuple(replace(turn, content=mend(turn.content)) for turn in example.history),
     )
     return (result, frozenset(kinds)) if kinds else (example, UNCHANGED)
@@ -89,7 +90,7 @@ def fault(example: Example, section: DataSection) -> str:
 def texts_of(example: Example) -> tuple[str, ...]:
     """Every text of an example that is cleaned; neither its id, nor its group, nor its place."""
     own = (example.question, example.answer, example.reasoning, example.context, example.label, example.subject)
-    return (*own, *example.options, *(turn.content for turn in example.history))
+    return (*own, *example.options, *example.accepted, *(turn.content for turn in example.history))
 
 
 def looks_clean(text: str) -> bool:
@@ -161,8 +162,10 @@ STEPS: tuple[tuple[Change, Callable[[str], str]], ...] = (
 
 
 def _too_short(example: Example, least: int) -> bool:
-    """An option may be one word, and so may a decision."""
-    if example.options or len(words(example.answer[:HEAD])) > least:  # more, since the cut may make two of one
+    """An option may be one word, and so may a diagnosis or a decision."""
+    if (
+        example.options or example.accepted or len(words(example.answer[:HEAD])) > least
+    ):  # more, since the cut may make two of one
         return False
     said = words(example.answer)
     return len(said) < least and not (said and said[0] in DECISIONS)

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from bedside.data.clean import Change, clean, fault
 from bedside.data.contamination import Detector, Tally, evaluated, trained
 from bedside.data.near import near_duplicates
+from bedside.data.questions import contradict
 from bedside.data.split import SPLITS, TEST, TRAIN, Assignment, Split, place
-from bedside.data.stats import CONTAINS, EXACT, NEAR, OVER_LIMIT, RELATED, Statistics
+from bedside.data.stats import CONTAINS, CONTRADICTS, EXACT, NEAR, OVER_LIMIT, RELATED, Statistics
 from bedside.data.store import Again, Store, line_of
 from bedside.errors import CheckFailed, DataError
 from bedside.files import read_jsonl
@@ -102,7 +103,7 @@ class _Preparation:
         """Mends each row and keeps it unless it has a fault or was there before."""
         seen: dict[bytes, str] = {}
         numbers: dict[str, int] = {}
-        replaced: list[tuple[int, str]] = []
+        replaced: list[tuple[int, int]] = []
         for chunk in _chunks(counted(examples, "data", "rows read")):
             mended = [clean(example) for example in chunk]
             faults = [fault(example, self._section) for example, _ in mended]
@@ -115,10 +116,10 @@ class _Preparation:
                     continue
                 first = seen.get(identity)
                 if first is not None and not self._stays_beside(example, first):
-                    self._drop(example, EXACT, of=_name(self._rows[numbers[first]]))
+                    self._drop_copy(example, EXACT, of=self._rows[numbers[first]])
                     continue
                 if first is not None and not self._assignment.names(first):
-                    replaced.append((numbers[first], _name(example)))
+                    replaced.append((numbers[first], len(self._rows)))
                 seen[identity] = example.id
                 self._check_id(example, numbers)
                 self._rows.append(example)
@@ -128,30 +129,30 @@ class _Preparation:
                 self._assignment.add(example)
         self._assignment.check_ids()
         self._chosen = np.ones(len(self._rows), bool)
-        self._leave_out(replaced, EXACT)
-        self._leave_out(((i, "") for i in self._assignment.relatives().tolist() if self._chosen[i]), RELATED)
+        self._leave_out_copies(replaced, EXACT)
+        self._leave_out((i for i in self._assignment.relatives().tolist() if self._chosen[i]), RELATED)
 
     def thin(self) -> None:
         """Draws `limit` rows, and leaves out what is nearly a copy of an official or an earlier one."""
         if self._section.limit is not None:
             self._draw(self._section.limit)
         if self._section.near_duplicates < 1:
-            self._leave_out(self._near(), NEAR)
+            self._leave_out_copies(self._near(), NEAR)
 
     def _draw(self, limit: int) -> None:
         numbers = self._kept()
         rows = ((i, self._rows[i]) for i in numbers)
         places = ((place(f"limit {e.id}{e.question}", self._seed), i) for i, e in rows)
         drawn = {i for _, i in heapq.nsmallest(limit, places)}
-        self._leave_out(((i, "") for i in numbers if i not in drawn), OVER_LIMIT)
+        self._leave_out((i for i in numbers if i not in drawn), OVER_LIMIT)
 
-    def _near(self) -> Iterator[tuple[int, str]]:
-        """Rows that are nearly copies, each with the name of the one that stays; official rows all stay."""
+    def _near(self) -> Iterator[tuple[int, int]]:
+        """Numbers of rows that are nearly copies, each with that of the one that stays; official rows all stay."""
         numbers = sorted(self._kept(), key=lambda number: not self._assignment.is_official(number))
         official = sum(map(self._assignment.is_official, numbers))
         rows = (_parts(self._rows[i]) for i in counted(numbers, "data", "rows compared with each other"))
         for near in near_duplicates(rows, self._section.near_duplicates, 1, self._work, official):
-            yield numbers[near.later], _name(self._rows[numbers[near.earlier]])
+            yield numbers[near.later], numbers[near.earlier]
 
     def _kept(self) -> list[int]:
         """Numbers of the rows that are not left out."""
@@ -200,12 +201,26 @@ class _Preparation:
                 self._drop(example, CONTAINS + hits[0].item.set, of=hits[0].item.id)
         return [{**one, "action": action} for one in tally.to_json()]
 
-    def _leave_out(self, rows: Iterable[tuple[int, str]], reason: str) -> None:
-        """Takes (number, name of the row that stays for it); an official split stays whole."""
-        for number, of in rows:
+    def _leave_out(self, numbers: Iterable[int], reason: str) -> None:
+        """Rows by their numbers; an official split stays whole."""
+        for number in numbers:
             if not self._assignment.is_official(number):
-                self._drop(self._rows[number], reason, of)
+                self._drop(self._rows[number], reason)
                 self._chosen[number] = False
+
+    def _leave_out_copies(self, copies: Iterable[tuple[int, int]], reason: str) -> None:
+        """Takes (number, number of the row that stays for it); an official split stays whole."""
+        for number, stays in copies:
+            if not self._assignment.is_official(number):
+                self._drop_copy(self._rows[number], reason, of=self._rows[stays])
+                self._chosen[number] = False
+
+    def _drop_copy(self, example: Example, reason: str, of: Example) -> None:
+        """A copy that has another label than the row that stays is no harmless one, and told apart."""
+        if contradict(of, example):
+            reason = CONTRADICTS
+            self._statistics.contradict(example, of)
+        self._drop(example, reason, _name(of))
 
     def _drop(self, example: Example, reason: str, of: str = "") -> None:
         self._dropped.write(line_of(example, reason, of))

@@ -153,6 +153,23 @@ def pubmedqa(row: Columns) -> Example:
     )
 
 
+def vignette(row: Columns) -> Example:
+    """A case with its reference diagnosis, which is the label, too, and the other names that are taken as right."""
+    name = row.text("answer").strip()
+    aliases = [alias.strip() for alias in as_list(row.value("aliases"))]
+    return Example(
+        id=row.id(),
+        question=row.text("question").strip(),
+        answer=name,
+        reasoning=row.optional("reasoning").strip(),
+        label=name,
+        subject=row.optional("subject").strip(),
+        group=row.optional("group").strip(),
+        where=row.where,
+        accepted=tuple(filter(None, (name, *aliases))),
+    )
+
+
 def chat(row: Columns) -> Example:
     """The last assistant turn is the answer, the user turn before it the question, all earlier turns history."""
     turns = row.need("messages")

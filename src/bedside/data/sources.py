@@ -18,6 +18,7 @@ from bedside.files import sha256
 from bedside.progress import say
 from bedside.recipe import DataSection
 from bedside.records import Example
+from bedside.text.diagnosis import levelled
 
 STARTER = Path(__file__).parent / "starter"
 HELD_OUT = STARTER / "mcq.jsonl"
@@ -101,6 +102,21 @@ def read_choices(name: str, columns: Mapping[str, str] | None = None, first_opti
     return items
 
 
+def read_vignettes(path: str, columns: Mapping[str, str]) -> list[Example]:
+    """Cases of a file, by a mapping of its columns.
+
+    Raises DataError where there is none, or where a case or its diagnosis has no word, with their lines.
+    """
+    settings, source = "evaluate.vignette_", SOURCES["vignette"]
+    _refuse_unknown(settings, columns, source)
+    items = list(_parsed(read_path(path, None), source, columns, 0, settings))
+    if not items:
+        raise DataError(f"{path}: holds no row")
+    _refuse("the case is empty", [item for item in items if not item.question])
+    _refuse("the diagnosis has no word", [item for item in items if not levelled(item.answer)])
+    return items
+
+
 def _refuse(reason: str, items: Sequence[Example]) -> None:
     if items:
         more = [item.where.rpartition(" ")[2] for item in items[1 : SHOWN + 1]]
@@ -181,6 +197,7 @@ SOURCES: dict[str, Source] = {
         None, {"instruction": "instruction", "question": "input", "answer": "output"}, parse=shapes.instruction
     ),
     "mcq": Source(None, {"options": "options"}, parse=choices.choice),
+    "vignette": Source(None, {"question": "case", "answer": "diagnosis", "aliases": "aliases"}, parse=shapes.vignette),
     "chat": Source(None, {"messages": "messages"}, parse=shapes.chat),
     "starter": Source(str(STARTER / "train"), {"label": "decision", "subject": "specialty"}, parse=shapes.starter),
 }

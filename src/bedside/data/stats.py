@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bedside.data import shingles
+from bedside.data.questions import says
 from bedside.data.split import SPLITS, Split
 from bedside.records import Example
 
@@ -28,11 +29,14 @@ LIMITS = (512, 1024, 2048, 4096)
 """Token lengths that are asked about beside the recipe's own `model.max_length`."""
 EXACT, NEAR = "duplicate", "near duplicate"
 """Reasons under which a copy of another row is left out."""
+CONTRADICTS = "copy with another label"
+"""The reason of a copy whose question is the other's and whose label is not: one of the two is wrong."""
 RELATED = "question or group of an official row"
 """The reason of a row that stands with one whose split a file of ids names, and is not named itself."""
 OVER_LIMIT, CONTAINS = "over data.limit", "contains an item of "
 """The reason of rows that were not drawn; how that of a contaminated row begins, before the name of the set."""
-POINTS = 500
+POINTS, PAIRS = 500, 5
+EXCERPT = 200
 BINS = 20
 COUNTED_NAMES, LISTED_NAMES, NAME_LENGTH = 10_000, 50, 100
 """Labels, or subjects, that are counted one by one; those that are listed, the commonest; their characters."""
@@ -78,6 +82,7 @@ class Statistics:
         self._words = {field: array("I") for field in FIELDS}
         self._answers_to_reasoning = array("I")
         self._points: list[tuple[int, int, int]] = []
+        self._contradictions: list[Json] = []
 
     def add(self, example: Example, split: Split, changes: frozenset[str]) -> None:
         """Counts a kept row; `changes` names the kinds of cleaning that altered it."""
@@ -97,6 +102,12 @@ class Statistics:
         """Counts a row that was left out."""
         self._dropped[reason] += 1
 
+    def contradict(self, dropped: Example, kept: Example) -> None:
+        """Notes the first few rows that were left out as contradicting copies, beside those that stay."""
+        if len(self._contradictions) < PAIRS:
+            told = {"row": dropped.where or dropped.id, "says": says(dropped), "question": dropped.question[:EXCERPT]}
+            self._contradictions.append({**told, "kept": kept.where or kept.id, "kept_says": says(kept)})
+
     def to_json(self, contamination: Sequence[Mapping[str, Any]] = ()) -> Json:
         """All figures that need no model; `contamination` is what each evaluation set shares."""
         labels, subjects = dict(sorted(self._labels.listed().items())), self._subjects.listed()
@@ -115,6 +126,7 @@ class Statistics:
             "words": {field: lengths(counts) for field, counts in self._words.items()},
             "changed": dict(self._changed.most_common()),
             "duplicates": self._duplicates(read),
+            "contradictions": self._contradictions,
             "labelled": {split: self._labels.rows[split] for split in SPLITS},
             "labels_by_split": {split: {name: labels[name][split] for name in labels} for split in SPLITS if labels},
             "reasoning_against_answer": self._reasoning_against_answer(),

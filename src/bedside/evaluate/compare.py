@@ -7,7 +7,7 @@ to guess, so that a model which has learnt the form of an answer alone is not "b
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +23,21 @@ from bedside.recipe import TaskName
 from bedside.records import PairedDifference
 
 BY_GRAVITY: tuple[Verdict, ...] = ("worse", "better", "underpowered", "no difference shown")
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """BERTScore's F1 of the answers of "rouge", its paired difference and 95 % interval: beside the tasks, never one.
+
+    It has no p and no verdict, since it rises with style, and is none of the tests that Holm adjusts for.
+    """
+
+    n: int
+    base: float
+    tuned: float
+    difference: float
+    ci: paired.Interval
+    signature: str
 
 
 def compare(base: Path, tuned: Path, seed: int, names: tuple[str, str] = ("base", "tuned")) -> dict[str, Any]:
@@ -53,6 +68,8 @@ def compare(base: Path, tuned: Path, seed: int, names: tuple[str, str] = ("base"
     own = {score["task"]: score for score in about[tuned]["tasks"]}
     told = [_row(task, rows[task], found[task], adjusted[task], own.get(task, {}), seed, len(tasks)) for task in tasks]
     words = [row.verdict for row in told]
+    meaning, obstacle = _meaning(*rows["rouge"], seed) if "rouge" in tasks else (None, "")
+    left_out += [f"bertscore: {obstacle}"] if obstacle else []
     counts = counted(tasks, words)
     return {
         "verdict": overall(tasks, words),
@@ -61,6 +78,7 @@ def compare(base: Path, tuned: Path, seed: int, names: tuple[str, str] = ("base"
         "tuned": about[tuned]["model"],
         "tasks": [asdict(replace(row, counted=one)) for row, one in zip(told, counts, strict=True)],
         "left_out": left_out,
+        "bertscore": asdict(meaning) if meaning else None,
         "win_rate": asdict(_nearer(*rows["rouge"])) if "rouge" in tasks else None,
         "same_prompt": settings[0].get("prompt") == settings[1].get("prompt"),
     }
@@ -150,7 +168,7 @@ def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mappin
         ]
         if reasoned[0] != reasoned[1]:
             return "one side reasoned before it answered and the other did not; compare what ends in -reason"
-    if task == "likelihood":
+    if not TASKS[task].generated and TASKS[task].role == "fit":
         counted = (
             {row["id"]: row.get("tokens") for _, row in read_jsonl(side / f"{task}.jsonl")} for side in (base, tuned)
         )
@@ -168,6 +186,20 @@ def _nearer(before: Sequence[Row], after: Sequence[Row]) -> WinRate:
     """How often the tuned model's answer is nearer to the reference, its length taken into account."""
     lengths = ([len(row["answer"].split()) for row in rows] for rows in (before, after))
     return win_rate(_scores(before), _scores(after), *lengths)
+
+
+def _meaning(before: Sequence[Row], after: Sequence[Row], seed: int) -> tuple[Meaning | None, str]:
+    """The difference in meaning, or why there is none to tell; neither where nobody asked for it."""
+    both = [[row["bertscore"] for row in rows if "bertscore" in row] for rows in (before, after)]
+    signatures = [" and ".join(sorted({one["signature"] for one in side})) for side in both]
+    if signatures[0] != signatures[1]:
+        here, there = (signature or "not computed" for signature in signatures)
+        return None, f"{here} here and {there} there; evaluate both with the same encoder and layer"
+    if not signatures[0]:
+        return None, ""
+    base, tuned = ([one["f1"] for one in side] for side in both)
+    found, n = paired.compare(base, tuned, seed), len(base)
+    return Meaning(n, sum(base) / n, sum(tuned) / n, found.value, found.ci, signatures[0]), ""
 
 
 def _paired_rows(base: Path, tuned: Path, task: str) -> tuple[list[Row], list[Row]]:

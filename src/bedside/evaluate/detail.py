@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 
 from bedside.data.read import Row
 from bedside.errors import DataError
+from bedside.evaluate.tasks import commonest
 from bedside.metrics import calibration, conformal
+from bedside.metrics.bertscore import BertScore, averaged
 from bedside.metrics.calibration import Bin, RiskCoverage
 from bedside.metrics.classification import Baseline, Classification, baselines, classify
 from bedside.metrics.conformal import AnswerSets
 from bedside.metrics.overlap import Bleu, bleu, exact_match, names, rouge
-from bedside.metrics.paired import Interval, mean_interval
+from bedside.metrics.paired import Interval, mean_interval, wilson
 from bedside.recipe import TaskName
 from bedside.records import Example
 from bedside.text.chat import DECISIONS, LETTERS
@@ -56,19 +58,36 @@ class Worded:
     """Of answers in free words beside their references: means over all n items, in [0, 1] but for BLEU.
 
     `names_reference` is the share of answers with the reference word for word, as a vignette's should the diagnosis.
-    `words` are those of a reference and of an answer, `cut` the answers that a limit ended, `forced` those before which
-    reasoning was closed.
+    `bertscore` is None where the recipe names no encoder. `words` are those of a reference and of an answer, `cut` the
+    answers that a limit ended, `forced` those before which reasoning was closed.
     """
 
     rouge_1: float
     rouge_2: float
     rouge_l: float
     bleu: Bleu
+    bertscore: BertScore | None
     exact_match: float
     names_reference: float
     words: tuple[float, float]
     cut: int
     forced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Of n diagnoses in free words: `strict` counts what could not be read as wrong, `accuracy` leaves it out.
+
+    `bounds` are the share if none or all of it were right; `commonest` is the diagnosis of most cases, and their share.
+    """
+
+    n: int
+    unparsed: int
+    accuracy: float | None
+    strict: float
+    strict_ci: Interval
+    bounds: Interval
+    commonest: tuple[str, float]
 
 
 def outcome(row: Row) -> str:
@@ -78,10 +97,12 @@ def outcome(row: Row) -> str:
 
 def detail(
     task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, per_character: bool
-) -> Labelled | Worded | None:
+) -> Labelled | Worded | Named | None:
     """None of a task whose answers are neither labels nor held against a reference."""
     if task == "rouge":
         return worded(rows, seed)
+    if items[0].accepted:
+        return _named(rows) if "gold" in rows[0] else None
     return _labelled(items, rows, seed, per_character) if "gold" in rows[0] else None
 
 
@@ -95,11 +116,26 @@ def worded(rows: Sequence[Row], seed: int) -> Worded:
         rouge_2=sum(one.two for one in overlaps) / n,
         rouge_l=sum(one.l for one in overlaps) / n,
         bleu=bleu(references, answers, seed),
+        bertscore=averaged([row["bertscore"] for row in rows], seed) if "bertscore" in rows[0] else None,
         exact_match=sum(map(exact_match, references, answers)) / n,
         names_reference=sum(map(names, references, answers)) / n,
         words=(_mean_words(references), _mean_words(answers)),
         cut=sum(row["finish"] == "length" for row in rows),
         forced=sum(row["forced"] for row in rows),
+    )
+
+
+def _named(rows: Sequence[Row]) -> Named:
+    n, unparsed = len(rows), sum(row["chosen"] is None for row in rows)
+    right = sum(row["chosen"] == row["gold"] for row in rows)
+    return Named(
+        n=n,
+        unparsed=unparsed,
+        accuracy=right / (n - unparsed) if unparsed < n else None,
+        strict=right / n,
+        strict_ci=wilson(right, n),
+        bounds=(right / n, (right + unparsed) / n),
+        commonest=commonest([row["gold"] for row in rows]),
     )
 
 

@@ -19,6 +19,7 @@ RANKED = {
     "choice": ranked.choice,
     "general": ranked.choice,
     "decision": ranked.decision,
+    "vignette": ranked.reference,
     "likelihood": ranked.reference,
 }
 

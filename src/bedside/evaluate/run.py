@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from bedside.data.questions import contradict, says
 from bedside.data.read import Row
 from bedside.errors import ModelError, OfflineError
 from bedside.evaluate import ranked, written
@@ -29,6 +31,10 @@ from bedside.records import Example, Score
 from bedside.runtime.backend import Measured, Writer
 from bedside.text.chat import user_text
 
+NAMED = 5
+"""Copies that contradict the row that is asked, and are told by their places."""
+Copy = tuple[Example, Example]
+"""A row that is left out, and the one that stays for it."""
 ScoreItems = Callable[[Any, Sequence[Example], EvaluateSection, Advance], list[Row]]
 SCORERS: dict[TaskName, ScoreItems] = {
     "choice": ranked.score_choice,
@@ -37,6 +43,9 @@ SCORERS: dict[TaskName, ScoreItems] = {
     "decision": ranked.score_decision,
     "decision-direct": written.score_direct,
     "decision-reason": written.score_reason,
+    "vignette": ranked.score_likelihood,
+    "vignette-direct": written.score_direct,
+    "vignette-reason": written.score_reason,
     "likelihood": ranked.score_likelihood,
     "rouge": written.score_rouge,
     "general": ranked.score_choice,
@@ -45,16 +54,27 @@ SCORERS: dict[TaskName, ScoreItems] = {
 }
 
 
-def announce(items: Mapping[TaskName, Sequence[Example]], copies: int = 0) -> None:
-    """Says what the items can show, before any of them is scored, and how many of the choice file were left out."""
-    if copies:
-        say(f"choice: {copies} copies of questions of the same file are left out")
+def announce(
+    items: Mapping[TaskName, Sequence[Example]], copies: Mapping[str, Sequence[Copy]] = MappingProxyType({})
+) -> None:
+    """Says what the items can show, before any of them is scored, and which rows of their files were left out."""
+    for kind, found in copies.items():
+        _tell_copies(kind, found)
     for task, examples in items.items():
         if TASKS[task].role != "fit":
             smallest = detectable(len(examples), tests=len(items))
             planned = f"if the models differ on {100 * PLANNED_DISCORDANCE:.0f} % of them"
             least = f"can show a difference of {100 * smallest:.1f} points or more {planned}"
             say(f"{task}: {len(examples)} items, which {least if smallest < 1 else 'can show nothing'}")
+
+
+def _tell_copies(kind: str, copies: Sequence[Copy]) -> None:
+    say(f"{kind}: {len(copies)} copies of questions of the same file are left out")
+    contradicting = [(copy, first) for copy, first in copies if contradict(first, copy)]
+    for copy, first in contradicting[:NAMED]:
+        say(f"{kind}: {copy.where} has {says(copy)!r} where {first.where}, which is asked, has {says(first)!r}")
+    if len(contradicting) > NAMED:
+        say(f"{kind}: {len(contradicting) - NAMED} more copies contradict the row that is asked; lint names them")
 
 
 def evaluate(
@@ -140,7 +160,9 @@ def _told_where(task: TaskName, items: Sequence[Example]) -> Iterator[None]:
 
 def identity(example: Example) -> str:
     """What tells an item from another with its id: question, context, options and what is right, as a short digest."""
-    return digest([example.question, example.context, example.options, example.label, example.answer])[:16]
+    return digest(
+        [example.question, example.context, example.options, example.label, example.answer, example.accepted]
+    )[:16]
 
 
 def _parts(path: Path) -> Path:

@@ -6,6 +6,8 @@
 | decision | test rows with yes/no/maybe | 1 if the likeliest decision is right |
 | …-direct | the same | 1 if the answer that is written without reasoning is right |
 | …-reason | the same | 1 if the answer that is written after reasoning is right |
+| vignette | a file of cases with their diagnosis | log-likelihood per token (nats) of the reference diagnosis |
+| vignette-direct, -reason | the same | 1 if the diagnosis that is written is the reference or an alias of it |
 | likelihood | test rows | log-likelihood per token (nats) of reasoning and answer as they would be trained |
 | rouge | test rows | ROUGE-L F1 of the generated answer |
 | general | embedded questions of general knowledge | 1 if the likeliest option is right |
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bedside.data.questions import Questions
-from bedside.data.sources import read_choices
+from bedside.data.sources import read_choices, read_vignettes
 from bedside.data.split import place
 from bedside.errors import DataError
 from bedside.evaluate import forgetting, safety
@@ -29,6 +31,7 @@ from bedside.metrics.overlap import require_rouge
 from bedside.recipe import EvaluateSection, Recipe, TaskName
 from bedside.records import Example
 from bedside.text.chat import DECISIONS
+from bedside.text.diagnosis import levelled
 
 Role = Literal["right", "fit", "kept"]
 
@@ -54,6 +57,9 @@ TASKS: dict[TaskName, Task] = {
     "decision": Task("accuracy", 0.05),
     "decision-direct": Task("accuracy", 0.05, generated=True),
     "decision-reason": Task("accuracy", 0.05, generated=True),
+    "vignette": Task("log-likelihood per token", 0.05, "fit"),
+    "vignette-direct": Task("accuracy", 0.05, generated=True),
+    "vignette-reason": Task("accuracy", 0.05, generated=True),
     "likelihood": Task("log-likelihood per token", 0.05, "fit"),
     "rouge": Task("ROUGE-L F1", 0.02, "fit", generated=True),
     "general": Task("accuracy", 0.05, "kept"),
@@ -68,6 +74,8 @@ SCORED_BY: dict[TaskName, tuple[str, ...]] = {
     "choice-reason": ("max_tokens", "answer_tokens"),
     "decision-direct": ("answer_tokens",),
     "decision-reason": ("max_tokens", "answer_tokens"),
+    "vignette-direct": ("answer_tokens",),
+    "vignette-reason": ("max_tokens", "answer_tokens"),
     "rouge": ("max_tokens", "answer_tokens"),
     "general": ("choice_scoring",),
     "instructions": ("answer_tokens",),
@@ -91,7 +99,7 @@ def select(recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) ->
 
 
 def _more_items(task: TaskName) -> str:
-    if asks(task) in ("choice", "safety"):
+    if asks(task) in ("choice", "safety", "vignette"):
         return f"every question of evaluate.{asks(task)}_from was trained on; leave the task out or give another file"
     return "leave the task out or enlarge the test split"
 
@@ -104,10 +112,22 @@ def _refuse_same_ids(items: Sequence[Example]) -> None:
             raise DataError(f"{item.where}: the id '{item.id}' is that of {first.where}; give each its own")
 
 
-def copies(section: EvaluateSection) -> int:
-    """How many rows of `choice_from` ask what a row before them asks, of the same options; they are left out."""
-    items = _choices(section) if section.asks_choices else []
-    return len(items) - len(_distinct(items))
+def copies(section: EvaluateSection) -> dict[str, list[tuple[Example, Example]]]:
+    """Of each file rows that ask what a row before them asks, of the same options, each with that first one.
+
+    They are left out.
+    """
+    sets = {"choice": _choices(section) if section.asks_choices else [], "vignette": _vignettes(section)}
+    return {kind: found for kind, items in sets.items() if (found := _copies(items))}
+
+
+def _copies(items: Sequence[Example]) -> list[tuple[Example, Example]]:
+    asked = Questions(items)
+    return [(item, first) for item in items if (first := next(asked.like(item))) is not item]
+
+
+def _vignettes(section: EvaluateSection) -> list[Example]:
+    return read_vignettes(section.vignette_from, section.vignette_columns) if section.vignette_from else []
 
 
 def _choices(section: EvaluateSection) -> list[Example]:
@@ -132,12 +152,21 @@ def demonstration(test: Sequence[Example], seed: int) -> Example:
 
 
 def baseline(task: TaskName, items: Sequence[Example]) -> float | None:
-    """What ignoring the question gets: chance for choices, always the commonest decision; None where none exists."""
+    """What ignoring the question gets: chance, or the commonest decision or diagnosis; None where none exists."""
     if items[0].options and TASKS[task].metric == "accuracy":
         return sum(1 / len(item.options) for item in items) / len(items)
     if asks(task) == "decision":
         return Counter(item.label for item in items).most_common(1)[0][1] / len(items)
+    if items[0].accepted and TASKS[task].metric == "accuracy":
+        return commonest([item.label for item in items])[1]
     return None
+
+
+def commonest(names: Sequence[str]) -> tuple[str, float]:
+    """The diagnosis that most cases have, and their share: what always naming it gets."""
+    counts = Counter(" ".join(levelled(name)) for name in names)
+    first, count = counts.most_common(1)[0]
+    return next(name for name in names if " ".join(levelled(name)) == first), count / len(names)
 
 
 def nothing_to_lose(task: str, base: float) -> bool:
@@ -157,6 +186,8 @@ def outside(section: EvaluateSection) -> dict[str, list[Example]]:
     if section.asks_choices:
         chosen = section.choice_from
         sets["the embedded questions" if chosen == "starter" else chosen] = _choices(section)
+    if section.vignette_from:
+        sets[section.vignette_from] = _vignettes(section)
     if section.safety_from:
         sets[section.safety_from] = safety.requests(section.safety_from)
     return sets
@@ -173,6 +204,8 @@ def _candidates(task: TaskName, recipe: Recipe, train: Sequence[Example], test: 
     match asks(task):
         case "choice":
             return _unasked(_distinct(_choices(recipe.evaluate)), train)
+        case "vignette":
+            return _unasked(_distinct(_vignettes(recipe.evaluate)), train)
         case "general":
             return _unasked(forgetting.general(), train)
         case "instructions":

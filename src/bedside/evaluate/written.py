@@ -10,12 +10,14 @@ from typing import Any
 from bedside.data.read import Row
 from bedside.evaluate.forgetting import score_instruction
 from bedside.evaluate.safety import score_refusal
+from bedside.metrics import bertscore
 from bedside.metrics.overlap import rouge_l
 from bedside.progress import Advance
 from bedside.recipe import EvaluateSection
 from bedside.records import Example, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Writer
 from bedside.text.chat import LETTERS, conversation, user_text
+from bedside.text.diagnosis import diagnosis
 from bedside.text.extract import Extracted, decision, letter
 
 
@@ -57,6 +59,8 @@ def _committed(item: Example, generation: Generation) -> Row:
 def _extracted(item: Example, generation: Generation) -> Extracted:
     if item.options:
         return letter(generation.answer, LETTERS[: len(item.options)], item.options, generation.finish)
+    if item.accepted:
+        return diagnosis(generation.answer, item.accepted, generation.finish)
     return decision(generation.answer, generation.finish)
 
 
@@ -96,11 +100,20 @@ def _scorer(
     return score
 
 
-score_rouge = _scorer(reasoned, lambda item, said: {"score": rouge_l(item.answer, said.answer)})
-"""Answers after reasoning against the references; the reasoning itself is not compared."""
+_score_wording = _scorer(reasoned, lambda item, said: {"score": rouge_l(item.answer, said.answer)})
 score_reason = _scorer(reasoned, _committed)
-"""The option or decision that an answer after reasoning commits to."""
+"""The option, decision or diagnosis that an answer after reasoning commits to."""
 score_direct = _scorer(direct, _committed)
 """The same of an answer without reasoning."""
 score_instructions = _scorer(direct, lambda item, said: score_instruction(item, said.answer))
 score_safety = _scorer(direct, lambda item, said: score_refusal(item, said.answer))
+
+
+def score_rouge(writer: Writer, items: Sequence[Example], settings: EvaluateSection, advance: Advance) -> list[Row]:
+    """Answers after reasoning against the references; the reasoning itself is not compared."""
+    rows = _score_wording(writer, items, settings, advance)
+    if not settings.bertscore:
+        return rows
+    references, answers = ([row[name] for row in rows] for name in ("reference", "answer"))
+    found = bertscore.overlaps(settings.bertscore, settings.bertscore_layer, references, answers)
+    return [{**row, "bertscore": one} for row, one in zip(rows, found, strict=True)]

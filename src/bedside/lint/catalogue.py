@@ -174,6 +174,15 @@ RULES: dict[RuleName, Rule] = {
         "Training teaches one, the evaluation counts the other.",
         "Look the named rows up in the source, and mend the one that is wrong.",
     ),
+    "label-contradicts-copy": Rule(
+        "warning",
+        "Two rows ask the same about the same context and have other labels, or other options for right: both are"
+        " trained, or one was left out as a copy of the other, or both stand in a set that the model is judged on,"
+        " where the later one is not asked.",
+        "One of the two is wrong, and nobody knows which: training teaches both, or a guess; and a right answer may be"
+        " counted as wrong.",
+        "Look the named rows up in the source, and take out the one that is wrong.",
+    ),
     "train-test-leak": Rule(
         "either",
         "A training row holds an item of the test split, of the multiple-choice set that the model is judged on, or of"

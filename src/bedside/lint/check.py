@@ -7,7 +7,7 @@ from pathlib import Path
 from bedside.errors import MissingExtra, ModelError, first_line
 from bedside.export import vocabulary
 from bedside.fused.packs import Row
-from bedside.lint import leaks, lengths, places, reasoning, rows, serving, shifted, weights
+from bedside.lint import contradictions, leaks, lengths, places, reasoning, rows, serving, shifted, weights
 from bedside.lint.case import Case, Encoder, case_of
 from bedside.lint.findings import Finding, NotChecked, Report, Severity, Shown, sorted_out
 from bedside.lint.show import shown
@@ -32,7 +32,7 @@ class Subject:
 
     `held` are the sets that the model is judged on, by name, and `against` the (id, text) of further ones. `gguf` is
     the file that the base's folder was made from, if it was; `served` are the finished model folders and GGUF files of
-    the run.
+    the run, `left_out` the copies that contradict a row.
     """
 
     recipe: Recipe
@@ -42,6 +42,7 @@ class Subject:
     against: Mapping[str, Iterable[tuple[str, str]]] = field(default_factory=dict)
     gguf: Path | None = None
     served: tuple[Path, ...] = ()
+    left_out: Sequence[contradictions.LeftOut] = ()
 
 
 def lint(subject: Subject, measure_loss: bool) -> Report:
@@ -57,6 +58,7 @@ def lint(subject: Subject, measure_loss: bool) -> Report:
         *lengths.over_max_length(seen.too_long, len(subject.train), recipe.model.max_length),
         *shifted.reasoning_shifted(seen.trained),
         *reasoning.no_reasoning(seen.trained, encoder.section),
+        *contradictions.label_contradicts_copy(seen.trained, subject.held, subject.left_out),
         *leaks.train_test_leak(seen.trained, subject.held, _if_reworded(recipe), subject.against),
         *_of_templates(subject, encoder),
         *_of_tokenizer(subject, encoder, seen),

@@ -49,6 +49,11 @@ def identify(section: ModelSection) -> str:
     return sha256(path)[:16] if path.is_file() else _checked(path, path.name).digest
 
 
+def identify_folder(folder: Path) -> str:
+    """The same of a folder that is no base, such as an encoder's. Raises ModelError where no model is in it."""
+    return _checked(folder, folder.name).digest
+
+
 def resolve(section: ModelSection) -> Base:
     """Finds, fetches or converts the base model. Raises ModelError, OfflineError or MissingExtra in one line."""
     if section.base == "embedded":

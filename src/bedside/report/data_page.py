@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bedside import plots
+from bedside.data.stats import CONTRADICTS
 from bedside.report import numbers
 from bedside.report.findings import findings
 from bedside.report.lengths import TOKENS, WORDS, histograms
@@ -55,6 +56,7 @@ def render(stats: Json, card: Json) -> str:
         truncation=_truncation(tokens) if tokens else None,
         pairs=_pairs(stats["contamination"]),
         shown_pairs=SHOWN_PAIRS,
+        contradicts=CONTRADICTS,
     )
 
 

@@ -33,10 +33,25 @@ class Detailed:
     remarks: tuple[str, ...]
 
 
-def detailed(rows: Sequence[TaskRow], won: Json | None) -> list[Detailed]:
-    """The tasks of which more is known, in the order given; `won` is the win rate of answers in free words."""
+def detailed(rows: Sequence[TaskRow], comparison: Json) -> list[Detailed]:
+    """The tasks of which more is known, in the order given."""
     known = [row for row in rows if row.base.get("detail") and row.tuned.get("detail")]
-    return [_worded(row, won) if row.task == "rouge" else _labelled(row) for row in known]
+    return [_detailed(row, comparison) for row in known]
+
+
+def _detailed(row: TaskRow, comparison: Json) -> Detailed:
+    if row.task == "rouge":
+        return _worded(row, comparison)
+    return _named(row) if "commonest" in row.base["detail"] else _labelled(row)
+
+
+def _named(row: TaskRow) -> Detailed:
+    """Diagnoses in free words: no table of who is taken for whom, since every case may have its own."""
+    sides = (row.base, row.tuned)
+    lines = [*_right([score["detail"] for score in sides]), *_unread(sides)]
+    name, share = row.tuned["detail"]["commonest"]
+    remark = f"always naming {name} would be right on {_share(share)} of the items"
+    return Detailed(row.label, row.slug, tuple(lines), (), (), (remark,))
 
 
 def _labelled(row: TaskRow) -> Detailed:
@@ -53,14 +68,16 @@ def _labelled(row: TaskRow) -> Detailed:
     )
 
 
-def _worded(row: TaskRow, won: Json | None) -> Detailed:
+def _worded(row: TaskRow, comparison: Json) -> Detailed:
     sides = [row.base["detail"], row.tuned["detail"]]
+    won, meaning = comparison["win_rate"], comparison["bertscore"]
     lines = [
         *((name, *(_decimal(side[key]) for side in sides)) for key, name in OVERLAPS.items()),
         (
             "BLEU, of 100",
             *(f"{_decimal(side['bleu']['score'], 1)} ({_between(side['bleu']['ci'], 1)})" for side in sides),
         ),
+        *_meant([side["bertscore"] for side in sides]),
         ("The same as the reference", *(_share(side["exact_match"]) for side in sides)),
         ("Having the whole reference in it", *(_share(side["names_reference"]) for side in sides)),
         ("Words of an answer, on average", *(_decimal(side["words"][1], 1) for side in sides)),
@@ -68,8 +85,29 @@ def _worded(row: TaskRow, won: Json | None) -> Detailed:
         ("Cut at the token limit", *(numbers.count(side["cut"]) for side in sides)),
         ("Made to answer, its reasoning closed", *(numbers.count(side["forced"]) for side in sides)),
     ]
-    remarks = [f"BLEU as sacrebleu counts it: {sides[1]['bleu']['signature']}", *([_won(won)] if won else [])]
+    remarks = [f"BLEU as sacrebleu counts it: {sides[1]['bleu']['signature']}"]
+    remarks += [_difference(meaning)] if meaning else []
+    remarks += [_won(won)] if won else []
     return Detailed(row.label, row.slug, tuple(lines), (), (), tuple(remarks))
+
+
+def _meant(sides: Sequence[Json | None]) -> Iterator[tuple[str, ...]]:
+    """BERTScore, where both models' answers have one."""
+    found = [side for side in sides if side]
+    if len(found) < len(sides):
+        return
+    for part in ("precision", "recall"):
+        yield f"BERTScore, {part}", *(_decimal(side[part]) for side in found)
+    yield "BERTScore, F1", *(f"{_decimal(side['f1'])} ({_between(side['f1_ci'])})" for side in found)
+    if any(side["cut"] for side in found):
+        yield "BERTScore, of the beginning alone", *(numbers.count(side["cut"]) for side in found)
+
+
+def _difference(meaning: Json) -> str:
+    low, high = (numbers.difference(bound, "BERTScore") for bound in meaning["ci"])
+    said = f"BERTScore F1 differs by {numbers.difference(meaning['difference'], 'BERTScore')} ({low} to {high}, n ="
+    said += f" {numbers.count(meaning['n'])}); like ROUGE it rises with style, so it is never counted"
+    return f"{said}. {meaning['signature']}"
 
 
 def _won(won: Json) -> str:
@@ -84,13 +122,8 @@ def _won(won: Json) -> str:
 def _lines(base: Json, tuned: Json) -> Iterator[tuple[str, ...]]:
     sides = (base, tuned)
     said = [score["detail"]["classification"] for score in sides]
-    yield "Right, of all items", *(_share(one["strict"], one["strict_ci"]) for one in said)
-    if any(one["unparsed"] for one in said):
-        yield "Right, of the answers that could be read", *(_share(one["accuracy"]) for one in said)
-        yield "If none or all of the others were right", *(_bounds(one["bounds"]) for one in said)
-    for how, name in OUTCOMES.items():
-        if any(score["outcomes"].get(how) for score in sides):
-            yield name, *(numbers.count(score["outcomes"].get(how, 0)) for score in sides)
+    yield from _right(said)
+    yield from _unread(sides)
     yield "Macro-F1", *(f"{_decimal(one['macro_f1'])} ({_between(one['macro_f1_ci'])})" for one in said)
     for place in (0, 1):
         named = [score["detail"]["baselines"][place] for score in sides]
@@ -98,6 +131,19 @@ def _lines(base: Json, tuned: Json) -> Iterator[tuple[str, ...]]:
         yield about, *(f"{_share(one['accuracy'])}, {_decimal(one['macro_f1'])}" for one in named)
     if all(score["detail"]["calibration"] for score in sides):
         yield from _confidence([score["detail"]["calibration"] for score in sides])
+
+
+def _right(said: Sequence[Json]) -> Iterator[tuple[str, ...]]:
+    yield "Right, of all items", *(_share(one["strict"], one["strict_ci"]) for one in said)
+    if any(one["unparsed"] for one in said):
+        yield "Right, of the answers that could be read", *(_share(one["accuracy"]) for one in said)
+        yield "If none or all of the others were right", *(_bounds(one["bounds"]) for one in said)
+
+
+def _unread(sides: Sequence[Json]) -> Iterator[tuple[str, ...]]:
+    for how, name in OUTCOMES.items():
+        if any(score["outcomes"].get(how) for score in sides):
+            yield name, *(numbers.count(score["outcomes"].get(how, 0)) for score in sides)
 
 
 def _confidence(sides: Sequence[Json]) -> Iterator[tuple[str, ...]]:

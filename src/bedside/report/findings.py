@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from bedside.data.stats import CONTRADICTS
 from bedside.report import numbers
 from bedside.report.material import Json
 
@@ -12,7 +13,8 @@ CUT = {"prompt": "in the question", "reasoning": "in the reasoning", "answer": "
 def findings(stats: Json, card: Json) -> list[str]:
     """What to know before training on these rows, the gravest first; nothing that gives no cause is told."""
     told = (
-        *_leaks(stats["contamination"]), _too_long(stats["tokens"]), _copies(stats), _balance(stats), _licence(card),
+        *_leaks(stats["contamination"]), _too_long(stats["tokens"]), _copies(stats), _contradictions(stats),
+        _balance(stats), _licence(card),
     )  # fmt: skip
     return [sentence for sentence in told if sentence]
 
@@ -52,6 +54,16 @@ def _copies(stats: Json) -> str:
     parts = [f"{numbers.count(n)} {word}" for n, word in ((exact, "exact"), (near, "near")) if n]
     share = numbers.percent(exact + near, stats["read"])
     return f"Copies of other rows were left out: {', '.join(parts)}; {share} of the rows read."
+
+
+def _contradictions(stats: Json) -> str:
+    rows = stats["dropped"].get(CONTRADICTS, 0)
+    if not rows:
+        return ""
+    return (
+        f"{_many(rows, 'row')} ask{'s' if rows == 1 else ''} what another row asks and name{'s' if rows == 1 else ''}"
+        " another answer; the first one stays, and nobody knows which is right."
+    )
 
 
 def _balance(stats: Json) -> str:

@@ -37,7 +37,7 @@ def render(material: Material) -> str:
         grounds=verdict.grounds(word, rows),
         reservations=verdict.reservations(word, rows),
         forest=[(row, _difference(row)) for row in rows],
-        detailed=detailed(rows, material.comparison["win_rate"]),
+        detailed=detailed(rows, material.comparison),
         unmeasured=unmeasured(rows),
         curve=_curve(material.metrics),
         best=min(_held_out(material.metrics), key=itemgetter(1), default=None),

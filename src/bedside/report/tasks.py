@@ -13,6 +13,9 @@ LABELS = {
     "decision": "Yes/no/maybe decision",
     "decision-direct": "Yes/no/maybe, written",
     "decision-reason": "Yes/no/maybe, reasoned",
+    "vignette": "Likelihood of the diagnosis",
+    "vignette-direct": "Diagnosis of a case, written",
+    "vignette-reason": "Diagnosis of a case, reasoned",
     "likelihood": "Likelihood of the reference",
     "rouge": "Overlap with the reference",
     "general": "General knowledge",
@@ -20,12 +23,16 @@ LABELS = {
     "safety": "Refusal of harmful requests",
 }
 WRITTEN = "The {} that the model commits to in what it writes{}; an answer that cannot be read scores 0."
+NAMES = "It is right if it is the reference or an alias of it; another synonym counts as wrong."
 ABOUT = {
     "choice-direct": WRITTEN.format("option", ", without reasoning"),
     "choice-reason": WRITTEN.format("option", " after its reasoning"),
     "decision": "The model's likeliest of “Yes.”, “No.” and “Maybe.”, with the context in sight.",
     "decision-direct": WRITTEN.format("decision", ", without reasoning"),
     "decision-reason": WRITTEN.format("decision", " after its reasoning"),
+    "vignette": "How probable the reference diagnosis is to the model, by token; nearer 0 is better.",
+    "vignette-direct": f"{WRITTEN.format('diagnosis', ', without reasoning')} {NAMES}",
+    "vignette-reason": f"{WRITTEN.format('diagnosis', ' after its reasoning')} {NAMES}",
     "likelihood": "How probable the reference reasoning and answer are to the model, by token; nearer 0 is better.",
     "rouge": "How much of the reference answer's wording the generated answer has, in its order; 1 is the same text.",
     "general": "Questions of general knowledge that have nothing to do with medicine.",

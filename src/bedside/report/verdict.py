@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from bedside.evaluate.tasks import Role, nothing_to_lose
+from bedside.evaluate.tasks import TASKS, Role, nothing_to_lose
 from bedside.report import numbers
 from bedside.report.tasks import TaskRow
 
@@ -25,11 +25,15 @@ NOT_COUNTED: dict[Role, tuple[str, str]] = {
 
 
 UNMEASURED = {
-    ("choice", "choice-direct", "choice-reason", "decision", "decision-direct", "decision-reason"): (
+    tuple(name for name, task in TASKS.items() if task.role == "right"): (
         "Whether the tuned model is right more often: add “choice” to evaluate.tasks."
     ),
-    ("choice-reason", "decision-reason"): (
+    ("choice-reason", "decision-reason", "vignette-reason"): (
         "Whether its reasoning leads to the right answer: add “choice-reason” or “decision-reason”."
+    ),
+    ("vignette-direct", "vignette-reason"): (
+        "Whether it names the diagnosis of a case: add “vignette-direct”, and name a file of cases in"
+        " evaluate.vignette_from."
     ),
     ("general",): "Whether it has forgotten general knowledge: add “general”.",
     ("instructions",): "Whether it still does as it is told: add “instructions”.",

@@ -102,6 +102,8 @@ def user_text(example: Example) -> str:
         parts[-1] += "\n" + prompts.CHOOSE
     elif example.label in DECISIONS:
         parts[-1] += "\n" + prompts.DECIDE
+    elif example.accepted:
+        parts[-1] += "\n" + prompts.DIAGNOSE
     return "\n\n".join(part for part in parts if part)
 
 

@@ -191,7 +191,7 @@ class Reader:
         yield from (self._by_text(one) for one in whole if one and not one.string[one.end() :].strip(".! "))
         for match in COPULA.finditer(text):
             option = self._option.match(text, match.end())
-            if option and not _denied(match):
+            if option and not denied(match):
                 yield self._by_text(option)
 
     def unlisted(self, text: str) -> str:
@@ -207,13 +207,13 @@ class Reader:
     def _places(self, lead: re.Pattern[str], text: str) -> Iterator[Claim]:
         for match in lead.finditer(text):
             claim = self._place(text, match.end())
-            if claim and not _denied(match):
+            if claim and not denied(match):
                 yield claim._replace(at=match.start(), corrects=_corrects(match))
 
     def _subjects(self, text: str) -> Iterator[Claim]:
         for match in self._grammar.subject.finditer(text):
             claim = self._marked(text, match)
-            if claim and not _denied(match):
+            if claim and not denied(match):
                 yield claim._replace(end=match.end(), corrects=_corrects(match))
 
     def _place(self, text: str, at: int) -> Claim | None:
@@ -282,7 +282,7 @@ def _follows(one: re.Match[str], other: re.Match[str]) -> bool:
     return ord(other[1]) - ord(one[1]) == 1 and "\n" not in one.string[one.start() : other.start()]
 
 
-def _denied(match: re.Match[str]) -> bool:
+def denied(match: re.Match[str]) -> bool:
     """Whether what is stated is turned round, left open or only supposed."""
     before = match.string[max(0, match.start() - NEARBY) : match.start()]
     clause, sentence = CLAUSES.split(before)[-1], SENTENCE.split(before)[-1]

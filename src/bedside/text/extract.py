@@ -62,7 +62,7 @@ def final(text: str, finish: Finish = "stop") -> Extracted:
 
     It is "refused" if its first sentence declines; an answer that was cut is "truncated", since nobody saw its end.
     """
-    answer, inside = _spoken(text)
+    answer, inside = spoken(text)
     if inside or finish == "length":
         return Extracted(None, "truncated")
     if not answer:
@@ -73,7 +73,7 @@ def final(text: str, finish: Finish = "stop") -> Extracted:
 
 
 def _extract(text: str, reader: Reader, finish: Finish) -> Extracted:
-    answer, inside = _spoken(text)
+    answer, inside = spoken(text)
     if inside:
         return Extracted(None, "truncated")
     turn = TURN.search(answer)
@@ -86,7 +86,7 @@ def _extract(text: str, reader: Reader, finish: Finish) -> Extracted:
     return Extracted(None, "refused" if REFUSED.search(plain(answer)) else "none")
 
 
-def _spoken(text: str) -> tuple[str, bool]:
+def spoken(text: str) -> tuple[str, bool]:
     """The answer behind the reasoning, and whether the text ends inside that. The prompt may have opened its block."""
     tag = think.TAG.search(text)
     stream = think.ThinkStream(opened=tag is not None and tag[0] == think.CLOSE_TAG)

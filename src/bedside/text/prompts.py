@@ -34,6 +34,9 @@ DECIDE = "Answer yes, no or maybe, then explain in one or two sentences."
 CHOOSE = "Answer with the letter of the right option."
 """Follows lettered options; the first character of the answer is then the letter."""
 
+DIAGNOSE = "Name the single most likely diagnosis first, then explain in one or two sentences."
+"""Follows a case, so that one diagnosis is named as such and none has to be picked from a differential."""
+
 ALPACA_TEMPLATE = """\
 {{%- if messages[0]['role'] == 'system' -%}}
 {{%- set instruction = messages[0]['content'] -%}}

@@ -119,6 +119,12 @@ def _notes(result: dict[str, Any]) -> Iterator[str]:
         yield f"On {low} {base_model} does so badly that there was little to lose: that nothing was lost says little."
     if not any(TASKS[task["task"]].role == "right" for task in tasks):
         yield "No task that tells right from wrong was compared, so nothing can be called better."
+    if meaning := result["bertscore"]:
+        low, high = meaning["ci"]
+        means = f"{first} {meaning['base']:.3f}, {second} {meaning['tuned']:.3f}"
+        difference = f"{meaning['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+        how = f"n {meaning['n']}, {meaning['signature']}"
+        yield f"BERTScore F1, which is never counted: {means}, difference {difference} ({how})."
     if not result["same_prompt"]:
         yield "The two were asked in different prompts; the difference is one of model and prompt together."
 

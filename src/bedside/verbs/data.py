@@ -155,6 +155,10 @@ def in_words(result: dict[str, Any]) -> str:
     lines = [f"{result['read']:,} rows read = {result['kept']:,} kept + {result['read'] - result['kept']:,} left out"]
     lines.append(f"kept: {splits}")
     lines += [f"left out: {count:,} {reason}" for reason, count in result["dropped"].items()]
+    lines += [
+        f"  {one['row']} says {one['says']!r}, {one['kept']}, which stays, {one['kept_says']!r}: {one['question']}"
+        for one in result["contradictions"]
+    ]
     lines += [f"mended: {count:,} {kind}" for kind, count in result["changed"].items()]
     for found in result["contamination"]:
         hit = f"{found['rows']:,} training rows contain {found['hit_items']:,} of {found['items']:,} items"

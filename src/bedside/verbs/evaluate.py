@@ -26,7 +26,7 @@ ROOMS = ("verbs/evaluate", "evaluate", "metrics", "text", "fused", "runtime", "d
 
 def stage(recipe: Recipe, which: Literal["base", "tuned"]) -> Stage:
     """The base model's scores do not depend on the training, so they survive a change of it."""
-    outside = {"base": locate.identify(recipe.model), **files(recipe)}
+    outside = {"base": locate.identify(recipe.model), **files(recipe), **_encoder(recipe)}
     reads = ("data", "adapter") if which == "tuned" else ("data",)
     return Stage(f"evaluation/{which}", ("model", "prompt", "evaluate", "seed"), reads, ROOMS, outside)
 
@@ -39,9 +39,17 @@ def files(recipe: Recipe) -> dict[str, str]:
     if section.asks_choices:
         chosen = section.choice_from
         found |= {chosen: "embedded"} if chosen == "starter" else fingerprint(chosen, "mcq")
+    if section.vignette_from:
+        found |= fingerprint(section.vignette_from, "vignette")
     if section.safety_from:
         found |= fingerprint(section.safety_from, "mcq")
     return found
+
+
+def _encoder(recipe: Recipe) -> dict[str, str]:
+    """What BERTScore depends on. Raises ModelError where its folder is none."""
+    folder = recipe.evaluate.bertscore
+    return {"bertscore": locate.identify_folder(Path(folder).expanduser())} if folder else {}
 
 
 def make_base(run: Run, folder: Path) -> None:
@@ -97,7 +105,7 @@ def score(
     with closing(choose.writer(model, runs, run.recipe.serve, at_once or AT_ONCE)) as writer:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", name or writer.name).strip(".-") or "model"
         sections = ("serve.context", "evaluate", "seed")
-        outside = {"model": choose.identify(model, runs, writer), **files(run.recipe)}
+        outside = {"model": choose.identify(model, runs, writer), **files(run.recipe), **_encoder(run.recipe)}
         stage = Stage(f"evaluation/{name}", sections, ("data",), ROOMS, outside)
         _refuse_anothers(run, stage, name, model)
         with run.lock():

@@ -65,11 +65,13 @@ def subject_of(
     from bedside.data.store import Again
     from bedside.evaluate.tasks import outside
     from bedside.lint.check import Subject
+    from bedside.lint.contradictions import left_out
 
     recipe = run.recipe
     held = {"the test split": test, **outside(recipe.evaluate)}
     against = {path: Again(partial(read_texts, path)) for path in recipe.data.against}
-    return Subject(recipe, base, train, held, against, locate.gguf_of(recipe.model), served)
+    contradicting = tuple(left_out(run.folder("data")))
+    return Subject(recipe, base, train, held, against, locate.gguf_of(recipe.model), served, contradicting)
 
 
 def served(run: Run) -> tuple[Path, ...]:
