@@ -34,6 +34,19 @@ def speaker(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> L
     raise ModelError(f"{model}: no such run, file or folder; `bedside runs` lists the runs in {runs}")
 
 
+def speakers(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> list[LocalModel]:
+    """The model, and after it its base, if the model is a run that was exported with it (`export.adapter`)."""
+    first = speaker(model, runs, settings, slots)
+    base = _base(model, runs)
+    if base is None:
+        return [first]
+    try:
+        return [first, _llama(base, settings, slots, f"{first.name}-base")]
+    except BaseException:
+        first.close()
+        raise
+
+
 def writer(model: str, runs: Path, settings: ServeSection, at_once: int) -> Writer:
     """The same, or the address of an OpenAI-compatible server, to answer `at_once` conversations at a time."""
     if is_address(model):
@@ -77,10 +90,20 @@ def exported(run: Run) -> Path:
     return folder / str(files[0]["path"])
 
 
-def _llama(path: Path, settings: ServeSection, slots: int) -> LocalModel:
+def _base(model: str, runs: Path) -> Path | None:
+    """The exported base of a run, prompted as the run is; None if there is none."""
+    run = find_run(model, runs)
+    if run is None:
+        return None
+    folder = run.folder("export")
+    files = read_json(folder / "export.json").get("adapter", [])
+    return next((folder / str(file["path"]) for file in files if file["quantisation"].startswith("base ")), None)
+
+
+def _llama(path: Path, settings: ServeSection, slots: int, name: str = "") -> LocalModel:
     from bedside.runtime.llamacpp import LlamaCpp
 
-    return LlamaCpp(path, settings.context, slots, settings.threads)
+    return LlamaCpp(path, settings.context, slots, settings.threads, name)
 
 
 def _folder(path: Path) -> LocalModel:
