@@ -11,21 +11,27 @@ import secrets
 import threading
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
-from bedside.errors import ContextTooLong, MissingExtra, ModelError
+from bedside.errors import ContextTooLong, MissingExtra, ModelError, UsageError
 from bedside.models import header
 from bedside.models.gguf import GgufMetadata, metadata
 from bedside.recipe import PromptSection
-from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
-from bedside.runtime.budget import stream_with_answer, write_with_answer
-from bedside.text import think
+from bedside.records import Delta, Finish, Generation, GenerationOptions, Message, TokenLogprob
+from bedside.runtime.budget import complete, in_one_go, stream_with_answer, write_with_answer
+from bedside.runtime.reading import Piece
 from bedside.text.chat import renderer_of
 
 FOREIGN = PromptSection(style="chat", system="", reasoning="think")
 """How a file is prompted that does not say: its own template and no system message."""
+SCHEMAS = 32
+"""Of so many schemas it is remembered whether they hold."""
+CERTAIN = 1000
+"""Added to a token's logit, it is taken whatever the others are."""
 
 
 class LlamaCpp:
@@ -33,11 +39,13 @@ class LlamaCpp:
 
     together = 1
 
-    def __init__(self, path: Path, context: int = 4096, slots: int = 1, threads: int = 0) -> None:
+    def __init__(self, path: Path, context: int = 4096, slots: int = 1, threads: int = 0, name: str = "") -> None:
         self.metadata = metadata(path)
         if not self.metadata.template:
             raise ModelError(f"{path}: the file holds no chat template, so it cannot be asked")
-        self.name = path.stem
+        self.name = name or path.stem
+        self.constrains = self.metadata.eos_id is not None
+        self._follows = lru_cache(maxsize=SCHEMAS)(self._try_schema)
         self.prompt = self.metadata.prompt or FOREIGN
         self.context = min(context, self.metadata.context_length)
         self.at_once = slots
@@ -59,8 +67,15 @@ class LlamaCpp:
             return len(json.load(reply)["tokens"])
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
-        """See `backend.Speaker`. Raises ContextTooLong if the conversation does not fit."""
-        return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
+        """See `backend.Speaker`. Raises ContextTooLong if it does not fit, UsageError for a schema that cannot hold."""
+        self._need(options.schema)
+        reasons = self.prompt.reasoning == "think"
+        return stream_with_answer(self._stream_text, self.prompt_text(messages), options, reasons)
+
+    def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+        """See `backend.Speaker`. Raises the same as `stream`."""
+        self._need(options.schema)
+        return complete(self._stream_text, prompt, options)
 
     def write(
         self,
@@ -76,58 +91,37 @@ class LlamaCpp:
     ) -> list[Generation]:
         found = []
         for prompt in prompts:
-            *_, last = self._stream_text(prompt, options, cached=False)
-            assert isinstance(last, Generation)
-            found.append(last)
+            found.append(in_one_go(self._stream_text(prompt, options, cached=False), prompt))
             progress(1)
         return found
 
-    def _stream_text(
-        self, prompt: str, options: GenerationOptions, cached: bool = True
-    ) -> Generator[int | Delta | Generation]:
-        splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))
-        said: list[Delta] = []
-        last: dict[str, Any] = {}
-        for chunk in self._complete(prompt, options, cached):
-            if not last:
-                yield chunk["timings"]["cache_n"] + chunk["timings"]["prompt_n"]
-            last = chunk
-            for delta in splitter.feed(chunk["choices"][0]["text"]):
-                said.append(delta)
-                yield delta
-        for delta in splitter.close():
-            said.append(delta)
-            yield delta
-        yield _finished(said, last)
-
-    def generate_ids(self, prompt: str | Sequence[int], max_tokens: int) -> list[int]:
-        """Greedy token ids after a prompt, the end token left out; for proving equality with another backend."""
-        request = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "cache_prompt": False}
-        # The tokens themselves: the list of log-probabilities lacks those that end in the middle of a character.
-        reply = self._server.handle_completions({**request, "return_tokens": True, "verbose": True})
-        _raise_if_refused(reply)
-        told = reply["__verbose"]
-        return list(told["tokens"][:-1] if told["stop_type"] == "eos" else told["tokens"])
+    def _stream_text(self, prompt: str, options: GenerationOptions, cached: bool = True) -> Generator[Piece]:
+        """What an earlier prompt began with is not computed again if `cached`, which rounds otherwise."""
+        with closing(self._chunks(_request(prompt, options, cached))) as chunks:
+            for chunk in chunks:
+                yield _piece(chunk, options.logprobs)
 
     def close(self) -> None:
         """Frees the model."""
         del self._server
 
-    def _complete(self, prompt: str, options: GenerationOptions, cached: bool) -> Iterator[dict[str, Any]]:
-        """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own.
+    def _need(self, schema: str) -> None:
+        if schema and not (self.constrains and self._follows(schema)):
+            raise UsageError(
+                f"{self.name} cannot be held to this JSON Schema; leave out what is rare in it, or all of it"
+            )
 
-        What an earlier prompt began with is not computed again if `cached`, which rounds otherwise.
+    def _try_schema(self, schema: str) -> bool:
+        """Whether a schema holds: one that it cannot read llama.cpp passes over (its issue 19051), and answers freely.
+
+        So the model is made to end its answer at once, which nothing but a schema that holds can keep it from.
         """
-        request: dict[str, Any] = {
-            "prompt": prompt,
-            "stream": True,
-            "max_tokens": options.max_tokens,
-            "temperature": options.temperature,
-            "top_p": options.top_p,
-            "seed": options.seed,
-            "timings_per_token": True,
-            "cache_prompt": cached,
-        }
+        request = _request(" ", GenerationOptions(max_tokens=1, schema=schema), cached=False) | {"stream": False}
+        reply = self._server.handle_completions(request | {"logit_bias": [[self.metadata.eos_id, CERTAIN]]})
+        return "error" not in reply and reply["choices"][0]["finish_reason"] == "length"
+
+    def _chunks(self, request: dict[str, Any]) -> Generator[dict[str, Any]]:
+        """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own."""
         chunks: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
         gone = threading.Event()
 
@@ -209,14 +203,47 @@ def _raise_if_refused(reply: dict[str, Any]) -> None:
         raise ModelError(f"llama.cpp: {detail.get('message', detail)}")
 
 
-def _finished(said: Sequence[Delta], last: dict[str, Any]) -> Generation:
-    reason = last["choices"][0]["finish_reason"] if last else "length"
-    finish: Finish = "length" if reason == "length" else "stop"
-    usage = last.get("usage", {})
-    return Generation(
-        reasoning="".join(delta.reasoning for delta in said).strip(),
-        answer="".join(delta.answer for delta in said).strip(),
-        finish=finish,
-        prompt_tokens=int(usage.get("prompt_tokens", 0)),
-        completion_tokens=int(usage.get("completion_tokens", 0)),
-    )
+def _request(prompt: str, options: GenerationOptions, cached: bool) -> dict[str, Any]:
+    """`verbose` tells with each chunk how many tokens there are by then; a character may be several, a chunk is not."""
+    request: dict[str, Any] = {
+        "prompt": prompt,
+        "stream": True,
+        "verbose": True,
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "seed": options.seed,
+        "cache_prompt": cached,
+    }
+    if options.schema:
+        request["json_schema"] = _compact(options.schema)
+    if options.logprobs is not None:
+        request["logprobs"] = max(1, options.logprobs)  # 0 would mean none at all
+    return request
+
+
+def _compact(schema: str) -> Any:
+    """The schema with the wish, in llguidance's own key, that white space is spent as by `json.dumps`, and no more."""
+    try:
+        read = json.loads(schema)
+    except ValueError as error:
+        raise UsageError(f"the JSON Schema is no JSON: {error}") from error
+    spaced = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", "}
+    return {**read, "x-guidance": spaced} if isinstance(read, dict) else read
+
+
+def _piece(chunk: dict[str, Any], top: int | None) -> Piece:
+    choice, told = chunk["choices"][0], chunk["__verbose"]
+    reason = choice["finish_reason"]
+    finish: Finish | None = reason and ("length" if reason == "length" else "stop")
+    made, read = told["tokens_predicted"], told["tokens_evaluated"]
+    if top is None or not choice["logprobs"]:
+        return Piece(choice["text"], made, read, finish)
+    return Piece(choice["text"], made, read, finish, tuple(_logprobs(choice["logprobs"]["content"], top)))
+
+
+def _logprobs(content: Sequence[dict[str, Any]], top: int) -> Iterator[TokenLogprob]:
+    """A character of several tokens is told as one, as likely as its last: of the others llama.cpp tells nothing."""
+    for token in content:
+        likeliest = tuple((one["token"], one["logprob"]) for one in token["top_logprobs"][:top])
+        yield TokenLogprob(token["token"], token["logprob"], likeliest)
