@@ -23,9 +23,9 @@ from bedside.export.agreement import (
     Agreement,
     Follow,
     Item,
-    Logprobs,
     Text,
     continuations,
+    in_groups,
     in_llama_cpp,
     in_transformers,
 )
@@ -180,42 +180,35 @@ def _compare(
     merged = in_transformers(release.merged, None, "none")
     tuned = in_transformers(release.base, release.adapter, "nf4" if release.nf4_precision else "none")
     prompts = [ours.read(it.turns).ids for it in asked]
-    with progress.bar("parity", len(asked) + len(release.files) * (len(texts) + len(items)), "comparisons") as advance:
-        with closing(File(release.plain, window, TOGETHER)) as file:
-            for i, ids, theirs_TV in continuations(file, prompts, limits.tokens):
-                wanted_TV = _along(merged, prompts[i], ids)
-                found.plain.add(wanted_TV, theirs_TV, ids, asked[i].question)
-                found.adapter.add(wanted_TV, _along(tuned, prompts[i], ids), ids, asked[i].question)
-                advance(1, "adapter, 16-bit file")
+    rows = [*texts, *items]
+    with progress.bar("parity", len(asked) + len(release.files) * len(rows), "comparisons") as advance:
+        room = max(map(len, prompts)) + limits.tokens
+        with closing(File(release.plain, room, TOGETHER)) as file:
+            for group in in_groups(continuations(file, prompts, limits.tokens), lambda one: one.text):
+                said = [one.text for one in group]
+                for one, ours_TV, tuned_TV in zip(group, merged(said), tuned(said), strict=True):
+                    where = asked[one.place].question
+                    found.plain.add(ours_TV, np.stack(one.rows), one.said, where)
+                    found.adapter.add(ours_TV, tuned_TV, one.said, where)
+                    advance(1, "adapter, 16-bit file")
         del tuned
         for name, path in release.files.items():
             found.files[name] = Agreement()
             with closing(File(path, window)) as file:
-                _measure(merged, in_llama_cpp(file), texts, items, found.files[name], partial(advance, 1, name))
+                _measure(merged, in_llama_cpp(file), rows, found.files[name], partial(advance, 1, name))
     found.findings += _judged(release, found, limits)
 
 
-def _along(model: Follow, prompt: Sequence[int], said: Sequence[int]) -> Logprobs:
-    """Log-probabilities [len(said), vocabulary] at each token of a continuation."""
-    return model([*prompt, *said[:-1]], len(prompt) - 1)
-
-
 def _measure(
-    merged: Follow,
-    other: Follow,
-    texts: Sequence[Text],
-    items: Sequence[Item],
-    into: Agreement,
-    step: Callable[[], None],
+    merged: Follow, other: Follow, rows: Sequence[Text | Item], into: Agreement, step: Callable[[], None]
 ) -> None:
-    for text in texts:
-        ours, theirs = (_along(model, text.prompt, text.completion) for model in (merged, other))
-        into.add(ours, theirs, text.completion)
-        step()
-    for item in items:
-        ours, theirs = (model(item.prompt, len(item.prompt) - 1)[0] for model in (merged, other))
-        into.add_item(ours, theirs, item.candidates)
-        step()
+    for group in in_groups(rows, lambda row: row):
+        for row, ours_TV, theirs_TV in zip(group, merged(group), other(group), strict=True):
+            if isinstance(row, Item):
+                into.add_item(ours_TV[0], theirs_TV[0], row.candidates)
+            else:
+                into.add(ours_TV, theirs_TV, row.completion)
+            step()
 
 
 def _judged(release: Release, found: Parity, limits: ParitySection) -> Iterator[Finding]:
