@@ -6,9 +6,8 @@ them alike, whether the merged weights hold the adapter once, and what each quan
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from bedside.errors import ModelError, UsageError
 from bedside.export import architecture, readings, scales
 from bedside.export.agreement import (
     Agreement,
-    Follow,
     Item,
+    Logprobs,
     Text,
     continuations,
     in_groups,
@@ -192,23 +191,25 @@ def _compare(
                     found.adapter.add(ours_TV, tuned_TV, one.said, where)
                     advance(1, "adapter, 16-bit file")
         del tuned
-        for name, path in release.files.items():
-            found.files[name] = Agreement()
-            with closing(File(path, window)) as file:
-                _measure(merged, in_llama_cpp(file), rows, found.files[name], partial(advance, 1, name))
+        found.files.update((name, Agreement()) for name in release.files)
+        with ExitStack() as opened:
+            files = {name: opened.enter_context(closing(File(path, window))) for name, path in release.files.items()}
+            for group in in_groups(rows, lambda row: row):
+                ours_read = merged(group)
+                for name, file in files.items():
+                    _add(found.files[name], group, ours_read, in_llama_cpp(file)(group))
+                    advance(len(group), name)
     found.findings += _judged(release, found, limits)
 
 
-def _measure(
-    merged: Follow, other: Follow, rows: Sequence[Text | Item], into: Agreement, step: Callable[[], None]
+def _add(
+    into: Agreement, rows: Sequence[Text | Item], reference: Sequence[Logprobs], other: Sequence[Logprobs]
 ) -> None:
-    for group in in_groups(rows, lambda row: row):
-        for row, ours_TV, theirs_TV in zip(group, merged(group), other(group), strict=True):
-            if isinstance(row, Item):
-                into.add_item(ours_TV[0], theirs_TV[0], row.candidates)
-            else:
-                into.add(ours_TV, theirs_TV, row.completion)
-            step()
+    for row, ours_TV, theirs_TV in zip(rows, reference, other, strict=True):
+        if isinstance(row, Item):
+            into.add_item(ours_TV[0], theirs_TV[0], row.candidates)
+        else:
+            into.add(ours_TV, theirs_TV, row.completion)
 
 
 def _judged(release: Release, found: Parity, limits: ParitySection) -> Iterator[Finding]:
