@@ -249,6 +249,15 @@ def test_a_quantisation_beyond_the_recipes_limits_is_found(bench: Bench) -> None
     assert not found.to_json()["ok"]
 
 
+def test_each_released_file_is_measured_by_itself(bench: Bench) -> None:
+    files = {**bench.release.files, "q4_0": bench.release.merged.parent / "q4_0.gguf"}
+    bench.release = replace(bench.release, files=files)
+    bench.write()
+    measured = bench.check().to_json()["measured"]
+    assert measured["q4_0"]["places"] == measured["q8_0"]["places"]
+    assert measured["q4_0"]["kl_mean"] > 2 * measured["q8_0"]["kl_mean"] > 0
+
+
 def test_conversations_that_the_template_refuses_are_left_out(
     tiny_llama: Path, save_llama: Any, save_adapter: Any, tmp_path: Path
 ) -> None:

@@ -4,17 +4,23 @@ In: what each makes of the same token ids, as log-probabilities of the whole voc
 equal first choices, the mean Kullback-Leibler divergence, the ratio of perplexities, the items answered otherwise.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
+from torch import Tensor
 from transformers import DynamicCache
 
+from bedside.fused.lanes import each
+from bedside.fused.packs import Row, pack
+from bedside.fused.stack import why_not
+from bedside.fused.step import Fused
 from bedside.runtime.device import choose
 from bedside.runtime.hf import load_model, quiet_peft
 from bedside.runtime.libllama import File, common_length
@@ -23,10 +29,11 @@ TIE = 0.1
 """Nats between the two likeliest tokens below which either may come first: sums in another order, and weights and
 activations that llama.cpp holds in 16 bits, move a probability by less."""
 AT_ONCE = 64
-"""Places whose probabilities are held twice in fp64."""
+"""Places whose probabilities are computed at a time."""
+READ_AT_ONCE = 2048
+"""Tokens of texts that are read at a time, and of which every place's log-probabilities are held."""
 Logprobs = NDArray[np.float32]
-Follow = Callable[[Sequence[int], int], Logprobs]
-"""(ids, start) → log-probabilities [len(ids) - start, vocabulary] of what follows ids[start], ids[start + 1], …."""
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,15 @@ class Item:
 
     prompt: tuple[int, ...]
     candidates: tuple[int, ...]
+
+    @property
+    def completion(self) -> tuple[int, ...]:
+        """One token, since only the place before it is looked at."""
+        return self.candidates[:1]
+
+
+Follow = Callable[[Sequence[Text | Item]], list[Logprobs]]
+"""Texts → log-probabilities [completion, vocabulary] of every token where one of the completion stands."""
 
 
 @dataclass(slots=True)
@@ -72,11 +88,10 @@ class Agreement:
         lines = np.arange(len(ours))
         margins_T = reference_TV[lines, ours] - reference_TV[lines, theirs]
         tied_T = (ours != theirs) & (margins_T < TIE)
-        p_TV = np.exp(reference_TV.astype(np.float64))
         self.places += len(ours)
         self.same += int((ours == theirs).sum())
         self.ties += int(tied_T.sum())
-        self.divergence += float((p_TV * (reference_TV - other_TV)).sum())
+        self.divergence += float((np.exp(reference_TV) * (reference_TV - other_TV)).sum(dtype=np.float64))
         chosen = np.asarray(said, int)
         self.surprise = (
             self.surprise[0] - float(reference_TV[lines, chosen].sum()),
@@ -108,60 +123,118 @@ class Agreement:
         }
 
 
-def in_transformers(folder: Path, adapter: Path | None, quantise: Literal["none", "nf4"]) -> Follow:
-    """A model folder in fp32, with a LoRA adapter on top if one is given.
+def in_groups(values: Iterable[Value], text: Callable[[Value], Text | Item]) -> Iterator[list[Value]]:
+    """As many as are read at a time, by the text of each; within a group, texts that begin alike follow one another."""
+    group: list[Value] = []
+    filled = 0
+    for value in values:
+        size = len(_ids(text(value)))
+        if group and filled + size > READ_AT_ONCE:
+            yield sorted(group, key=lambda one: _ids(text(one)))
+            group, filled = [], 0
+        group.append(value)
+        filled += size
+    if group:
+        yield sorted(group, key=lambda one: _ids(text(one)))
 
-    What a text begins with like the one before it is not computed again, unless a layer looks back over a window only.
-    """
+
+def in_transformers(folder: Path, adapter: Path | None, quantise: Literal["none", "nf4"]) -> Follow:
+    """A model folder in fp32, with a LoRA adapter on top if one is given."""
     model: Any = load_model(folder, choose("fp32"), quantise)
     if adapter is not None:
         with quiet_peft():
             model = PeftModel.from_pretrained(model, str(adapter))
     model.eval()
-    held: list[int] = []
-    cache = DynamicCache(config=model.config)
+    packed = model.device.type == "cpu" and why_not(model) is None  # a card's attention does not share a beginning
+    return _in_packs(Fused(model)) if packed else _one_by_one(model)
 
-    @torch.inference_mode()
-    def follow(ids: Sequence[int], start: int) -> Logprobs:
-        nonlocal cache
-        kept = min(common_length(held, ids), start)
-        if kept == 0 or any(cache.is_sliding):
-            kept, cache = 0, DynamicCache(config=model.config)
-        elif kept < len(held):
-            cache.crop(kept - len(held))
-        held[:] = ids
-        tokens = torch.tensor([list(ids[kept:])], device=model.device)
-        out = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=len(ids) - start)
-        return np.asarray(out.logits[0].float().log_softmax(-1).cpu().numpy())
+
+def _in_packs(step: Fused) -> Follow:
+    """By the fused step, a pack for each core; what all of a pack begin with is computed once."""
+
+    def read(rows: Sequence[Row]) -> Sequence[Tensor]:
+        return step.following(pack(rows, share=True)).split([row.trained for row in rows])
+
+    def follow(texts: Sequence[Text | Item]) -> list[Logprobs]:
+        rows = [Row("", _ids(text), len(text.prompt)) for text in texts]
+        lanes = min(len(rows), torch.get_num_threads())
+        cuts = [len(rows) * lane // lanes for lane in range(lanes + 1)]
+        parts = [rows[start:stop] for start, stop in pairwise(cuts)]
+        return [told_TV.numpy() for part in each(read, parts) for told_TV in part]
 
     return follow
 
 
+def _one_by_one(model: Any) -> Follow:
+    """By transformers. What a text begins with like the one before it is not computed again, unless a layer looks back
+    over a window only."""
+    held: tuple[int, ...] = ()
+    cache = DynamicCache(config=model.config)
+
+    @torch.inference_mode()
+    def read(text: Text | Item) -> Logprobs:
+        nonlocal cache, held
+        ids = _ids(text)[:-1]
+        kept = min(common_length(held, ids), len(text.prompt) - 1)
+        if kept == 0 or any(cache.is_sliding):
+            kept, cache = 0, DynamicCache(config=model.config)
+        elif kept < len(held):
+            cache.crop(kept - len(held))
+        held = ids
+        tokens = torch.tensor([ids[kept:]], device=model.device)
+        out = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=len(text.completion))
+        return np.asarray(out.logits[0].float().log_softmax(-1).cpu().numpy())
+
+    return lambda texts: [read(text) for text in texts]
+
+
 def in_llama_cpp(file: File) -> Follow:
     """A GGUF file."""
-    return lambda ids, start: file.logprobs([(ids, start)])[0]
+    return lambda texts: file.logprobs([(_ids(text)[:-1], len(text.prompt) - 1) for text in texts])
 
 
-def continuations(file: File, prompts: Sequence[Sequence[int]], most: int) -> Iterator[tuple[int, list[int], Logprobs]]:
-    """(place of a prompt, its greedy continuation with its end token, log-probabilities at each of these tokens)."""
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    for start in range(0, len(order), file.sequences):
-        chosen = order[start : start + file.sequences]
-        yield from _together(file, {i: prompts[i] for i in chosen}, most)
+def _ids(text: Text | Item) -> tuple[int, ...]:
+    return (*text.prompt, *text.completion)
 
 
-def _together(file: File, prompts: dict[int, Sequence[int]], most: int) -> Iterator[tuple[int, list[int], Logprobs]]:
-    """Some prompts side by side, each in a sequence of its own."""
-    places = {i: sequence for sequence, i in enumerate(prompts)}
-    said: dict[int, list[int]] = {i: [] for i in prompts}
-    rows: dict[int, list[Logprobs]] = {i: [] for i in prompts}
-    kept = {i: file.keep(places[i], prompt[:-1]) for i, prompt in prompts.items()}
-    parts = {i: (places[i], prompt[kept[i] :], len(prompt) - kept[i] - 1) for i, prompt in prompts.items()}
-    while parts:
-        for i, told in zip(parts, file.extend(list(parts.values())), strict=True):
-            rows[i].append(told[-1])
-            said[i].append(int(told[-1].argmax()))
-        going = [i for i in parts if len(said[i]) < most and not file.ends(said[i][-1])]
-        parts = {i: (places[i], said[i][-1:], 0) for i in going}
-    for i in prompts:
-        yield i, said[i], np.stack(rows[i])
+@dataclass(slots=True)
+class Continued:
+    """A prompt's greedy continuation, the end token included, and the log-probabilities [said, vocabulary] there."""
+
+    place: int
+    prompt: tuple[int, ...]
+    said: list[int] = field(default_factory=list)
+    rows: list[Logprobs] = field(default_factory=list)
+
+    @property
+    def text(self) -> Text:
+        """For others to read."""
+        return Text(self.prompt, tuple(self.said))
+
+
+def continuations(file: File, prompts: Sequence[tuple[int, ...]], most: int) -> Iterator[Continued]:
+    """Greedy continuations of at most so many tokens, side by side, as they end.
+
+    A sequence whose prompt has ended takes the waiting one that begins most like it, so that little is computed again.
+    """
+    waiting = sorted((Continued(i, prompt) for i, prompt in enumerate(prompts)), key=lambda one: one.prompt)
+    running = dict(enumerate(waiting[: file.sequences]))
+    del waiting[: file.sequences]
+    while running:
+        parts = [(sequence, _unread(file, sequence, one)) for sequence, one in running.items()]
+        told = file.extend([(sequence, ids, len(ids) - 1) for sequence, ids in parts])
+        for (sequence, one), row_TV in zip(list(running.items()), told, strict=True):
+            one.rows.append(row_TV[0])
+            one.said.append(int(row_TV[0].argmax()))
+            if len(one.said) < most and not file.ends(one.said[-1]):
+                continue
+            yield one
+            del running[sequence]
+            if waiting:
+                running[sequence] = max(waiting, key=lambda other: common_length(one.prompt, other.prompt))
+                waiting.remove(running[sequence])
+
+
+def _unread(file: File, sequence: int, one: Continued) -> Sequence[int]:
+    """What the sequence has not read yet: the last token said, or of a prompt what it does not hold already."""
+    return one.said[-1:] or one.prompt[file.keep(sequence, one.prompt[:-1]) :]

@@ -6,9 +6,8 @@ them alike, whether the merged weights hold the adapter once, and what each quan
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from bedside.errors import ModelError, UsageError
 from bedside.export import architecture, readings, scales
 from bedside.export.agreement import (
     Agreement,
-    Follow,
     Item,
     Logprobs,
     Text,
     continuations,
+    in_groups,
     in_llama_cpp,
     in_transformers,
 )
@@ -180,42 +179,37 @@ def _compare(
     merged = in_transformers(release.merged, None, "none")
     tuned = in_transformers(release.base, release.adapter, "nf4" if release.nf4_precision else "none")
     prompts = [ours.read(it.turns).ids for it in asked]
-    with progress.bar("parity", len(asked) + len(release.files) * (len(texts) + len(items)), "comparisons") as advance:
-        with closing(File(release.plain, window, TOGETHER)) as file:
-            for i, ids, theirs_TV in continuations(file, prompts, limits.tokens):
-                wanted_TV = _along(merged, prompts[i], ids)
-                found.plain.add(wanted_TV, theirs_TV, ids, asked[i].question)
-                found.adapter.add(wanted_TV, _along(tuned, prompts[i], ids), ids, asked[i].question)
-                advance(1, "adapter, 16-bit file")
+    rows = [*texts, *items]
+    with progress.bar("parity", len(asked) + len(release.files) * len(rows), "comparisons") as advance:
+        room = max(map(len, prompts)) + limits.tokens
+        with closing(File(release.plain, room, TOGETHER)) as file:
+            for group in in_groups(continuations(file, prompts, limits.tokens), lambda one: one.text):
+                said = [one.text for one in group]
+                for one, ours_TV, tuned_TV in zip(group, merged(said), tuned(said), strict=True):
+                    where = asked[one.place].question
+                    found.plain.add(ours_TV, np.stack(one.rows), one.said, where)
+                    found.adapter.add(ours_TV, tuned_TV, one.said, where)
+                    advance(1, "adapter, 16-bit file")
         del tuned
-        for name, path in release.files.items():
-            found.files[name] = Agreement()
-            with closing(File(path, window)) as file:
-                _measure(merged, in_llama_cpp(file), texts, items, found.files[name], partial(advance, 1, name))
+        found.files.update((name, Agreement()) for name in release.files)
+        with ExitStack() as opened:
+            files = {name: opened.enter_context(closing(File(path, window))) for name, path in release.files.items()}
+            for group in in_groups(rows, lambda row: row):
+                ours_read = merged(group)
+                for name, file in files.items():
+                    _add(found.files[name], group, ours_read, in_llama_cpp(file)(group))
+                    advance(len(group), name)
     found.findings += _judged(release, found, limits)
 
 
-def _along(model: Follow, prompt: Sequence[int], said: Sequence[int]) -> Logprobs:
-    """Log-probabilities [len(said), vocabulary] at each token of a continuation."""
-    return model([*prompt, *said[:-1]], len(prompt) - 1)
-
-
-def _measure(
-    merged: Follow,
-    other: Follow,
-    texts: Sequence[Text],
-    items: Sequence[Item],
-    into: Agreement,
-    step: Callable[[], None],
+def _add(
+    into: Agreement, rows: Sequence[Text | Item], reference: Sequence[Logprobs], other: Sequence[Logprobs]
 ) -> None:
-    for text in texts:
-        ours, theirs = (_along(model, text.prompt, text.completion) for model in (merged, other))
-        into.add(ours, theirs, text.completion)
-        step()
-    for item in items:
-        ours, theirs = (model(item.prompt, len(item.prompt) - 1)[0] for model in (merged, other))
-        into.add_item(ours, theirs, item.candidates)
-        step()
+    for row, ours_TV, theirs_TV in zip(rows, reference, other, strict=True):
+        if isinstance(row, Item):
+            into.add_item(ours_TV[0], theirs_TV[0], row.candidates)
+        else:
+            into.add(ours_TV, theirs_TV, row.completion)
 
 
 def _judged(release: Release, found: Parity, limits: ParitySection) -> Iterator[Finding]:

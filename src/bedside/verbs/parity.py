@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 FP32_TWICE = 10
 """Bytes a parameter: the merged model and base with adapter in fp32, and the 16-bit file."""
-ROWS_OF_WORDS = 6 * 4 * 1024
-"""Bytes a word of the vocabulary: fp32 log-probabilities of a whole text, as several models tell them."""
+ROWS_OF_WORDS = 4 * 4 * 2048
+"""Bytes a word of the vocabulary: fp32 log-probabilities at each token that is read at a time
+(`agreement.READ_AT_ONCE`), as three models tell them, one of them twice on its way."""
 TIMEOUT_S = 60
 NAMES = {"adapter": "adapter", "plain": "16-bit file"}
 
