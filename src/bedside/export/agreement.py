@@ -153,7 +153,8 @@ def _in_packs(step: Fused) -> Follow:
     """By the fused step, a pack for each core; what all of a pack begin with is computed once."""
 
     def read(rows: Sequence[Row]) -> Sequence[Tensor]:
-        return step.following(pack(rows, share=True)).split([row.trained for row in rows])
+        told_TV = step.following(pack(rows, share=True))
+        return list(torch.split(told_TV, [row.trained for row in rows]))
 
     def follow(texts: Sequence[Text | Item]) -> list[Logprobs]:
         rows = [Row("", _ids(text), len(text.prompt)) for text in texts]

@@ -179,13 +179,13 @@ def _compare(
     merged = in_transformers(release.merged, None, "none")
     tuned = in_transformers(release.base, release.adapter, "nf4" if release.nf4_precision else "none")
     prompts = [ours.read(it.turns).ids for it in asked]
-    rows = [*texts, *items]
+    rows: list[Text | Item] = [*texts, *items]
     with progress.bar("parity", len(asked) + len(release.files) * len(rows), "comparisons") as advance:
         room = max(map(len, prompts)) + limits.tokens
         with closing(File(release.plain, room, TOGETHER)) as file:
-            for group in in_groups(continuations(file, prompts, limits.tokens), lambda one: one.text):
-                said = [one.text for one in group]
-                for one, ours_TV, tuned_TV in zip(group, merged(said), tuned(said), strict=True):
+            for ended in in_groups(continuations(file, prompts, limits.tokens), lambda one: one.text):
+                said = [one.text for one in ended]
+                for one, ours_TV, tuned_TV in zip(ended, merged(said), tuned(said), strict=True):
                     where = asked[one.place].question
                     found.plain.add(ours_TV, np.stack(one.rows), one.said, where)
                     found.adapter.add(ours_TV, tuned_TV, one.said, where)
