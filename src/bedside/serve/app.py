@@ -16,6 +16,8 @@ from bedside.serve import faults
 from bedside.serve.access import Gate, Keys
 from bedside.serve.api import add_api
 from bedside.serve.desk import Desk
+from bedside.serve.embeddings import Embedder, add_embeddings
+from bedside.serve.metrics import Meter
 from bedside.text.prompts import NOTICE
 
 PAGE = Path(__file__).parent / "page"
@@ -31,19 +33,21 @@ def create_app(
     warning: str = "",
     audit: Any = None,
     feedback: Any = None,
-    embedder: Any = None,
+    embedder: Embedder | None = None,
 ) -> FastAPI:
     """The app. The first speaker answers where none is named; each gives `slots` answers at once, which it must be
     able to. With keys, /v1/* and /metrics ask for one. A `warning` of the model stands on the page before the notice.
     """
     # The interactive documentation pages load their script from a foreign host, so there are none.
     app = FastAPI(title="Bedside", version=__version__, description=NOTICE, docs_url=None, redoc_url=None)
-    app.add_middleware(Gate, host=settings.host, keys=keys)
-    faults.install(app)
-    app.state.desk = Desk(speakers, settings, slots)
+    app.state.desk = desk = Desk(speakers, settings, slots, audit)
     app.state.audit = audit
     app.state.feedback = feedback
-    add_api(app, app.state.desk)
+    app.add_middleware(Gate, host=settings.host, keys=keys)
+    app.add_middleware(Meter, metrics=desk.metrics)
+    faults.install(app)
+    add_api(app, desk)
+    add_embeddings(app, embedder)
     _add_page(app, f"{warning} {NOTICE}".strip())
     return app
 
