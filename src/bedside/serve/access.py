@@ -50,7 +50,7 @@ SECURITY_HEADERS = {
 
 
 class Gate:
-    """Refuses strangers, bounds requests and bodies, adds the security headers, and keeps a bug's message out of the log.
+    """Refuses strangers, bounds requests, adds the security headers, and keeps a bug's message out of the log.
 
     Nothing is answered that the audit log, if there is one, could not be told of.
     """
@@ -72,8 +72,8 @@ class Gate:
             return
         sender = _Sender(send)
         headers = Headers(scope=scope)
-        fault = self._foreign(scope["path"], headers) or await self._unwelcome(scope, headers)
         try:
+            fault = self._foreign(scope["path"], headers) or await self._unwelcome(scope, headers)
             if fault:
                 await fault.response(scope, receive, sender)
             else:
@@ -92,7 +92,7 @@ class Gate:
         origin = headers.get("origin")
         followed = headers.get("sec-fetch-mode") == "navigate" and not _is_api(path)  # a link to the page is no harm
         fetched = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-        if (origin is not None and urlsplit(origin).netloc.lower() != host.lower()) or (fetched and not followed):
+        if (origin is not None and origin.partition("://")[2].lower() != host.lower()) or (fetched and not followed):
             message = "requests from other web sites are refused"
             return Fault(403, message, "permission_error", code="origin_not_allowed")
         return None

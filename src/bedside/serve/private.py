@@ -6,6 +6,7 @@ the same file: each writer holds the file's lock meanwhile.
 
 import errno
 import fcntl
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,10 +43,14 @@ def reading(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def append(path: Path, line: str) -> None:
-    """Appends a line durably."""
+def append(path: Path, line: str, most_bytes: float = math.inf) -> bool:
+    """Appends a line durably; False if the file would then be larger than it may."""
+    content = f"{line}\n".encode()
     with locked(path) as file:
-        write(file, f"{line}\n".encode())
+        has_room = os.fstat(file.fileno()).st_size + len(content) <= most_bytes
+        if has_room:
+            write(file, content)
+    return has_room
 
 
 @contextmanager
