@@ -191,6 +191,7 @@ def test_the_schema_documents_the_refusals_and_no_422(serving: Serving) -> None:
     }
     assert told.pop("/healthz") == {"200"}
     assert told.pop("/readyz") == {"200", "503"}
+    assert told.pop("/v1/feedback") == {"204", "4XX", "503"}
     assert "/v1/chat/completions" in told
     assert all(responses == {"200", "4XX", "503"} for responses in told.values())
 

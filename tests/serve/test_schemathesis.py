@@ -24,7 +24,7 @@ class Tireless(ScriptedBackend):
 
 
 HOST = {"Host": "127.0.0.1"}
-app = create_app([Tireless()], ServeSection(), embedder=Lengths())
+app = create_app([Tireless()], ServeSection(requests_per_minute=0), embedder=Lengths())
 schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=HOST)
 
 

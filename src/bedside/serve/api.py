@@ -22,8 +22,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorReply, "description": "The request is refused; `error.message` says why"},
     503: {"model": ErrorReply, "description": "The server is being stopped, or the answer took too long"},
 }
+EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Whole, or as a stream"}
+    200: {"content": {"text/event-stream": {"schema": EVENT}}, "description": "Whole, or as server-sent events"}
 }
 
 

@@ -14,6 +14,7 @@ from anyio import CancelScope, CapacityLimiter, fail_after
 
 from bedside.recipe import ServeSection
 from bedside.runtime.backend import Speaker
+from bedside.serve.audit import Audit
 from bedside.serve.faults import BUSY, STOPPING, Fault, Refused, of_exception, too_long
 from bedside.serve.metrics import Metrics
 
@@ -24,7 +25,9 @@ ANY_MODEL = "bedside"
 class Desk:
     """The speakers, of which the first is the default; each gives `slots` answers at once, first come first."""
 
-    def __init__(self, speakers: Sequence[Speaker], settings: ServeSection, slots: int, audit: Any = None) -> None:
+    def __init__(
+        self, speakers: Sequence[Speaker], settings: ServeSection, slots: int, audit: Audit | None = None
+    ) -> None:
         self.speakers = {speaker.name: speaker for speaker in speakers}
         self.settings = settings
         self.closing = False

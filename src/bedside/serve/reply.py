@@ -16,6 +16,8 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bedside.runtime.backend import Speaker
+from bedside.serve.access import KEY_NAME
+from bedside.serve.audit import Entry
 from bedside.serve.desk import Desk, Feed
 from bedside.serve.faults import TIMEOUT, Fault, Refused
 
@@ -92,6 +94,25 @@ class Account:
         metrics = self._desk.metrics
         metrics.prompt_tokens.labels(self._model).inc(done.prompt_tokens)
         metrics.completion_tokens.labels(self._model).inc(done.completion_tokens)
+        if audit := self._desk.audit:
+            audit.record(self._entry(done, audit.mark))
+
+    def _entry(self, done: Outcome, mark: Callable[[str], str]) -> Entry:
+        return Entry(
+            answer_id=self._form.id,
+            endpoint=self._scope["path"],
+            model=self._model,
+            key_name=self._scope.get("state", {}).get(KEY_NAME),
+            prompt_hmac=mark(self._form.asked),
+            prompt_characters=len(self._form.asked),
+            answer_hmac=mark(done.answer),
+            answer_characters=len(done.answer),
+            prompt_tokens=done.prompt_tokens,
+            completion_tokens=done.completion_tokens,
+            seconds=round(monotonic() - self._begun, 3),
+            finish=done.finish,
+            flags=done.flags,
+        )
 
 
 class Reply(Response):
