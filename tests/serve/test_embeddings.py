@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 
 import httpx
@@ -75,6 +76,7 @@ def test_another_model_is_not_passed_off_as_the_one_asked_for(serving: Serving) 
 )
 def test_what_cannot_be_embedded_is_a_400(serving: Serving, wrong: dict[str, object]) -> None:
     with serving(ScriptedBackend([]), app={"embedder": Lengths()}) as url:
-        reply = httpx.post(f"{url}v1/embeddings", json=wrong)
+        headers = {"Content-Type": "application/json"}
+        reply = httpx.post(f"{url}v1/embeddings", content=json.dumps(wrong), headers=headers)
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] in wrong

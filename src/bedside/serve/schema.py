@@ -40,7 +40,7 @@ FORMATS = ("date", "date-time", "email", "hostname", "ipv4", "ipv6", "time", "ur
 PATTERN = re.compile(
     r"""(?: [^\\()\[\]{}*+?|^$.] | \\[dws.\\/\-+*?()\[\]{}|^$]
     | \[\^?(?:[^\\\[\]&~]|\\[dws.\\/\-\]])+\]
-    | \((?:\?:)? | \) | [*+?|^$.] | \{\d{1,3}(?:,\d{0,3})?\} )+""",
+    | \((?:\?:|(?!\?)) | \) | [*+?|^$.] | \{\d{1,3}(?:,\d{0,3})?\} )+""",
     re.VERBOSE,
 )
 """Letters, escapes, classes, groups, repetitions: what all dialects of regular expressions read alike."""
@@ -82,7 +82,8 @@ class _Check:
         self._walk({key: value for key, value in self._root.items() if key not in DEFINITIONS}, "schema", 0)
         for pointer, definition in self._definitions.items():
             self._walk(definition, pointer, 1)
-            self._lead_somewhere(pointer)
+        for pointer in self._definitions:
+            self._leads_somewhere(pointer)
         try:
             text = json.dumps(self._root, ensure_ascii=False, allow_nan=False)
             text.encode()
@@ -151,17 +152,23 @@ class _Check:
                 raise NotHonoured(f"{where}: 'maxItems' is less than 'prefixItems' has")
             yield from ((f"{where}.prefixItems[{number}]", part) for number, part in enumerate(parts))
 
-    def _lead_somewhere(self, pointer: str) -> None:
+    def _leads_somewhere(self, pointer: str) -> None:
         """A definition that leads to itself before anything is written would never begin."""
         waiting, seen = [pointer], set[str]()
         while waiting:
-            schema = self._definitions[waiting.pop()]
-            options = [schema, *schema.get("anyOf", []), *schema.get("oneOf", [])]
-            for target in {option["$ref"] for option in options if "$ref" in option} - seen:
-                if target == pointer:
-                    raise NotHonoured(f"{_shown(pointer)}: leads to itself without saying anything")
-                seen.add(target)
-                waiting.append(target)
+            targets = set(_first_references(self._definitions[waiting.pop()])) - seen
+            if pointer in targets:
+                raise NotHonoured(f"{_shown(pointer)}: leads to itself without saying anything")
+            seen |= targets
+            waiting += targets
+
+
+def _first_references(schema: Mapping[str, Any]) -> Iterator[str]:
+    """What may come first where a schema begins: itself a reference, or one of its choices."""
+    if "$ref" in schema:
+        yield schema["$ref"]
+    for part in (*schema.get("anyOf", []), *schema.get("oneOf", [])):
+        yield from _first_references(part)
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
