@@ -36,7 +36,7 @@ OF_TYPE: dict[str, frozenset[str]] = {
     "object": frozenset({"properties", "required", "additionalProperties"}),
 }
 ALONE = ("$ref", "anyOf", "oneOf", "enum", "const")
-FORMATS = ("date", "date-time", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid")
+FORMATS = ("date", "date-time", "email", "hostname", "ipv4", "ipv6", "time", "uuid")
 PATTERN = re.compile(
     r"""(?: [^\\()\[\]{}*+?|^$.] | \\[dws.\\/\-+*?()\[\]{}|^$]
     | \[\^?(?:[^\\\[\]&~]|\\[dws.\\/\-\]])+\]
