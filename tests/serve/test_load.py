@@ -17,7 +17,8 @@ from .conftest import PATIENCE_S, EndlessSpeaker, Serving
 
 CLIENTS = 64
 SLOTS = 4
-ASK = {"messages": [{"role": "user", "content": "What raises the JVP?"}], "max_tokens": 24}
+CROWD_PATIENCE_S = 300
+ASK = {"messages": [{"role": "user", "content": "What raises the JVP?"}], "max_tokens": 12}
 CHAT = "v1/chat/completions"
 MALFORMED = (
     b"{",
@@ -112,7 +113,7 @@ async def no_http(url: str, number: int) -> int:
 async def crowd(url: str) -> Counter[int]:
     """How often each status was given; 0 is a connection without one."""
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S * 3, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=CROWD_PATIENCE_S, limits=limits) as client:
         stays = [healthy(client) for _ in range(CLIENTS // 2)]
         leaves = [leaving(client, number) for number in range(CLIENTS // 2)]
         wrong = [
@@ -163,7 +164,7 @@ def embedded() -> Speaker:
     from bedside.models.locate import embedded_gguf
     from bedside.runtime.llamacpp import LlamaCpp
 
-    return LlamaCpp(embedded_gguf(), context=512, slots=SLOTS)
+    return LlamaCpp(embedded_gguf(), context=512, slots=SLOTS, threads=1)
 
 
 @pytest.mark.slow
