@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -17,8 +16,10 @@ from bedside.serve.access import Gate
 from bedside.serve.api import add_api
 from bedside.serve.audit import Audit
 from bedside.serve.desk import Desk
+from bedside.serve.embeddings import Embedder, add_embeddings
 from bedside.serve.feedback import Feedback, add_feedback
 from bedside.serve.keys import Keys
+from bedside.serve.metrics import Meter
 from bedside.text.prompts import NOTICE
 
 PAGE = Path(__file__).parent / "page"
@@ -34,18 +35,19 @@ def create_app(
     warning: str = "",
     audit: Audit | None = None,
     feedback: Feedback | None = None,
-    embedder: Any = None,
+    embedder: Embedder | None = None,
 ) -> FastAPI:
     """The app. The first speaker answers where none is named; each gives `slots` answers at once, which it must be
     able to. With keys, /v1/* and /metrics ask for one. A `warning` of the model stands on the page before the notice.
     """
     # The interactive documentation pages load their script from a foreign host, so there are none.
     app = FastAPI(title="Bedside", version=__version__, description=NOTICE, docs_url=None, redoc_url=None)
+    app.state.desk = desk = Desk(speakers, settings, slots, audit)
     app.add_middleware(Gate, settings=settings, keys=keys, audit=audit)
+    app.add_middleware(Meter, metrics=desk.metrics)
     faults.install(app)
-    app.state.desk = Desk(speakers, settings, slots)
-    app.state.audit = audit
-    add_api(app, app.state.desk)
+    add_api(app, desk)
+    add_embeddings(app, embedder)
     add_feedback(app, feedback)
     _add_page(app, f"{warning} {NOTICE}".strip())
     return app
