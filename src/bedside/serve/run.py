@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
                 http=_Impatient,
                 ws="none",
                 access_log=False,
-                log_level="warning",
+                log_level="critical",  # the Gate tells of bugs; strangers must not be able to fill the terminal
                 server_header=False,
                 proxy_headers=False,  # whoever asks could else choose the address that requests are counted by
                 limit_concurrency=CONNECTIONS,
