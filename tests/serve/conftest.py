@@ -1,8 +1,10 @@
 """A real server on a free loopback port, in a thread; and a speaker that only stops when it is closed."""
 
+import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from bedside.recipe import PromptSection, ServeSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Speaker
 from bedside.serve.app import create_app
+from bedside.serve.keys import Keys
 from bedside.serve.run import Server, listen, url_of
 
 PATIENCE_S = 20
@@ -17,25 +20,37 @@ Serving = Callable[..., AbstractContextManager[str]]
 
 
 class EndlessSpeaker:
-    """Thinks one word, then says words (or with `thinking` goes on to think) until its iterator is closed."""
+    """Thinks one word, then says words (or with `thinking` goes on to think) until its iterator is closed.
 
-    def __init__(self, thinking: bool = False) -> None:
+    With `words` it ends after so many.
+    """
+
+    def __init__(self, thinking: bool = False, words: int = 0) -> None:
         self.thinking = thinking
+        self.words = words
         self.name = "endless"
         self.prompt = PromptSection()
+        self.constrains = False
         self.started = threading.Semaphore(0)
         self.closed = threading.Semaphore(0)
         self._pause = threading.Event()
 
-    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         self.started.release()
         try:
             yield Delta(reasoning="hm ")
-            while True:
+            for _ in range(self.words) if self.words else itertools.count():
                 self._pause.wait(0.01)
                 yield Delta(reasoning="hm ") if self.thinking else Delta(answer="word ")
+            yield Generation("hm", "word " * self.words, "stop", 2, self.words)
         finally:
             self.closed.release()
+
+    def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+        return self.stream([Message("user", prompt)], options)
+
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        return len((prompt + continuation).split())
 
     def close(self) -> None:
         """Nothing to free."""
@@ -47,13 +62,20 @@ class FailingSpeaker:
     def __init__(self, error: Exception, words: int = 0) -> None:
         self.name = "failing"
         self.prompt = PromptSection()
+        self.constrains = False
         self._error = error
         self._words = words
 
-    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         for _ in range(self._words):
             yield Delta(answer="word ")
         raise self._error
+
+    def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+        return self.stream([Message("user", prompt)], options)
+
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        return len((prompt + continuation).split())
 
     def close(self) -> None:
         """Nothing to free."""
@@ -71,17 +93,23 @@ def failing() -> type[FailingSpeaker]:
 
 @pytest.fixture
 def serving() -> Serving:
-    """`with serving(speaker, slots=1, api_key=None, **settings) as url:`"""
+    """`with serving(speaker, …, slots=1, api_key=None, app={}, **settings) as url:`; `app` goes to create_app."""
     return _serving
 
 
 @contextmanager
 def _serving(
-    speaker: Speaker, *, slots: int = 1, api_key: str | None = None, port: int = 0, **settings: object
+    *speakers: Speaker,
+    slots: int = 1,
+    api_key: str | None = None,
+    port: int = 0,
+    app: Mapping[str, Any] | None = None,
+    **settings: object,
 ) -> Iterator[str]:
-    section = ServeSection.model_validate({"port": port, **settings})
-    server = Server(create_app(speaker, section, slots=slots, api_key=api_key))
-    with listen(section, api_key or "a key") as listener:  # whether one is wanted is tested apart
+    section = ServeSection.model_validate({"port": port, "grace_s": 0, **settings})
+    keys = Keys().with_given(api_key)
+    server = Server(create_app(speakers, section, **{"slots": slots, "keys": keys, **(app or {})}))
+    with listen(section, keys or Keys().with_given("a key")) as listener:  # whether one is wanted is tested apart
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:

@@ -9,7 +9,6 @@ from bedside.errors import ContextTooLong, ModelError
 from bedside.records import Message
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.faults import RETRY_AFTER_S
-from bedside.serve.reply import QUEUE
 
 from .conftest import PATIENCE_S, EndlessSpeaker, FailingSpeaker, Serving
 
@@ -17,6 +16,10 @@ REPLY = ("The right atrium is full.", "Right heart failure.")
 QUESTION = {"role": "user", "content": "What raises the JVP?"}
 ASK = {"model": "scripted", "messages": [QUESTION]}
 CHAT = "v1/chat/completions"
+
+
+def schema(of: object) -> dict[str, object]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": of}}
 
 
 def client(url: str, key: str = "none") -> openai.OpenAI:
@@ -77,7 +80,7 @@ def test_the_model_is_listed_and_may_be_called_bedside_or_not_at_all(serving: Se
 def test_another_model_is_not_passed_off_as_the_one_asked_for(serving: Serving) -> None:
     with serving(ScriptedBackend([])) as url, client(url) as api, pytest.raises(openai.NotFoundError) as refused:
         api.chat.completions.create(**{**ASK, "model": "gpt-5"})
-    assert "'scripted' and no other" in refused.value.message
+    assert "ask for 'scripted'" in refused.value.message
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
@@ -86,8 +89,12 @@ def test_another_model_is_not_passed_off_as_the_one_asked_for(serving: Serving) 
     [
         ({"n": 2}, "n", "cannot be honoured"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "cannot be honoured"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "cannot be honoured"),
-        ({"logprobs": True}, "logprobs", "cannot be honoured"),
+        ({"response_format": {"type": "xml"}}, "response_format", "'json_object'"),
+        ({"response_format": schema({"not": {}})}, "response_format", "schema: the keyword 'not' cannot be honoured"),
+        ({"top_logprobs": 2}, "top_logprobs", "logprobs: true"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "less than or equal to 20"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "send 'thinking_budget'"),
+        ({"extra_body": {"thinking_budget": -1}}, "thinking_budget", "greater than or equal to 0"),
         ({"messages": []}, "messages", "at least 1 item"),
         ({"messages": [{"role": "nurse", "content": "x"}]}, "messages[0].role", "'system', 'developer', 'user'"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content", "want text"),
@@ -179,8 +186,14 @@ def test_unknown_paths_speak_the_same_shape(serving: Serving, method: str, path:
 def test_the_schema_documents_the_refusals_and_no_422(serving: Serving) -> None:
     with serving(ScriptedBackend([])) as url:
         schema = httpx.get(url + "openapi.json").json()
-    assert set(schema["paths"]) == {"/healthz", "/v1/models", "/v1/chat/completions"}
-    assert set(schema["paths"]["/v1/chat/completions"]["post"]["responses"]) == {"200", "4XX", "503"}
+    told = {
+        path: set(operation["responses"]) for path, methods in schema["paths"].items() for operation in methods.values()
+    }
+    assert told.pop("/healthz") == {"200"}
+    assert told.pop("/readyz") == {"200", "503"}
+    assert told.pop("/v1/feedback") == {"204", "4XX", "503"}
+    assert "/v1/chat/completions" in told
+    assert all(responses == {"200", "4XX", "503"} for responses in told.values())
 
 
 def test_a_client_that_goes_stops_the_model(serving: Serving, endless: EndlessSpeaker) -> None:
@@ -222,11 +235,11 @@ def test_as_many_run_as_there_are_slots(serving: Serving, endless: EndlessSpeake
 
 def test_a_full_queue_turns_away_and_says_when_to_come_back(serving: Serving, endless: EndlessSpeaker) -> None:
     stop = threading.Event()
-    with serving(endless, slots=1) as url, ThreadPoolExecutor(QUEUE + 2) as pool:
-        listening = [pool.submit(_listen_until, url, stop) for _ in range(QUEUE + 2)]
+    with serving(endless, slots=1, queue=3) as url, ThreadPoolExecutor(5) as pool:
+        listening = [pool.submit(_listen_until, url, stop) for _ in range(5)]
         turned_away = wait(listening, PATIENCE_S, FIRST_COMPLETED).done.pop().result()
         stop.set()
-        assert sorted(future.result().status_code for future in listening) == [200] * (QUEUE + 1) + [503]
+        assert sorted(future.result().status_code for future in listening) == [200] * 4 + [429]
         health = httpx.get(url + "healthz")
     assert turned_away.headers["retry-after"] == str(RETRY_AFTER_S)
     assert turned_away.json()["error"]["code"] == "server_busy"

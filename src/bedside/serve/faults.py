@@ -17,10 +17,11 @@ from starlette.exceptions import HTTPException
 
 from bedside.errors import BedsideError, ContextTooLong, UsageError
 from bedside.serve.shapes import ErrorDetail, ErrorReply
-from bedside.serve.wire import UNSUPPORTED
+from bedside.serve.wire import HINTS, UNSUPPORTED
 
 INVALID = "invalid_request_error"
 RETRY_AFTER_S = 5
+TIMEOUT = "answer_timeout"
 log = logging.getLogger("bedside.serve")
 
 
@@ -46,10 +47,18 @@ class Fault:
         return JSONResponse(self.body.model_dump(), self.status, headers=dict(self.headers))
 
 
+class Refused(Exception):
+    """A request that is answered by a fault."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
 BUSY = Fault(
-    503,
-    "the model is busy and its queue is full; try again in a few seconds",
-    "server_error",
+    429,
+    "the model is busy and too many wait for it; try again in a few seconds",
+    "rate_limit_error",
     code="server_busy",
     headers={"Retry-After": str(RETRY_AFTER_S)},
 )
@@ -63,6 +72,12 @@ NO_KEY = Fault(
 )
 NO_JSON = Fault(400, "the body must be a JSON object in UTF-8, sent with Content-Type: application/json")
 INTERNAL = Fault(500, "the server failed at this request; its log says where", "server_error", code="internal_error")
+
+
+def too_long(limit_s: float) -> Fault:
+    """An answer that takes longer than it may; to ask the same again would not help."""
+    message = f"the answer took longer than {limit_s:g} seconds (serve.answer_s); ask for less (max_tokens)"
+    return Fault(503, message, "server_error", code=TIMEOUT, headers={"X-Should-Retry": "false"})
 
 
 def of_exception(error: Exception) -> Fault:
@@ -91,6 +106,10 @@ def install(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         return _of_validation(error.errors()).response
 
+    @app.exception_handler(Refused)
+    async def told(request: Request, error: Refused) -> Response:
+        return error.fault.response
+
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         if error.status_code == 400:  # the framework's only one: the body is not what its Content-Type says
@@ -109,7 +128,9 @@ def _of_validation(details: Sequence[Mapping[str, Any]]) -> Fault:
     if param in UNSUPPORTED:
         message = f"'{param}' cannot be honoured by this server; leave it out"
         return Fault(400, message, param=param, code="unsupported_parameter")
-    if param.endswith(".content") and first["type"] != "string_too_long":
+    if param in HINTS and first["type"] not in ("string_too_long", "string_too_short", "value_error", "missing"):
+        wanted = HINTS[param]
+    elif param.endswith(".content") and first["type"] != "string_too_long":
         wanted = 'want text: a string, or parts like {"type": "text", "text": "…"}; nothing else can be read'
     else:
         wanted = first["msg"].removeprefix("Value error, ")
