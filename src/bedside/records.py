@@ -60,7 +60,10 @@ class GenerationOptions:
     """How to decode. `temperature` 0 is greedy; `max_tokens` bounds reasoning and answer together.
 
     `answer_tokens` of them are kept for the answer: reasoning that has not ended by then is closed. 0 keeps none.
-    Without `reasoning` it is closed before it begins.
+    After `thinking_tokens` of it reasoning is closed, too: at 0 before it begins, at None when no more is left for it.
+
+    `schema` is a JSON Schema, as JSON text, that the answer must follow; the reasoning is free. `logprobs` asks for the
+    log-probability of every token of the answer, with as many of the likeliest beside it (0 to 20); None for nothing.
     """
 
     max_tokens: int = 512
@@ -69,22 +72,35 @@ class GenerationOptions:
     seed: int = 42
     stop: tuple[str, ...] = ()
     answer_tokens: int = 0
-    reasoning: bool = True
+    thinking_tokens: int | None = None
+    schema: str = ""
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token as text with its log-probability (natural log); `top` are the likeliest there, the likeliest first."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of a streamed generation: reasoning or answer text, never both."""
+    """A piece of a streamed generation: reasoning or answer text, never both; `logprobs` are of its answer's tokens."""
 
     reasoning: str = ""
     answer: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """A finished generation. `finish` is "length" when `max_tokens` cut it, which may be inside the reasoning.
 
-    `forced` says that the reasoning did not end by itself and was closed for the sake of an answer.
+    `forced` says that the reasoning did not end by itself and was closed for the sake of an answer. `logprobs` are of
+    the answer's tokens, if they were asked for.
     """
 
     reasoning: str
@@ -93,6 +109,7 @@ class Generation:
     prompt_tokens: int
     completion_tokens: int
     forced: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

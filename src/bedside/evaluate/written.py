@@ -21,7 +21,7 @@ from bedside.text.extract import Extracted, decision, letter
 
 def direct(settings: EvaluateSection) -> GenerationOptions:
     """For an answer of at most `answer_tokens`, asked as `ranked` asks: its reasoning is closed at once."""
-    return GenerationOptions(max_tokens=settings.answer_tokens, reasoning=False)
+    return GenerationOptions(max_tokens=settings.answer_tokens, thinking_tokens=0)
 
 
 def reasoned(settings: EvaluateSection) -> GenerationOptions:
@@ -39,7 +39,7 @@ def _written(
 ) -> list[Generation]:
     asked = [messages(writer, item) for item in items]
     if writer.prompt.reasoning == "none":
-        options = replace(options, reasoning=True)  # there is none to be closed
+        options = replace(options, thinking_tokens=None)  # there is none to be closed
     return writer.write(asked, options, lambda n: advance(n, ""))
 
 

@@ -19,13 +19,26 @@ class Likelihood:
 
 
 class Speaker(Protocol):
-    """A model that answers conversations."""
+    """A model that answers conversations.
+
+    `constrains` says whether it can be held to `GenerationOptions.schema`; one that cannot raises UsageError if it is
+    asked to, and so does one that cannot tell log-probabilities.
+    """
 
     name: str
     prompt: PromptSection
+    constrains: bool
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """Yields deltas as they are made and the finished generation last. Closing the iterator stops the model."""
+        ...
+
+    def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+        """The same for a raw text that is continued: no template is put around it, and all that is said is answer."""
+        ...
+
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        """How many tokens the two take. Raises UsageError where that cannot be known, as of a remote server."""
         ...
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ def write_with_answer(
     A base model may never close a `<think>` block that it was not trained on; scoring that as 0 would make every tuned
     model "better" by form alone.
     """
-    if not options.reasoning:
+    if options.thinking_tokens == 0:
         return generate([prompt + think.closed(prompt) for prompt in prompts], options, progress)
     whole = generate(prompts, options, progress)
     unanswered = [i for i, one in enumerate(whole) if one.reasoning and not one.answer] if options.answer_tokens else []

@@ -134,6 +134,7 @@ class HfBackend:
     together = 2 * BATCH
     at_once = 1
     wider = ""
+    constrains = False
 
     def __init__(
         self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, prompt: PromptSection, name: str
@@ -271,6 +272,10 @@ class HfBackend:
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `Speaker`."""
         return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
+
+    def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+        """See `Speaker`."""
+        raise NotImplementedError
 
     def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[int | Delta | Generation]:
         ids = encode(self.tokenizer, prompt)

@@ -32,6 +32,7 @@ class LlamaCpp:
     """Implements `backend.Speaker` and `backend.Measured`; `context` is tokens for each of `slots` conversations."""
 
     together = 1
+    constrains = False
 
     def __init__(self, path: Path, context: int = 4096, slots: int = 1, threads: int = 0) -> None:
         self.metadata = metadata(path)
@@ -61,6 +62,10 @@ class LlamaCpp:
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `backend.Speaker`. Raises ContextTooLong if the conversation does not fit."""
         return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
+
+    def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+        """See `backend.Speaker`."""
+        raise NotImplementedError
 
     def write(
         self,
