@@ -34,6 +34,56 @@ DECIDE = "Answer yes, no or maybe, then explain in one or two sentences."
 CHOOSE = "Answer with the letter of the right option."
 """Follows lettered options; the first character of the answer is then the letter."""
 
+SECTIONS = (
+    "Answer as JSON with these keys, each a list of short plain sentences: "
+    '"Diagnosis" (the most likely one), "Differential" (what else it could be, the likeliest first), '
+    '"Plan" (what to do next), "Red flags" (danger signs present or to watch for), '
+    '"What is missing" (what you would need to know). Leave a list empty if there is nothing to say.'
+)
+"""Follows the case of a structured answer.
+
+It stands in the user's turn so that the system message stays the one that was trained. The schema alone would hold the
+model to the keys; what is meant by them it must be told.
+"""
+
+SPECIALTIES = (
+    "cardiology",
+    "dermatology",
+    "emergency medicine",
+    "endocrinology",
+    "gastroenterology",
+    "haematology",
+    "infectious diseases",
+    "nephrology",
+    "neurology",
+    "obstetrics",
+    "paediatrics",
+    "psychiatry",
+    "respiratory medicine",
+)
+"""What an invented case may be about; a closed list, so that no text of a client's gets into the prompt."""
+
+DIFFICULTIES = {
+    "easy": "a common condition with its textbook signs",
+    "typical": "a common condition with one sign that is missing or misleads",
+    "hard": "an uncommon condition, or a common one that looks like another",
+}
+"""How hard an invented case is, in words that a model can act on."""
+
+CASE_SYSTEM = (
+    "You write short invented case vignettes for teaching medicine. No patient is real. "
+    "You write the vignette alone, without a title, a question or a diagnosis."
+)
+"""System message of the case generator in place of the trained one, which asks for an answer and for reasoning."""
+
+CASE = (
+    "Write one case vignette in {specialty}: {difficulty}. One paragraph of about 100 words with age and sex, the main "
+    "complaint and since when, relevant history and medicines, vital signs with numbers, findings of the examination and "
+    "one or two test results. Do not name the diagnosis, and do not ask anything."
+)
+"""Asks for an invented case. The parts are listed in the order of a clerking, which small models follow; the diagnosis
+is left out since the case is to be asked about."""
+
 ALPACA_TEMPLATE = """\
 {{%- if messages[0]['role'] == 'system' -%}}
 {{%- set instruction = messages[0]['content'] -%}}

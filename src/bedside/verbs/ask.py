@@ -2,14 +2,15 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from bedside.answer import answer
+from bedside.answer import Drafted, Triaged, guarded
 from bedside.errors import UsageError
 from bedside.progress import say
 from bedside.recipe import ServeSection
-from bedside.records import Answer, GenerationOptions, Message
+from bedside.records import Answer, Flag, GenerationOptions, Message
 from bedside.runtime.choose import speaker
 from bedside.text.prompts import NOTICE
 
@@ -27,7 +28,7 @@ def ask(model: str, question: str, how: GenerationOptions, settings: ServeSectio
     if not asked[0].content.strip():
         raise UsageError("the question is empty")
     with closing(speaker(model, runs, settings)) as backend:
-        events = answer(backend, asked, how)
+        events = guarded(backend, asked, how)
         if json_:
             *_, whole = events
             assert isinstance(whole, Answer)
@@ -36,7 +37,10 @@ def ask(model: str, question: str, how: GenerationOptions, settings: ServeSectio
             return
         reasoning = False
         for event in events:
-            if isinstance(event, Answer):
+            assert not isinstance(event, Drafted)
+            if isinstance(event, Triaged):
+                _warn(event.flags)
+            elif isinstance(event, Answer):
                 print(flush=True)
                 if not event.answer:
                     say("\n(no answer was reached; raise --max-tokens)")
@@ -51,6 +55,12 @@ def ask(model: str, question: str, how: GenerationOptions, settings: ServeSectio
                     say("\n")
                 reasoning = False
                 print(event.answer, end="", flush=True)
+
+
+def _warn(flags: Sequence[Flag]) -> None:
+    """Tells before the model speaks, since its answer may take a minute."""
+    for flag in flags:
+        say(f"EMERGENCY? {flag.title} ({', '.join(flag.matched)}). {flag.advice} [{flag.source}]\n")
 
 
 def _from_stdin() -> str:
