@@ -309,6 +309,12 @@ class ServeSection(Section):
     """Threads of llama.cpp; 0 takes all cores. They spin while they wait, so leave some out beside other heavy work."""
     max_tokens: Positive = 1024
     """Tokens of an answer unless the request asks for fewer."""
+    queue: Annotated[int, Field(strict=True, ge=0)] = 8
+    """Requests that may wait while all slots are taken; one more is told to come back later."""
+    wait_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds that a request may wait so."""
+    answer_s: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds that an answer may take; then it is broken off."""
 
 
 class LintSection(Section):

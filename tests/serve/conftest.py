@@ -1,14 +1,16 @@
 """A real server on a free loopback port, in a thread; and a speaker that only stops when it is closed."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 
 from bedside.recipe import PromptSection, ServeSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Speaker
+from bedside.serve.access import Keys
 from bedside.serve.app import create_app
 from bedside.serve.run import Server, listen, url_of
 
@@ -23,11 +25,12 @@ class EndlessSpeaker:
         self.thinking = thinking
         self.name = "endless"
         self.prompt = PromptSection()
+        self.constrains = False
         self.started = threading.Semaphore(0)
         self.closed = threading.Semaphore(0)
         self._pause = threading.Event()
 
-    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         self.started.release()
         try:
             yield Delta(reasoning="hm ")
@@ -36,6 +39,12 @@ class EndlessSpeaker:
                 yield Delta(reasoning="hm ") if self.thinking else Delta(answer="word ")
         finally:
             self.closed.release()
+
+    def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+        return self.stream([Message("user", prompt)], options)
+
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        return len((prompt + continuation).split())
 
     def close(self) -> None:
         """Nothing to free."""
@@ -47,13 +56,20 @@ class FailingSpeaker:
     def __init__(self, error: Exception, words: int = 0) -> None:
         self.name = "failing"
         self.prompt = PromptSection()
+        self.constrains = False
         self._error = error
         self._words = words
 
-    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Iterator[Delta | Generation]:
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         for _ in range(self._words):
             yield Delta(answer="word ")
         raise self._error
+
+    def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+        return self.stream([Message("user", prompt)], options)
+
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        return len((prompt + continuation).split())
 
     def close(self) -> None:
         """Nothing to free."""
@@ -71,16 +87,22 @@ def failing() -> type[FailingSpeaker]:
 
 @pytest.fixture
 def serving() -> Serving:
-    """`with serving(speaker, slots=1, api_key=None, **settings) as url:`"""
+    """`with serving(speaker, …, slots=1, api_key=None, app={}, **settings) as url:`; `app` goes to create_app."""
     return _serving
 
 
 @contextmanager
 def _serving(
-    speaker: Speaker, *, slots: int = 1, api_key: str | None = None, port: int = 0, **settings: object
+    *speakers: Speaker,
+    slots: int = 1,
+    api_key: str | None = None,
+    port: int = 0,
+    app: Mapping[str, Any] | None = None,
+    **settings: object,
 ) -> Iterator[str]:
     section = ServeSection.model_validate({"port": port, **settings})
-    server = Server(create_app(speaker, section, slots=slots, api_key=api_key))
+    keys = Keys(api_key) if api_key else None
+    server = Server(create_app(speakers, section, slots=slots, keys=keys, **(app or {})))
     with listen(section, api_key or "a key") as listener:  # whether one is wanted is tested apart
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

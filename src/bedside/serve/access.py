@@ -36,13 +36,24 @@ SECURITY_HEADERS = {
 }
 
 
+class Keys:
+    """The one key."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+
+    def matches(self, key: str) -> str | None:
+        """Whose key it is."""
+        return "api-key" if hmac.compare_digest(key.encode("latin-1"), self._key) else None
+
+
 class Gate:
     """Refuses strangers, bounds the body, adds the security headers, and keeps a bug's message out of the log."""
 
-    def __init__(self, app: ASGIApp, host: str, api_key: str | None = None) -> None:
+    def __init__(self, app: ASGIApp, host: str, keys: Keys | None = None) -> None:
         self.app = app
         self.host = host
-        self.api_key = api_key or None  # an empty variable of the environment is no key
+        self.keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry; lifespan events pass untouched."""
@@ -70,7 +81,7 @@ class Gate:
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             message = "requests from other web sites are refused"
             return Fault(403, message, "permission_error", code="origin_not_allowed")
-        if path.startswith("/v1/") and not self._has_key(headers.get("authorization", "")):
+        if (path.startswith("/v1/") or path == "/metrics") and not self._has_key(headers.get("authorization", "")):
             return NO_KEY
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > MAX_BODY_BYTES:
@@ -85,9 +96,7 @@ class Gate:
 
     def _has_key(self, authorization: str) -> bool:
         scheme, _, key = authorization.partition(" ")
-        if self.api_key is None:
-            return True
-        return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode("latin-1"), self.api_key.encode())
+        return not self.keys or (scheme.lower() == "bearer" and self.keys.matches(key.strip()) is not None)
 
 
 class _Sender:

@@ -46,10 +46,18 @@ class Fault:
         return JSONResponse(self.body.model_dump(), self.status, headers=dict(self.headers))
 
 
+class Refused(Exception):
+    """A request that is answered by a fault."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
 BUSY = Fault(
-    503,
-    "the model is busy and its queue is full; try again in a few seconds",
-    "server_error",
+    429,
+    "the model is busy and too many wait for it; try again in a few seconds",
+    "rate_limit_error",
     code="server_busy",
     headers={"Retry-After": str(RETRY_AFTER_S)},
 )
@@ -63,6 +71,12 @@ NO_KEY = Fault(
 )
 NO_JSON = Fault(400, "the body must be a JSON object in UTF-8, sent with Content-Type: application/json")
 INTERNAL = Fault(500, "the server failed at this request; its log says where", "server_error", code="internal_error")
+
+
+def too_long(limit_s: float) -> Fault:
+    """An answer that takes longer than it may; to ask the same again would not help."""
+    message = f"the answer took longer than {limit_s:g} seconds (serve.answer_s); ask for less (max_tokens)"
+    return Fault(503, message, "server_error", code="answer_timeout", headers={"X-Should-Retry": "false"})
 
 
 def of_exception(error: Exception) -> Fault:
@@ -90,6 +104,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         return _of_validation(error.errors()).response
+
+    @app.exception_handler(Refused)
+    async def told(request: Request, error: Refused) -> Response:
+        return error.fault.response
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:

@@ -1,121 +1,134 @@
-"""One generation as an HTTP response: waits for a slot, answers whole or streamed, stops the model when nobody listens.
+"""One generation as an HTTP response, whole or as server-sent events; the model stops when nobody listens.
 
-In: a checked request and the iterator of `bedside.answer.answer`. Out: ASGI messages. The model blocks, so each of its
-steps runs in a thread; the slot is given back only after the model has really stopped.
+In: the steps of a generation (any iterator of records), and a `Form` that writes them. Out: ASGI messages. Events that
+came while the last ones were sent go out together, in one message.
 """
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from anyio import CancelScope, CapacityLimiter, create_task_group, to_thread
-from fastapi.responses import JSONResponse, Response
+from anyio import CancelScope, create_task_group
+from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bedside.answer import answer
-from bedside.recipe import ServeSection
-from bedside.records import Answer, Delta
+from bedside.records import Finish
 from bedside.runtime.backend import Speaker
-from bedside.serve.faults import BUSY, STOPPING, Fault, of_exception
-from bedside.serve.shapes import Letterhead
-from bedside.serve.wire import ChatRequest
+from bedside.serve.desk import Desk, Feed
+from bedside.serve.faults import Fault, Refused
 
-QUEUE = 8
-"""Requests that may wait for a slot; at a minute an answer, whoever came later would wait for longer than they will."""
-
-Event = Delta | Answer | Fault
+STREAM = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no"))
+DONE = "[DONE]"
 
 
-class Desk:
-    """A speaker and the order in which it is spoken to: at most `slots` at once, `QUEUE` waiting, first come first."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is counted and audited of a finished answer; `flags` are what triage found."""
 
-    def __init__(self, speaker: Speaker, settings: ServeSection, slots: int) -> None:
-        self.speaker = speaker
-        self.settings = settings
-        self.seats = CapacityLimiter(slots)
-        self.closing = False
-        self._threads = CapacityLimiter(slots)
+    answer: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish: Finish
+    flags: tuple[str, ...] = ()
 
-    @property
-    def full(self) -> bool:
-        """Whether one more request would have to be turned away."""
-        return self.seats.statistics().tasks_waiting >= QUEUE
 
-    async def events(self, asked: ChatRequest) -> AsyncGenerator[Event, None]:
-        """The answer's events. Closing (or cancelling) waits for the model's present step and then stops it.
+class Form(Protocol):
+    """How the events of one generation are written. `id` is the answer's, `asked` the text of the question."""
 
-        Once `closing` is set, every answer ends at its next step with a fault.
-        """
-        steps = self._steps(asked)
-        try:
-            while not self.closing:
-                event = await to_thread.run_sync(next, steps, None, limiter=self._threads)
-                if event is None:
-                    return
-                yield event
-            yield STOPPING
-        finally:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(steps.close, limiter=self._threads)
+    id: str
+    asked: str
 
-    def _steps(self, asked: ChatRequest) -> Generator[Event, None, None]:
-        try:
-            yield from answer(self.speaker, asked.conversation, asked.options(self.settings))
-        except Exception as error:  # noqa: BLE001 - becomes an answer to the client, and a line in the log
-            yield of_exception(error)
+    def lines(self, event: Any) -> Iterable[str]:
+        """The JSON of the server-sent events that an event makes."""
+        ...
+
+    def whole(self, events: Sequence[Any]) -> str:
+        """The JSON of a reply that is not streamed, from all events."""
+        ...
+
+    def outcome(self, event: Any) -> Outcome | None:
+        """What came of it, if the event is the one that tells."""
+        ...
 
 
 class Reply(Response):
-    """The response to one request; the desk is only asked when the response is sent."""
+    """The response to one request; the model is only asked when the response is sent.
 
-    def __init__(self, desk: Desk, asked: ChatRequest) -> None:
+    `early` events of a stream are sent at once, before there is a seat; a refusal that follows is one more event.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        speaker: Speaker,
+        steps: Callable[[], Generator[Any]],
+        form: Form,
+        *,
+        stream: bool,
+        early: Sequence[Any] = (),
+    ) -> None:
         super().__init__()
-        self.desk = desk
-        self.asked = asked
+        self._desk = desk
+        self._speaker = speaker
+        self._steps = steps
+        self._form = form
+        self._stream = stream
+        self._early = early
+        self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs until the answer is sent or the client has gone."""
-        if self.desk.full:
-            await BUSY.response(scope, receive, send)
-            return
         async with create_task_group() as group:
             group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
-            async with self.desk.seats, aclosing(self.desk.events(self.asked)) as events:
-                respond = self._streamed if self.asked.stream else self._whole
-                await respond(events, scope, receive, send)
+            try:
+                await self._respond(scope, receive, send)
+            except Refused as refused:
+                await self._fail(refused.fault, scope, receive, send)
             group.cancel_scope.cancel()
 
-    async def _whole(self, events: AsyncIterator[Event], scope: Scope, receive: Receive, send: Send) -> None:
-        head = Letterhead.new(self.desk.speaker.name)
-        async for event in events:
-            if isinstance(event, Fault):
-                await event.response(scope, receive, send)
-            elif isinstance(event, Answer):
-                await JSONResponse(head.whole(event).model_dump())(scope, receive, send)
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._stream and self._early:
+            await self._send_events(self._early, send)
+        async with self._desk.feed(self._speaker, self._steps()) as feed:
+            if self._stream:
+                await self._send_stream(feed, send)
+            else:
+                await self._send_whole(feed, scope, receive, send)
 
-    async def _streamed(self, events: AsyncIterator[Event], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_whole(self, feed: Feed, scope: Scope, receive: Receive, send: Send) -> None:
+        events = [event async for batch in feed.batches() for event in batch]
+        if isinstance(events[-1], Fault):
+            raise Refused(events[-1])
+        await Response(self._form.whole(events), media_type="application/json")(scope, receive, send)
+
+    async def _send_stream(self, feed: Feed, send: Send) -> None:
         """The first event decides on the status: a conversation that is too long is a 400 here as well."""
-        first = await anext(events)
-        if isinstance(first, Fault):
-            await first.response(scope, receive, send)
-            return
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for text in self._lines(first, events):
-            await send({"type": "http.response.body", "body": f"data: {text}\n\n".encode(), "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        async for batch in feed.batches():
+            fault = batch.pop() if isinstance(batch[-1], Fault) else None
+            if batch:
+                await self._send_events(batch, send)
+            if fault:
+                raise Refused(fault)
+        await self._send_lines([DONE], send, more=False)
 
-    async def _lines(self, first: Delta | Answer, rest: AsyncIterator[Event]) -> AsyncIterator[str]:
-        head = Letterhead.new(self.desk.speaker.name)
-        for chunk in head.chunks(first, self.asked.wants_usage):
-            yield chunk.model_dump_json()
-        async for event in rest:
-            if isinstance(event, Fault):  # too late for a status; the clients know this shape within a stream
-                yield json.dumps(event.body.model_dump())
-                continue
-            for chunk in head.chunks(event, self.asked.wants_usage):
-                yield chunk.model_dump_json()
-        yield "[DONE]"
+    async def _send_events(self, events: Sequence[Any], send: Send) -> None:
+        await self._send_lines([line for event in events for line in self._form.lines(event)], send)
+
+    async def _send_lines(self, lines: Sequence[str], send: Send, more: bool = True) -> None:
+        if not self._started:
+            self._started = True
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM})
+        body = "".join(f"data: {line}\n\n" for line in lines).encode()
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _fail(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        """Within a stream it is too late for a status; the clients know an error's shape there, too."""
+        if self._started:
+            await self._send_lines([json.dumps(fault.body.model_dump()), DONE], send, more=False)
+        else:
+            await fault.response(scope, receive, send)
 
 
 async def _cancel_when_gone(receive: Receive, scope: CancelScope) -> None:

@@ -11,6 +11,7 @@ from bedside.errors import UsageError
 from bedside.progress import say
 from bedside.recipe import ServeSection
 from bedside.runtime.backend import Speaker
+from bedside.serve.access import Keys
 from bedside.serve.app import create_app
 
 GRACE_S = 15
@@ -27,7 +28,9 @@ def serve(
     warning: str = "",
 ) -> None:
     """Says the URL on stderr and blocks until Ctrl-C, then raises KeyboardInterrupt."""
-    server = Server(create_app(speaker, settings, slots=slots, api_key=api_key, warning=warning))
+    server = Server(
+        create_app([speaker], settings, slots=slots, keys=Keys(api_key) if api_key else None, warning=warning)
+    )
     say(f"Bedside is at {url_of(listener)} (Ctrl-C stops it)")
     server.run(sockets=[listener])
 
@@ -46,6 +49,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
         self._desk.closing = True
+        self._desk.abort()
         await super().shutdown(sockets)
 
 

@@ -1,18 +1,15 @@
-"""What clients get: completion, chunks of a stream, and the list of models, in OpenAI's shapes.
+"""What clients get: completions, chunks of a stream, and the list of models, in OpenAI's shapes.
 
-Sources: https://platform.openai.com/docs/api-reference/chat/object and …/chat/streaming. The reasoning stands apart in
-`reasoning_content`, the name that DeepSeek's API gave it and that vLLM and llama.cpp took over.
+Sources: https://platform.openai.com/docs/api-reference/chat/object, …/completions/object and …/models/object. The
+reasoning stands apart in `reasoning_content`, the name that DeepSeek's API gave it; vLLM and llama.cpp took it over.
+These models document the API and write what is sent once; `forms` writes the chunks of a stream.
 """
 
-import time
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from bedside.records import Answer, Delta, Finish
+from bedside.records import Finish
 
 
 class Usage(BaseModel):
@@ -23,8 +20,29 @@ class Usage(BaseModel):
     total_tokens: int
 
 
+class TopLogprob(BaseModel):
+    """A token that could have stood there. `bytes` are its UTF-8, null for a part of a character."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprobs(TopLogprob):
+    """A token of the answer, and the likeliest at its place."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    """Log-probabilities (natural logarithm) of the answer's tokens; the reasoning's are not told."""
+
+    content: list[TokenLogprobs]
+    refusal: None = None
+
+
 class Spoken(BaseModel):
-    """The assistant's message, or in a stream the part of it that is new; null where nothing was said."""
+    """The assistant's message; null where nothing was said."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None = None
@@ -37,7 +55,7 @@ class Choice(BaseModel):
     index: Literal[0] = 0
     message: Spoken
     finish_reason: Finish
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
 
 
 class Completion(BaseModel):
@@ -51,24 +69,33 @@ class Completion(BaseModel):
     usage: Usage
 
 
-class ChunkChoice(BaseModel):
-    """A piece of the one answer."""
+class TextLogprobs(BaseModel):
+    """The same in this endpoint's own, older shape: one list for each thing that is told of a token."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class TextChoice(BaseModel):
+    """The one continuation."""
 
     index: Literal[0] = 0
-    delta: Spoken
-    finish_reason: Finish | None = None
-    logprobs: None = None
+    text: str
+    finish_reason: Finish
+    logprobs: TextLogprobs | None = None
 
 
-class Chunk(BaseModel):
-    """One event of a stream."""
+class TextCompletion(BaseModel):
+    """A text continued."""
 
     id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    object: Literal["text_completion"] = "text_completion"
     created: int
     model: str
-    choices: list[ChunkChoice]
-    usage: Usage | None = None
+    choices: list[TextChoice]
+    usage: Usage
 
 
 class ModelCard(BaseModel):
@@ -93,6 +120,12 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Ready(BaseModel):
+    """GET /readyz."""
+
+    status: Literal["ready"] = "ready"
+
+
 class ErrorDetail(BaseModel):
     """What went wrong; `param` names the part of the request, `code` is for programs."""
 
@@ -106,36 +139,3 @@ class ErrorReply(BaseModel):
     """Every answer that is none."""
 
     error: ErrorDetail = Field(description="One error, in OpenAI's shape")
-
-
-@dataclass(frozen=True, slots=True)
-class Letterhead:
-    """What all chunks of one answer carry."""
-
-    id: str
-    created: int
-    model: str
-
-    @classmethod
-    def new(cls, model: str) -> "Letterhead":
-        """A fresh id and the present time."""
-        return cls(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), model)
-
-    def whole(self, answer: Answer) -> Completion:
-        """An answer that is not streamed."""
-        message = Spoken(content=answer.answer, reasoning_content=answer.reasoning or None)
-        choice = Choice(message=message, finish_reason=answer.finish)
-        return Completion(**self._fields(), choices=[choice], usage=Usage(**answer.usage))
-
-    def chunks(self, event: Delta | Answer, wants_usage: bool) -> Iterator[Chunk]:
-        """The chunks of one event: a delta makes one, the finished answer the closing one or two."""
-        if isinstance(event, Delta):
-            said = Spoken(content=event.answer or None, reasoning_content=event.reasoning or None)
-            yield Chunk(**self._fields(), choices=[ChunkChoice(delta=said)])
-            return
-        yield Chunk(**self._fields(), choices=[ChunkChoice(delta=Spoken(), finish_reason=event.finish)])
-        if wants_usage:
-            yield Chunk(**self._fields(), choices=[], usage=Usage(**event.usage))
-
-    def _fields(self) -> dict[str, Any]:
-        return {"id": self.id, "created": self.created, "model": self.model}

@@ -114,6 +114,11 @@ class ChatRequest(Body):
         return [turn.message for turn in self.messages]
 
     @property
+    def question(self) -> str:
+        """All that was said, for the audit log, which keeps an HMAC and the length of it."""
+        return "\n".join(message.content for message in self.conversation)
+
+    @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with the token counts."""
         return self.stream_options is not None and self.stream_options.include_usage

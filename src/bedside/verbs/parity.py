@@ -95,7 +95,7 @@ def chat_endpoint(path: Path) -> Iterator["Place"]:
 
     settings = ServeSection(port=0)
     with listen(settings) as listener, closing(_noting(path)) as speaker, closing(File(path, 16)) as file:
-        server = Server(create_app(speaker, settings))
+        server = Server(create_app([speaker], settings))
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         url = url_of(listener)
