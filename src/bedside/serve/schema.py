@@ -17,7 +17,7 @@ from bedside.errors import UsageError
 MAX_CHARACTERS = 50_000
 MAX_DEPTH = 32
 MAX_SUBSCHEMAS = 300
-"""About four items of the parser's row each, of which it takes 2,000; past them it gives up in the middle of an answer."""
+"""Each may take four items of the engine's 2,000; with more it gives up, in the middle of an answer."""
 MAX_VALUES = 1_000
 MAX_LENGTH = 10_000
 MAX_NUMBER = 2**53
