@@ -5,16 +5,28 @@
 
 The system message that the model was trained with is put in front unless the conversation brings its own. A quarter of
 the tokens is kept for the answer: reasoning that does not end by then is closed, and `Answer.forced` says so.
+
+`guarded` is the same with what stands around a model: the flags of the triage, and sections if they are wanted. The
+triage is shown before the model is asked, so it comes first: `triage_of(messages)`. Evaluation and parity ask the bare
+model.
 """
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bedside.errors import UsageError
-from bedside.records import Answer, Delta, Generation, GenerationOptions, Message
+from bedside.records import Answer, Delta, Flag, Generation, GenerationOptions, Message, Section
 from bedside.runtime.backend import Speaker
+from bedside.text import prompts, sections
 from bedside.text.chat import conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """The sections of a structured answer as far as they have come."""
+
+    sections: tuple[Section, ...]
 
 
 def answer(speaker: Speaker, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Answer]:
@@ -31,6 +43,65 @@ def answer(speaker: Speaker, messages: Sequence[Message], options: GenerationOpt
     with closing(speaker.stream(whole, replace(options, answer_tokens=kept))) as events:
         for event in events:
             yield _answer(event, speaker.name) if isinstance(event, Generation) else event
+
+
+def guarded(
+    speaker: Speaker,
+    messages: Sequence[Message],
+    options: GenerationOptions,
+    flags: tuple[Flag, ...],
+    structured: bool = False,
+) -> Generator[Delta | Drafted | Answer]:
+    """Streams the answer; the finished `Answer` comes last, with the flags of the triage.
+
+    A `structured` answer comes as `Drafted` sections where the model can be held to their schema. It is plain text
+    where it cannot, and where the model says something else all the same. Raises UsageError as `answer` does.
+    """
+    events = _structured(speaker, messages, options) if structured else answer(speaker, messages, options)
+    with closing(events):
+        for event in events:
+            yield replace(event, emergency=bool(flags), flags=flags) if isinstance(event, Answer) else event
+
+
+def case(
+    speaker: Speaker, specialty: prompts.Specialty, difficulty: prompts.Difficulty, options: GenerationOptions
+) -> Generator[Delta | Answer]:
+    """Streams an invented vignette; a model that reasons writes it at once."""
+    messages = [
+        Message("system", prompts.CASE_SYSTEM),
+        Message("user", prompts.CASE.format(specialty="orthopaedics", difficulty=prompts.DIFFICULTIES["easy"])),
+        Message("assistant", prompts.CASE_EXAMPLE),
+        Message("user", prompts.CASE.format(specialty=specialty, difficulty=prompts.DIFFICULTIES[difficulty])),
+    ]
+    return answer(speaker, messages, replace(options, thinking_tokens=0))
+
+
+def _structured(
+    speaker: Speaker, messages: Sequence[Message], options: GenerationOptions
+) -> Generator[Delta | Drafted | Answer]:
+    if not speaker.constrains or not messages:
+        yield from answer(speaker, messages, options)
+        return
+    last = replace(messages[-1], content=f"{messages[-1].content.strip()}\n\n{prompts.SECTIONS}")
+    kept = options.answer_tokens or options.max_tokens // 2  # a cut answer lacks whole sections
+    asked = replace(options, schema=sections.SCHEMA, answer_tokens=kept)
+    text = ""
+    drafted: tuple[Section, ...] = ()
+    with closing(answer(speaker, [*messages[:-1], last], asked)) as events:
+        for event in events:
+            if isinstance(event, Answer):
+                found = sections.parse(event.answer)
+                yield replace(event, answer=sections.markdown(found), sections=found) if found else event
+            elif not event.answer:
+                yield event
+            else:
+                text += event.answer
+                found = sections.parse(text) if sections.opens(text) else ()
+                if sections.opens(text) is False:
+                    yield event
+                elif found != drafted:
+                    drafted = found
+                    yield Drafted(found)
 
 
 def _answer(generation: Generation, model: str) -> Answer:

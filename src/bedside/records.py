@@ -166,8 +166,31 @@ class PairedDifference:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """An emergency that a text speaks of: the rule, its words for a person, its source, and what was found."""
+
+    rule: str
+    title: str
+    advice: str
+    source: str
+    url: str
+    matched: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a structured answer, such as "Plan", with its items."""
+
+    name: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person gets for a question; null in `emergency` or `abstained` means that nobody has looked."""
+    """What a person gets for a question; null in `emergency` or `abstained` means that nobody has looked.
+
+    `sections` are those of a structured answer, whose text is then their Markdown.
+    """
 
     answer: str
     reasoning: str
@@ -175,14 +198,19 @@ class Answer:
     usage: Mapping[str, int]
     finish: Finish
     forced: bool = False
-    sections: tuple[str, ...] = ()
+    sections: tuple[Section, ...] = ()
     citations: tuple[str, ...] = ()
     emergency: bool | None = None
     abstained: bool | None = None
+    flags: tuple[Flag, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The JSON shape of `bedside ask --json`."""
-        return dict(pairs(self))
+        nested = {
+            "sections": [dict(pairs(one)) for one in self.sections],
+            "flags": [dict(pairs(f)) for f in self.flags],
+        }
+        return dict(pairs(self)) | nested
 
 
 def pairs(record: Any) -> Iterator[tuple[str, Any]]:

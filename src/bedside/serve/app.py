@@ -18,6 +18,7 @@ from bedside.serve.audit import Audit
 from bedside.serve.desk import Desk
 from bedside.serve.embeddings import Embedder, add_embeddings
 from bedside.serve.feedback import Feedback, add_feedback
+from bedside.serve.guarded import add_guarded
 from bedside.serve.keys import Keys
 from bedside.serve.metrics import Meter
 from bedside.text.prompts import NOTICE
@@ -47,6 +48,7 @@ def create_app(
     app.add_middleware(Meter, metrics=desk.metrics)
     faults.install(app)
     add_api(app, desk)
+    add_guarded(app, desk)
     add_embeddings(app, embedder)
     add_feedback(app, feedback)
     _add_page(app, f"{warning} {NOTICE}".strip())

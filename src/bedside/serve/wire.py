@@ -132,11 +132,39 @@ class Request(Body):
         )
 
 
-class ChatRequest(Request):
-    """POST /v1/chat/completions."""
+class Conversation(Body):
+    """What every request holds that goes on with a conversation."""
 
     messages: Annotated[list[Turn], Field(min_length=1, max_length=MAX_MESSAGES)]
     """The conversation: at most one system message, which comes first, and a question of the user, which comes last."""
+
+    @field_validator("messages")
+    @classmethod
+    def _can_be_answered(cls, turns: list[Turn]) -> list[Turn]:
+        messages = [turn.message for turn in turns]
+        size = sum(len(message.content) for message in messages)
+        if size > MAX_CHARACTERS:
+            raise ValueError(f"{size:,} characters in all, at most {MAX_CHARACTERS:,} are taken")
+        if any(message.role == "system" for message in messages[1:]):
+            raise ValueError("a system message may only come first, and only once")
+        if messages[-1].role != "user" or not messages[-1].content.strip():
+            raise ValueError("the last message must be a question of the user")
+        return turns
+
+    @property
+    def conversation(self) -> list[Message]:
+        """The messages as our records."""
+        return [turn.message for turn in self.messages]
+
+    @property
+    def question(self) -> str:
+        """All that was said, for the audit log, which keeps an HMAC and the length of it."""
+        return "\n".join(message.content for message in self.conversation)
+
+
+class ChatRequest(Conversation, Request):
+    """POST /v1/chat/completions."""
+
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     """The newer name of `max_tokens`, over which it takes precedence."""
     thinking_budget: Annotated[int, Field(ge=0)] | None = None
@@ -156,19 +184,6 @@ class ChatRequest(Request):
     function_call: Literal["none", "auto"] | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
 
-    @field_validator("messages")
-    @classmethod
-    def _can_be_answered(cls, turns: list[Turn]) -> list[Turn]:
-        messages = [turn.message for turn in turns]
-        size = sum(len(message.content) for message in messages)
-        if size > MAX_CHARACTERS:
-            raise ValueError(f"{size:,} characters in all, at most {MAX_CHARACTERS:,} are taken")
-        if any(message.role == "system" for message in messages[1:]):
-            raise ValueError("a system message may only come first, and only once")
-        if messages[-1].role != "user" or not messages[-1].content.strip():
-            raise ValueError("the last message must be a question of the user")
-        return turns
-
     @field_validator("response_format")
     @classmethod
     def _can_be_honoured(cls, value: Format | None) -> Format | None:
@@ -182,16 +197,6 @@ class ChatRequest(Request):
         if value and not info.data.get("logprobs"):
             raise ValueError("goes with logprobs: true only")
         return value
-
-    @property
-    def conversation(self) -> list[Message]:
-        """The messages as our records."""
-        return [turn.message for turn in self.messages]
-
-    @property
-    def question(self) -> str:
-        """All that was said, for the audit log, which keeps an HMAC and the length of it."""
-        return "\n".join(message.content for message in self.conversation)
 
     def options(self, settings: ServeSection) -> GenerationOptions:
         """How to decode."""

@@ -1,5 +1,7 @@
 """Every prompt that Bedside sends to a model, each with its reason. All are written for this project."""
 
+from typing import Literal, get_args
+
 NOTICE = "Research and education tool, not a medical device. Do not use it to decide about a patient's care."
 """Shown wherever an answer is shown."""
 
@@ -36,6 +38,67 @@ CHOOSE = "Answer with the letter of the right option."
 
 DIAGNOSE = "Name the single most likely diagnosis first, then explain in one or two sentences."
 """Follows a case, so that one diagnosis is named as such and none has to be picked from a differential."""
+
+SECTIONS = (
+    "Answer as JSON with these keys, each a list of short plain sentences: "
+    '"Diagnosis" (the most likely one), "Differential" (what else it could be, the likeliest first), '
+    '"Plan" (what to do next), "Red flags" (danger signs present or to watch for), '
+    '"What is missing" (what you would need to know). Leave a list empty if there is nothing to say.'
+)
+"""Follows the case of a structured answer.
+
+It stands in the user's turn so that the system message stays the one that was trained. The schema alone would hold the
+model to the keys; what is meant by them it must be told.
+"""
+
+Specialty = Literal[
+    "cardiology",
+    "dermatology",
+    "emergency medicine",
+    "endocrinology",
+    "gastroenterology",
+    "haematology",
+    "infectious diseases",
+    "nephrology",
+    "neurology",
+    "obstetrics",
+    "paediatrics",
+    "psychiatry",
+    "respiratory medicine",
+]
+SPECIALTIES: tuple[Specialty, ...] = get_args(Specialty)
+"""What an invented case may be about; a closed list, so that no text of a client's gets into the prompt."""
+
+Difficulty = Literal["easy", "typical", "hard"]
+DIFFICULTIES: dict[Difficulty, str] = {
+    "easy": "a common condition with its textbook signs",
+    "typical": "a common condition with one sign that is missing or misleads",
+    "hard": "an uncommon condition, or a common one that looks like another",
+}
+"""How hard an invented case is, in words that a model can act on."""
+
+CASE_SYSTEM = (
+    "You write short invented case vignettes for teaching medicine. No patient is real. "
+    "You write the vignette alone, without a title, a question or a diagnosis."
+)
+"""System message of the case generator in place of the trained one, which asks for an answer and for reasoning."""
+
+CASE = (
+    "Write one case vignette in {specialty}: {difficulty}. One paragraph of about 100 words with age and sex, the main "
+    "complaint and since when, relevant history and medicines, vital signs with numbers, findings of the examination "
+    "and one or two test results. Do not name the diagnosis, and do not ask anything."
+)
+"""Asks for an invented case. The parts are listed in the order of a clerking, which small models follow; the diagnosis
+is left out since the case is to be asked about."""
+
+CASE_EXAMPLE = (
+    "A 67-year-old woman fell on her outstretched right hand this morning and has pain and swelling of the wrist since "
+    "then. She has osteoporosis and takes alendronic acid and calcium. Blood pressure 134/78 mmHg, pulse 84, 16 "
+    "breaths a minute, SpO2 98 % on air, temperature 36.7 °C. The wrist is bent like a dinner fork and tender at the "
+    "end of the radius; the fingers are warm, and their feeling and movement are normal. The radiograph shows a break "
+    "two centimetres above the wrist with the far part tilted backwards."
+)
+"""The turn before, in orthopaedics, which is not on the list: without an example a small model writes no vignette."""
 
 ALPACA_TEMPLATE = """\
 {{%- if messages[0]['role'] == 'system' -%}}

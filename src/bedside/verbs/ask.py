@@ -2,14 +2,16 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from bedside.answer import answer
+from bedside.answer import Drafted, guarded
 from bedside.errors import UsageError
+from bedside.guard.triage import triage_of
 from bedside.progress import say
 from bedside.recipe import ServeSection
-from bedside.records import Answer, GenerationOptions, Message
+from bedside.records import Answer, Flag, GenerationOptions, Message
 from bedside.runtime.choose import speaker
 from bedside.text.prompts import NOTICE
 
@@ -26,8 +28,10 @@ def ask(model: str, question: str, how: GenerationOptions, settings: ServeSectio
     asked = [Message("user", _from_stdin() if question == FROM_STDIN else question)]
     if not asked[0].content.strip():
         raise UsageError("the question is empty")
+    flags = triage_of(asked)
+    _warn(flags)
     with closing(speaker(model, runs, settings)) as backend:
-        events = answer(backend, asked, how)
+        events = guarded(backend, asked, how, flags)
         if json_:
             *_, whole = events
             assert isinstance(whole, Answer)
@@ -36,6 +40,7 @@ def ask(model: str, question: str, how: GenerationOptions, settings: ServeSectio
             return
         reasoning = False
         for event in events:
+            assert not isinstance(event, Drafted)
             if isinstance(event, Answer):
                 print(flush=True)
                 if not event.answer:
@@ -51,6 +56,12 @@ def ask(model: str, question: str, how: GenerationOptions, settings: ServeSectio
                     say("\n")
                 reasoning = False
                 print(event.answer, end="", flush=True)
+
+
+def _warn(flags: Sequence[Flag]) -> None:
+    """Told before the model is loaded, since its answer may take a minute."""
+    for flag in flags:
+        say(f"EMERGENCY? {flag.title} ({', '.join(flag.matched)}). {flag.advice} [{flag.source}]\n")
 
 
 def _from_stdin() -> str:

@@ -1,0 +1,74 @@
+"""A structured answer: five named lists, as JSON that a small model can end, and as Markdown.
+
+In: the answer's text, whole or as far as it has come. Out: `Section`s in the order of `NAMES`. The JSON is read by
+pydantic's own parser, which takes an unfinished text as far as it goes.
+"""
+
+import json
+from collections.abc import Sequence
+
+from pydantic_core import from_json
+
+from bedside.records import Section
+
+BOUNDS = {
+    "Diagnosis": (1, 1, 160),
+    "Differential": (1, 4, 120),
+    "Plan": (1, 5, 160),
+    "Red flags": (0, 4, 120),
+    "What is missing": (0, 4, 120),
+}
+"""Of each section the fewest and the most items, and the characters of an item.
+
+A small model repeats itself until it is stopped, so that what it may say at most, about 700 tokens, must fit into an
+answer. Nothing asks for a red flag or a gap where there is none.
+"""
+NAMES = tuple(BOUNDS)
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            name: {
+                "type": "array",
+                "items": {"type": "string", "minLength": 1, "maxLength": characters},
+                "minItems": fewest,
+                "maxItems": most,
+            }
+            for name, (fewest, most, characters) in BOUNDS.items()
+        },
+        "required": list(NAMES),
+        "additionalProperties": False,
+    }
+)
+"""JSON Schema of a structured answer."""
+
+
+def opens(text: str) -> bool | None:
+    """Whether an answer that begins like this is JSON; None as long as nothing is said."""
+    begun = text.lstrip()
+    return begun.startswith("{") if begun else None
+
+
+def parse(text: str) -> tuple[Section, ...]:
+    """The sections of an answer that may be cut anywhere, without those in which nothing is said."""
+    try:
+        read = from_json(text.strip(), allow_partial="trailing-strings")
+    except ValueError:
+        return ()
+    if not isinstance(read, dict):
+        return ()
+    found = (Section(name, _items(read.get(name), *BOUNDS[name][1:])) for name in NAMES)
+    return tuple(section for section in found if section.items)
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """The sections as a person reads them."""
+    parts = [f"## {one.name}\n\n" + "\n".join(f"- {item}" for item in one.items) for one in sections]
+    return "\n\n".join(parts)
+
+
+def _items(read: object, most: int, characters: int) -> tuple[str, ...]:
+    """One line each: an item cannot begin a list or a heading of its own; the same twice says nothing new."""
+    texts = read if isinstance(read, list) else []
+    lines = (" ".join(text.split())[:characters] for text in texts if isinstance(text, str))
+    return tuple(dict.fromkeys(line for line in lines if line))[:most]
