@@ -315,6 +315,8 @@ class ServeSection(Section):
     """Seconds that a request may wait so."""
     answer_s: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that an answer may take; then it is broken off."""
+    embedder: str = ""
+    """Folder of a model in the layout of sentence-transformers, for /v1/embeddings; "" for none."""
     names: tuple[str, ...] = ()
     """Host names that it answers to beside its own, such as that of a TLS proxy before it; they demand a key."""
     keys: str = "auto"

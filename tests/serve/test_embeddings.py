@@ -5,6 +5,7 @@ import httpx
 import openai
 import pytest
 
+from bedside.errors import ContextTooLong
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.wire import MAX_TEXTS
 
@@ -17,6 +18,8 @@ class Lengths:
     name = "lengths"
 
     def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], list[int]]:
+        if any(len(text) > 1_000 for text in texts):
+            raise ContextTooLong("a text has 1,001 tokens; at most 1,000 are read")
         return [[float(len(text)), 0.5] for text in texts], [len(text.split()) for text in texts]
 
 
@@ -45,7 +48,7 @@ def test_one_text_is_a_list_of_one(serving: Serving) -> None:
 def test_without_a_model_for_it_the_line_says_how_to_get_one(serving: Serving) -> None:
     with serving(ScriptedBackend([])) as url, client(url) as api, pytest.raises(openai.NotFoundError) as refused:
         api.embeddings.create(model="lengths", input="x")
-    assert "--embedder" in refused.value.message
+    assert "serve.embedder=FOLDER" in refused.value.message
 
 
 def test_another_model_is_not_passed_off_as_the_one_asked_for(serving: Serving) -> None:
@@ -57,6 +60,17 @@ def test_another_model_is_not_passed_off_as_the_one_asked_for(serving: Serving) 
     ):
         api.embeddings.create(model="ada", input="x")
     assert "'lengths'" in refused.value.message
+
+
+def test_a_text_that_is_too_long_for_the_model_is_a_400(serving: Serving) -> None:
+    app = {"embedder": Lengths()}
+    with (
+        serving(ScriptedBackend([]), app=app) as url,
+        client(url) as api,
+        pytest.raises(openai.BadRequestError) as refused,
+    ):
+        api.embeddings.create(model="lengths", input="x" * 1_001)
+    assert (refused.value.param, refused.value.code) == ("input", "context_length_exceeded")
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,21 @@ import base64
 import sys
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from bedside.errors import BedsideError
 from bedside.serve.api import REFUSALS
-from bedside.serve.faults import Fault, Refused
+from bedside.serve.faults import Fault, Refused, of_exception
 from bedside.serve.wire import EmbeddingRequest
 
 NONE = Fault(
     404,
-    "this server has no model for embeddings; give it one: bedside serve MODEL --embedder FOLDER",
+    "this server has no model for embeddings; give it one: bedside serve MODEL serve.embedder=FOLDER",
     param="model",
     code="model_not_found",
 )
@@ -68,7 +70,10 @@ def add_embeddings(app: FastAPI, embedder: Embedder | None) -> None:
         if asked.model not in (None, embedder.name):
             message = f"there is no such model here; for embeddings ask for '{embedder.name}'"
             raise Refused(Fault(404, message, param="model", code="model_not_found"))
-        vectors, counts = await to_thread.run_sync(embedder.embed, asked.texts, limiter=one_at_a_time)
+        try:
+            vectors, counts = await to_thread.run_sync(embedder.embed, asked.texts, limiter=one_at_a_time)
+        except BedsideError as error:
+            raise Refused(replace(of_exception(error), param="input")) from error
         packed = asked.encoding_format == "base64"
         data = [Embedding(index=i, embedding=_packed(v) if packed else v) for i, v in enumerate(vectors)]
         usage = EmbeddingUsage(prompt_tokens=sum(counts), total_tokens=sum(counts))

@@ -23,6 +23,7 @@ def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, r
     """Serves until it is interrupted. The port is opened before the model is loaded, so that a taken one is told."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: what answers a patient's case asks no hub
     try:
+        from bedside.runtime.embedder import Embedder
         from bedside.serve import run
         from bedside.serve.app import create_app
         from bedside.serve.feedback import Feedback
@@ -40,7 +41,8 @@ def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, r
         backend = stack.enter_context(closing(speaker(model, runs, settings, slots)))
         feedback = Feedback(feedback_file(settings)) if settings.feedback else None
         app = create_app(
-            [backend], settings, slots=slots, keys=known, warning=warning, audit=audit, feedback=feedback
+            [backend], settings, slots=slots, keys=known, warning=warning, audit=audit, feedback=feedback,
+            embedder=Embedder(Path(settings.embedder).expanduser()) if settings.embedder else None,
         )  # fmt: skip
         run.serve(app, listener)
 
