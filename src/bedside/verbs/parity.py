@@ -113,16 +113,17 @@ def chat_endpoint(path: Path) -> Iterator["Place"]:
 
 
 def _noting(path: Path) -> Any:
-    """A speaker that notes the prompt which it would have given llama.cpp, and says nothing."""
+    """A speaker that notes the prompt which it would have given llama.cpp, and answers at once, so that none follows."""
     from bedside.runtime.llamacpp import LlamaCpp
     from bedside.runtime.reading import Piece
+    from bedside.text.think import CLOSE_TAG
 
     class Noting(LlamaCpp):
         noted = ""
 
         def _stream_text(self, prompt: str, options: Any, cached: bool = True) -> Any:
             self.noted = prompt
-            yield Piece("noted", 1, 0, "stop")
+            yield Piece(f"{CLOSE_TAG}noted", 1, 0, "stop")
 
     return Noting(path, context=512)
 
