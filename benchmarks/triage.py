@@ -2,11 +2,11 @@
 
     python benchmarks/triage.py --data FOLDER [--show HALF|NAME]
 
-FOLDER holds safety/triage_vignettes.jsonl (clinicaflow, synthetic, 160 rows), mcq/medqa_train_dev.jsonl and flashcards/.
-A vignette is written out as prose first. Its half is chosen by a hash of its id: the rules were mended on the half
-"dev"; the other was not scored before they were settled, though most of its rows had been on the screen when the words
-were gathered, so it is no unseen test. Only five of the 160 need no escalation, so precision says little there: what
-the rules raise without need is told by the questions about topics. "In scope" are vignettes of the categories that the
+FOLDER holds safety/triage_vignettes.jsonl (clinicaflow, synthetic, 160 rows), mcq/medqa_train_dev.jsonl and
+flashcards/. A vignette is written out as prose first. Its half is chosen by a hash of its id: the rules were mended on
+the half "dev"; of the other only the rates were looked at. Most rows of both had been read when the words were gathered,
+so the other half is no unseen test. Only five of the 160 need no escalation, so precision says little there: what the
+rules raise without need is told by the questions about topics. "In scope" are vignettes of the categories that the
 rules know; bleeding from the gut, syncope and obstetrics are not among them.
 """
 
@@ -76,7 +76,8 @@ def missed(rows: Iterable[Row]) -> None:
     for row in rows:
         text, labels = prose(row), row["labels"]
         if bool(triage(text)) != labels["gold_escalation_required"]:
-            print(f"\n{labels['gold_risk_tier']} {labels['gold_red_flag_categories']}: {text}\n  {reading.read(text, rules())}")
+            print(f"\n{labels['gold_risk_tier']} {labels['gold_red_flag_categories']}: {text}")
+            print(f"  {reading.read(text, rules())}")
 
 
 def told(name: str, flagged: int, n: int) -> None:

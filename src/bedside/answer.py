@@ -6,8 +6,9 @@
 The system message that the model was trained with is put in front unless the conversation brings its own. A quarter of
 the tokens is kept for the answer: reasoning that does not end by then is closed, and `Answer.forced` says so.
 
-`guarded` is the same with what stands around a model: triage before it is asked, and sections if they are wanted.
-Evaluation and parity ask the bare model.
+`guarded` is the same with what stands around a model: the flags of the triage, and sections if they are wanted. The
+triage is shown before the model is asked, so it comes first: `triage_of(messages)`. Evaluation and parity ask the bare
+model.
 """
 
 from collections.abc import Generator, Sequence
@@ -15,18 +16,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from bedside.errors import UsageError
-from bedside.guard.triage import triage_of
 from bedside.records import Answer, Delta, Flag, Generation, GenerationOptions, Message, Section
 from bedside.runtime.backend import Speaker
 from bedside.text import prompts, sections
 from bedside.text.chat import conversation
-
-
-@dataclass(frozen=True, slots=True)
-class Triaged:
-    """The first event of a guarded answer: the emergencies that the conversation speaks of."""
-
-    flags: tuple[Flag, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +46,17 @@ def answer(speaker: Speaker, messages: Sequence[Message], options: GenerationOpt
 
 
 def guarded(
-    speaker: Speaker, messages: Sequence[Message], options: GenerationOptions, structured: bool = False
-) -> Generator[Triaged | Delta | Drafted | Answer]:
-    """Triage first, then the answer as it comes, and the finished `Answer` with its flags last.
+    speaker: Speaker,
+    messages: Sequence[Message],
+    options: GenerationOptions,
+    flags: tuple[Flag, ...],
+    structured: bool = False,
+) -> Generator[Delta | Drafted | Answer]:
+    """Streams the answer; the finished `Answer` comes last, with the flags of the triage.
 
     A `structured` answer comes as `Drafted` sections where the model can be held to their schema. It is plain text
     where it cannot, and where the model says something else all the same. Raises UsageError as `answer` does.
     """
-    flags = triage_of(messages)
-    yield Triaged(flags)
     events = _structured(speaker, messages, options) if structured else answer(speaker, messages, options)
     with closing(events):
         for event in events:
@@ -69,12 +64,12 @@ def guarded(
 
 
 def case(
-    speaker: Speaker, specialty: str, difficulty: str, options: GenerationOptions
+    speaker: Speaker, specialty: prompts.Specialty, difficulty: prompts.Difficulty, options: GenerationOptions
 ) -> Generator[Delta | Answer]:
     """Streams an invented vignette; a model that reasons writes it at once."""
     asked = prompts.CASE.format(specialty=specialty, difficulty=prompts.DIFFICULTIES[difficulty])
     messages = [Message("system", prompts.CASE_SYSTEM), Message("user", asked)]
-    return answer(speaker, messages, replace(options, thinking_tokens=0, reasoning=False))
+    return answer(speaker, messages, replace(options, thinking_tokens=0))
 
 
 def _structured(

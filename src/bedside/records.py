@@ -164,7 +164,7 @@ class PairedDifference:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """An emergency that a text speaks of: the rule, its words for a person, its source, and the signs that were found."""
+    """An emergency that a text speaks of: the rule, its words for a person, its source, and what was found."""
 
     rule: str
     title: str
@@ -203,7 +203,10 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON shape of `bedside ask --json`."""
-        nested = {"sections": [dict(pairs(one)) for one in self.sections], "flags": [dict(pairs(f)) for f in self.flags]}
+        nested = {
+            "sections": [dict(pairs(one)) for one in self.sections],
+            "flags": [dict(pairs(f)) for f in self.flags],
+        }
         return dict(pairs(self)) | nested
 
 

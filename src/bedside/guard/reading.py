@@ -37,7 +37,7 @@ def read(text: str, rules: Rules) -> Reading:
     values: dict[str, tuple[float, ...]] = {}
     for sentence in told:
         for name, value, at in numbers(sentence):
-            before = _before(sentence, at, rules.cues)
+            before = CLAUSE.split(_before(sentence, at, rules.cues))[-1]
             if not rules.cues.supposed.search(before) and not rules.cues.past.search(before):
                 values[name] = (*values.get(name, ()), value)
     return Reading(frozenset(signs), values, is_child(plain))

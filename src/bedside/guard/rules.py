@@ -112,7 +112,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The whole file. `bands` and `points` make up NEWS2: of a number by its bands, of a sign as many as stand there."""
+    """The whole file. `bands` and `points` make up NEWS2: points of a number by its bands, and of a sign."""
 
     date: str
     reviewed: bool

@@ -13,25 +13,30 @@ ADULT = 16
 """Years from which the adult thresholds hold (NEWS2 and NICE NG253)."""
 Vitals = Mapping[str, tuple[float, ...]]
 
-_SAYS = r"(?:[ :=~]|is|are|was|at|of|a|an|about|only|now|currently|approximately|around|has|been|rate|to|down|up|dropped|\(|rr|hr)"
-_TO = rf"{_SAYS}{{0,8}}"
+_TO = (
+    r"(?:[ :=~(]|is|are|was|at|of|an|a|about|only|now|currently|approximately|around|has|been|rate|to|down|up|dropped"
+    r"|rr|hr){0,8}"
+)
+"""Between the name of a vital sign and its value."""
 _NUMBERS = {
     "pulse": rf"\b(?:hr|heart rate|heartrate|pulse(?: rate)?){_TO}(\d{{2,3}})(?!\d|\.\d|/\d| ?%)",
-    "respirations": rf"\b(?:rr|resp(?:iratory|iration)?s?(?: rate)?|breathing rate|respirations){_TO}(\d{{1,2}})(?!\d|%| ?%)",
+    "respirations": rf"\b(?:rr|resp(?:iratory|iration)?s?(?: rate)?|breathing rate){_TO}(\d{{1,2}})(?!\d| ?%)",
     "spo2": (
         rf"\b(?:spo2|sp02|sao2|o2 ?sats?|sats?|oxygen sats?|(?:o2|oxygen|arterial oxygen) saturations?|saturations?"
-        rf"|saturating|satting|pulse ox(?:imetry|imeter)?)(?: (?:reading|shows|level|on room air|on air|on ra)){{0,2}}{_TO}"
-        rf"(\d{{2,3}})(?!\d|/)"
+        rf"|saturating|satting|pulse ox(?:imetry|imeter)?)(?: (?:reading|shows|level|on room air|on air|on ra)){{0,2}}"
+        rf"{_TO}(\d{{2,3}})(?!\d|/)"
     ),
     "gcs": rf"\b(?:gcs|glasgow coma (?:scale|score))(?: score)?{_TO}(\d{{1,2}})(?!\d)",
     "systolic": rf"\b(?:sbp|systolic(?: (?:bp|blood pressure))?|systolic pressure){_TO}(\d{{2,3}})(?!\d)",
 }
 _PRESSURE = re.compile(
-    rf"\b(?:bp|blood pressures?){_TO}(\d{{2,3}})(?:(?: ?/ ?| over )(\d{{2,3}}))?(?!\d)|\b(\d{{2,3}}) ?/ ?(\d{{2,3}}) ?mm ?hg"
+    rf"\b(?:bp|blood pressures?){_TO}(\d{{2,3}})(?:(?: ?/ ?| over )\d{{2,3}})?(?!\d)"
+    r"|\b(\d{2,3}) ?/ ?\d{2,3} ?mm ?hg"
 )
+_DEGREES = r"(\d{2,3}(?:[.,]\d{1,2})?)"
 _TEMPERATURE = re.compile(
-    rf"\b(?:temp(?:erature)?|t|fever|febrile|tmax){_TO}(\d{{2,3}}(?:[.,]\d{{1,2}})?)(?![\d/])(?: ?(?:°|º|degrees? )? ?([cf])\b)?"
-    rf"|(?<![\d.,])(\d{{2,3}}(?:[.,]\d{{1,2}})?) ?(?:°|º|degrees? )? ?([cf])\b"
+    rf"\b(?:temp(?:erature)?|t|fever|febrile|tmax){_TO}{_DEGREES}(?![\d/])(?: ?(?:°|º|degrees? )? ?([cf])\b)?"
+    rf"|(?<![\d.,]){_DEGREES} ?(?:°|º|degrees? )? ?([cf])\b"
 )
 _PATTERNS = {name: re.compile(pattern) for name, pattern in _NUMBERS.items()}
 _AGE = re.compile(
@@ -51,7 +56,7 @@ LIVING = {
 def numbers(text: str) -> Iterator[tuple[str, float, int]]:
     """(vital sign, value, where it stands)."""
     for match in _PRESSURE.finditer(text):
-        yield from _living("systolic", float(match[1] or match[3]), match.start())
+        yield from _living("systolic", float(match[1] or match[2]), match.start())
     for name, pattern in _PATTERNS.items():
         for match in pattern.finditer(text):
             yield from _living(name, float(match[1]), match.start())

@@ -1,31 +1,77 @@
-"""An answer in any case, and cut where it is told to stop.
+"""An answer in any case, in the shape that is asked for, and cut where it is told to stop.
 
 Small models reason in circles, and a person is left with no answer at all. So a part of the tokens is kept for the
 answer: reasoning that does not end by itself is closed (budget forcing, Muennighoff 2025, arXiv:2501.19393), which is
-told with the generation. Stop sequences end the answer alone; in the reasoning they would end it before it began.
+told with the generation. A schema holds for the answer alone, and so do stop sequences: in the reasoning they would end
+it before it began.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
 from bedside.records import Delta, Generation, GenerationOptions
+from bedside.runtime.reading import Piece, Reading
 from bedside.text import think
 
 GenerateText = Callable[[Sequence[str], GenerationOptions, Callable[[int], None]], list[Generation]]
 """Continues the texts of several prompts at once, and tells of every few that are done."""
-StreamText = Callable[[str, GenerationOptions], Generator[int | Delta | Generation]]
-"""Streams the continuation of a prompt's text: the prompt's tokens first, the finished generation last."""
+StreamText = Callable[[str, GenerationOptions], Generator[Piece]]
+"""Streams the continuation of a prompt's text, from its first token to its last; knows of no stop sequences."""
 
 
-def stream_with_answer(stream: StreamText, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
-    """The deltas of a generation and the whole of it last."""
-    answering = _Answering(stream, prompt, replace(options, stop=()))
-    with closing(answering.events()) as events:
-        for event in _until(options.stop, events):
-            if isinstance(event, Generation):
-                event = replace(event, prompt_tokens=answering.prompt_tokens, forced=answering.forced)
-            yield event
+def stream_with_answer(
+    stream: StreamText, prompt: str, options: GenerationOptions, reasons: bool = True
+) -> Generator[Delta | Generation]:
+    """The deltas of a generation and the whole of it last. `reasons`: the prompt's style lets a model reason.
+
+    It takes one go at the model or two. The second is for an answer that must follow a schema, once the reasoning has
+    ended, and for one that reasoning has left no room for.
+    """
+    if reasons and options.thinking_tokens == 0:
+        prompt, reasons = prompt + think.closed(prompt), False
+    opened, limit, free = prompt.endswith(think.OPEN), _limit(options), reasons and bool(options.schema)
+    first = _reading(opened, replace(options, schema="" if free else options.schema))
+
+    def enough(piece: Piece) -> bool:
+        over = limit is not None and first.stream.in_reasoning and piece.tokens >= limit
+        return over or (free and first.stream.answering)
+
+    pieces = stream(prompt, replace(options, stop=(), schema="" if free else options.schema))
+    last = yield from _go(pieces, first, enough, answers=not free)
+    bare = bool(first.answer) and not (opened or first.reasoning)  # it answers at once
+    spent = 0 if free and bare else last.tokens
+    left = options.max_tokens - spent
+    closed = limit is not None and not first.answer and (bool(first.reasoning) or last.finish is None)
+    if not closed and not (free and left > 0):
+        whole = _generation(first, last)
+        yield replace(whole, answer="") if free else whole
+        return
+    so_far = prompt if bare else prompt + think.reasoned(prompt, first.reasoning)
+    second = _reading(False, options)
+    last_of_all = yield from _go(stream(so_far, replace(options, stop=(), max_tokens=max(1, left))), second)
+    whole = _generation(second, last_of_all)
+    yield replace(
+        whole,
+        reasoning=(first.reasoning + whole.reasoning).strip(),
+        prompt_tokens=last.prompt_tokens,
+        completion_tokens=spent + whole.completion_tokens,
+        forced=first.stream.in_reasoning or not free,
+    )
+
+
+def complete(stream: StreamText, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+    """The same for a text that is continued as it stands: all that is said is answer, tags and white space included."""
+    reading = Reading(think.PlainStream(), options.stop)
+    last = yield from _go(stream(prompt, replace(options, stop=())), reading)
+    yield replace(_generation(reading, last), answer=reading.answer)
+
+
+def in_one_go(pieces: Generator[Piece], prompt: str) -> Generation:
+    """What follows a prompt, read to its end."""
+    said = list(pieces)
+    reasoning, answer = think.split("".join(piece.text for piece in said), opened=prompt.endswith(think.OPEN))
+    return Generation(reasoning, answer, said[-1].finish or "length", said[-1].prompt_tokens, said[-1].tokens)
 
 
 def write_with_answer(
@@ -50,77 +96,41 @@ def write_with_answer(
     return whole
 
 
-class _Answering:
-    """One go at the model or, if it must be made to answer, two."""
-
-    def __init__(self, stream: StreamText, prompt: str, options: GenerationOptions) -> None:
-        self._stream = stream
-        self._prompt = prompt
-        self._options = options
-        self._kept = min(options.answer_tokens, options.max_tokens - 1)
-        self.prompt_tokens = 0
-        self.forced = False
-
-    def events(self) -> Generator[Delta | Generation]:
-        """Deltas, and the generation last."""
-        reasoning: list[str] = []
-        first = None
-        with closing(self._stream(self._prompt, self._options)) as events:
-            for event in events:
-                if isinstance(event, int):
-                    self.prompt_tokens = event
-                elif isinstance(event, Generation):
-                    first = event
-                    break
-                else:
-                    yield event
-                    if event.reasoning:
-                        reasoning.append(event.reasoning)
-                        if self._kept and len(reasoning) >= self._options.max_tokens - self._kept:  # about a token each
-                            break
-        if first is not None and (first.answer or not first.reasoning or not self._kept):
-            yield first
-        else:
-            yield from self._answer(reasoning, first.completion_tokens if first else len(reasoning), first is not None)
-
-    def _answer(self, reasoning: Sequence[str], spent: int, ended: bool) -> Iterator[Delta | Generation]:
-        """The second go; the reasoning is prompt to it, and its `spent` tokens are counted as completion.
-
-        Reasoning that ended by itself leaves what it did not use. Reasoning that was broken off was counted by its
-        deltas, which may be several tokens each, so the answer gets what was kept for it.
-        """
-        self.forced = True
-        so_far = self._prompt + think.reasoned(self._prompt, "".join(reasoning))
-        left = max(1, self._options.max_tokens - spent) if ended else self._kept
-        for event in self._stream(so_far, replace(self._options, max_tokens=left)):
-            if isinstance(event, Generation):
-                tokens = event.completion_tokens + spent
-                yield replace(event, reasoning="".join(reasoning).strip(), completion_tokens=tokens)
-            elif not isinstance(event, int):
-                yield event
+def _limit(options: GenerationOptions) -> int | None:
+    """Tokens after which reasoning is closed; None if it may take them all."""
+    kept = min(options.answer_tokens, options.max_tokens - 1)
+    limits = [options.thinking_tokens] if options.thinking_tokens else []
+    return min([*limits, options.max_tokens - kept] if kept else limits, default=None)
 
 
-def _until(stop: Sequence[str], events: Iterator[Delta | Generation]) -> Iterator[Delta | Generation]:
-    """The same up to the first stop sequence in the answer; one may be torn over any number of deltas."""
-    reasoning, answer, held, tokens = "", "", "", 0
-    for event in events:
-        if isinstance(event, Generation):
-            if held:
-                yield Delta(answer=held)
-            yield event
-            return
-        tokens += 1
-        if event.reasoning:
-            reasoning += event.reasoning
-            yield event
-            continue
-        held += event.answer
-        cut = min((at for text in stop if (at := held.find(text)) >= 0), default=-1)
-        keep = max((think.tail_of(text, held) for text in stop), default=0) if cut < 0 else len(held) - cut
-        ready, held = held[: len(held) - keep], held[len(held) - keep :]
-        if ready:
-            answer += ready
-            yield Delta(answer=ready)
-        if cut >= 0:
-            yield Generation(reasoning.strip(), answer.strip(), "stop", 0, tokens)
-            return
+def _reading(opened: bool, options: GenerationOptions) -> Reading:
+    """What follows a schema is all answer, whatever its strings look like."""
+    return Reading(think.PlainStream() if options.schema else think.ThinkStream(opened), options.stop)
+
+
+def _go(
+    pieces: Generator[Piece],
+    reading: Reading,
+    enough: Callable[[Piece], bool] = lambda piece: False,
+    answers: bool = True,
+) -> Generator[Delta, None, Piece]:
+    """One go at the model, until it ends, is stopped or has said `enough`; returns the last piece that was read."""
+    last = Piece("", 0, 0)
+    with closing(pieces):
+        for last in pieces:
+            yield from (delta for delta in reading.feed(last) if answers or delta.reasoning)
+            if reading.stopped or enough(last):
+                return last
+    yield from (delta for delta in reading.close() if answers or delta.reasoning)
+    return last
+
+
+def _generation(reading: Reading, last: Piece) -> Generation:
+    return Generation(
+        reasoning=reading.reasoning.strip(),
+        answer=reading.answer.strip(),
+        finish="stop" if reading.stopped else last.finish or "length",
+        prompt_tokens=last.prompt_tokens,
+        completion_tokens=last.tokens,
+        logprobs=reading.logprobs,
+    )

@@ -2,10 +2,12 @@
 base with an adapter."""
 
 import importlib.util
+import queue
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +24,11 @@ from transformers import (
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
-    TextIteratorStreamer,
+    TextStreamer,
 )
 from transformers.quantizers.auto import AutoHfQuantizer
 
-from bedside.errors import ContextTooLong, MissingExtra, ModelError, first_line
+from bedside.errors import ContextTooLong, MissingExtra, ModelError, UsageError, first_line
 from bedside.fused.allocator import let_go_of_file
 from bedside.fused.lanes import each
 from bedside.fused.packs import Row, fitting, pack
@@ -34,11 +36,12 @@ from bedside.fused.stack import why_not
 from bedside.fused.step import Fused
 from bedside.models.folder import check
 from bedside.recipe import PromptSection
-from bedside.records import Delta, Generation, GenerationOptions, Message
+from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Likelihood
-from bedside.runtime.budget import stream_with_answer, write_with_answer
+from bedside.runtime.budget import complete, stream_with_answer, write_with_answer
 from bedside.runtime.device import Device, choose, use_all_cores
-from bedside.runtime.tokenizer import encode, encode_completion, end_ids, load_tokenizer, renderer_of
+from bedside.runtime.reading import Piece
+from bedside.runtime.tokenizer import adds_bos, encode, encode_completion, end_ids, load_tokenizer, renderer_of
 from bedside.text import think
 
 transformers.logging.set_verbosity_error()
@@ -271,40 +274,46 @@ class HfBackend:
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `Speaker`."""
-        return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
+        reasons = self.prompt.reasoning == "think"
+        return stream_with_answer(self._stream_text, self.prompt_text(messages), options, reasons)
 
     def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
-        """See `Speaker`."""
-        raise NotImplementedError
+        """See `Speaker`. The begin token that a template would print is put in front, as llama.cpp does."""
+        begin = str(self.tokenizer.bos_token) if adds_bos(self.tokenizer) else ""
+        return complete(self._stream_text, begin + prompt, options)
 
-    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[int | Delta | Generation]:
+    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[Piece]:
+        if options.schema or options.logprobs is not None:
+            asked = "a schema" if options.schema else "log-probabilities"
+            raise UsageError(f"{self.name}: {asked} can be asked of a GGUF file only; `bedside export` writes one")
         ids = encode(self.tokenizer, prompt)
-        yield len(ids)
-        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        room = self.window - len(ids) if self.window else options.max_tokens
+        if room < 1:
+            raise ContextTooLong(f"the conversation has {len(ids)} tokens, {self.name} reads {self.window}; shorten it")
+        within = replace(options, max_tokens=min(options.max_tokens, room))
+        words = _Words(self.tokenizer)
         stop = threading.Event()
-        result: list[Generation | BaseException] = []
+        result: list[list[int] | BaseException] = []
 
         def work() -> None:
             try:
-                new = self._generate_batch([ids], options, streamer=streamer, stop=stop)[0]
-                result.append(self._finished(prompt, len(ids), new))
+                result.extend(self._generate_batch([ids], within, streamer=words, stop=stop))
             except BaseException as error:  # noqa: BLE001 - handed to the consumer below
                 result.append(error)
-                streamer.end()
+                words.said.put(None)
 
         worker = threading.Thread(target=work, daemon=True)
         worker.start()
-        splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))
         try:
-            for piece in streamer:
-                yield from splitter.feed(piece)
-            yield from splitter.close()
+            for text, tokens in iter(words.said.get, None):
+                yield Piece(text, tokens, len(ids))
         finally:
             stop.set()
             worker.join()
-        if isinstance(result[0], BaseException):
-            raise result[0]
-        yield result[0]
+        new = result[0]
+        if isinstance(new, BaseException):
+            raise new
+        yield Piece("", len(new), len(ids), self._finish(new))
 
     def close(self) -> None:
         """See `Speaker`."""
@@ -315,7 +324,7 @@ class HfBackend:
         self,
         ids: Sequence[Sequence[int]],
         options: GenerationOptions,
-        streamer: TextIteratorStreamer | None = None,
+        streamer: TextStreamer | None = None,
         stop: threading.Event | None = None,
     ) -> list[list[int]]:
         """New token ids of each row, the end token included where it was reached."""
@@ -343,10 +352,12 @@ class HfBackend:
         return next((row[: i + 1] for i, token in enumerate(row) if token in self.ends), row)
 
     def _finished(self, prompt: str, prompt_tokens: int, new: Sequence[int]) -> Generation:
-        ended = bool(new) and new[-1] in self.ends
         text = str(self.tokenizer.decode(list(new), skip_special_tokens=True))
         reasoning, answer = think.split(text, opened=prompt.endswith(think.OPEN))
-        return Generation(reasoning, answer, "stop" if ended else "length", prompt_tokens, len(new))
+        return Generation(reasoning, answer, self._finish(new), prompt_tokens, len(new))
+
+    def _finish(self, new: Sequence[int]) -> Finish:
+        return "stop" if new and new[-1] in self.ends else "length"
 
     def _tensor(self, rows: Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(rows, device=self.model.device)
@@ -354,6 +365,21 @@ class HfBackend:
 
 def _likelihood(logprobs: Tensor, text: str) -> Likelihood:
     return Likelihood(float(logprobs.sum(dtype=torch.float64)), len(logprobs), len(text))
+
+
+class _Words(TextStreamer):
+    """Hands over (text, tokens so far) with every token, and None at the end; a word is told when the next begins."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.said: queue.Queue[tuple[str, int] | None] = queue.Queue()
+        self._tokens = 0
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        self._tokens += not stream_end
+        self.said.put((text, self._tokens))
+        if stream_end:
+            self.said.put(None)
 
 
 class _Stopped(StoppingCriteria):

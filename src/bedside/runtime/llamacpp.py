@@ -11,6 +11,7 @@ import secrets
 import threading
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
@@ -19,9 +20,9 @@ from bedside.errors import ContextTooLong, MissingExtra, ModelError
 from bedside.models import header
 from bedside.models.gguf import GgufMetadata, metadata
 from bedside.recipe import PromptSection
-from bedside.records import Delta, Finish, Generation, GenerationOptions, Message
-from bedside.runtime.budget import stream_with_answer, write_with_answer
-from bedside.text import think
+from bedside.records import Delta, Finish, Generation, GenerationOptions, Message, TokenLogprob
+from bedside.runtime.budget import complete, in_one_go, stream_with_answer, write_with_answer
+from bedside.runtime.reading import Piece
 from bedside.text.chat import renderer_of
 
 FOREIGN = PromptSection(style="chat", system="", reasoning="think")
@@ -32,7 +33,7 @@ class LlamaCpp:
     """Implements `backend.Speaker` and `backend.Measured`; `context` is tokens for each of `slots` conversations."""
 
     together = 1
-    constrains = False
+    constrains = True
 
     def __init__(self, path: Path, context: int = 4096, slots: int = 1, threads: int = 0) -> None:
         self.metadata = metadata(path)
@@ -61,11 +62,12 @@ class LlamaCpp:
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `backend.Speaker`. Raises ContextTooLong if the conversation does not fit."""
-        return stream_with_answer(self._stream_text, self.prompt_text(messages), options)
+        reasons = self.prompt.reasoning == "think"
+        return stream_with_answer(self._stream_text, self.prompt_text(messages), options, reasons)
 
     def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
-        """See `backend.Speaker`."""
-        raise NotImplementedError
+        """See `backend.Speaker`. Raises ContextTooLong if the text does not fit."""
+        return complete(self._stream_text, prompt, options)
 
     def write(
         self,
@@ -81,58 +83,22 @@ class LlamaCpp:
     ) -> list[Generation]:
         found = []
         for prompt in prompts:
-            *_, last = self._stream_text(prompt, options, cached=False)
-            assert isinstance(last, Generation)
-            found.append(last)
+            found.append(in_one_go(self._stream_text(prompt, options, cached=False), prompt))
             progress(1)
         return found
 
-    def _stream_text(
-        self, prompt: str, options: GenerationOptions, cached: bool = True
-    ) -> Generator[int | Delta | Generation]:
-        splitter = think.ThinkStream(opened=prompt.endswith(think.OPEN))
-        said: list[Delta] = []
-        last: dict[str, Any] = {}
-        for chunk in self._complete(prompt, options, cached):
-            if not last:
-                yield chunk["timings"]["cache_n"] + chunk["timings"]["prompt_n"]
-            last = chunk
-            for delta in splitter.feed(chunk["choices"][0]["text"]):
-                said.append(delta)
-                yield delta
-        for delta in splitter.close():
-            said.append(delta)
-            yield delta
-        yield _finished(said, last)
-
-    def generate_ids(self, prompt: str | Sequence[int], max_tokens: int) -> list[int]:
-        """Greedy token ids after a prompt, the end token left out; for proving equality with another backend."""
-        request = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "cache_prompt": False}
-        # The tokens themselves: the list of log-probabilities lacks those that end in the middle of a character.
-        reply = self._server.handle_completions({**request, "return_tokens": True, "verbose": True})
-        _raise_if_refused(reply)
-        told = reply["__verbose"]
-        return list(told["tokens"][:-1] if told["stop_type"] == "eos" else told["tokens"])
+    def _stream_text(self, prompt: str, options: GenerationOptions, cached: bool = True) -> Generator[Piece]:
+        """What an earlier prompt began with is not computed again if `cached`, which rounds otherwise."""
+        with closing(self._chunks(_request(prompt, options, cached))) as chunks:
+            for chunk in chunks:
+                yield _piece(chunk, options.logprobs)
 
     def close(self) -> None:
         """Frees the model."""
         del self._server
 
-    def _complete(self, prompt: str, options: GenerationOptions, cached: bool) -> Iterator[dict[str, Any]]:
-        """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own.
-
-        What an earlier prompt began with is not computed again if `cached`, which rounds otherwise.
-        """
-        request: dict[str, Any] = {
-            "prompt": prompt,
-            "stream": True,
-            "max_tokens": options.max_tokens,
-            "temperature": options.temperature,
-            "top_p": options.top_p,
-            "seed": options.seed,
-            "timings_per_token": True,
-            "cache_prompt": cached,
-        }
+    def _chunks(self, request: dict[str, Any]) -> Generator[dict[str, Any]]:
+        """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own."""
         chunks: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
         gone = threading.Event()
 
@@ -214,14 +180,37 @@ def _raise_if_refused(reply: dict[str, Any]) -> None:
         raise ModelError(f"llama.cpp: {detail.get('message', detail)}")
 
 
-def _finished(said: Sequence[Delta], last: dict[str, Any]) -> Generation:
-    reason = last["choices"][0]["finish_reason"] if last else "length"
-    finish: Finish = "length" if reason == "length" else "stop"
-    usage = last.get("usage", {})
-    return Generation(
-        reasoning="".join(delta.reasoning for delta in said).strip(),
-        answer="".join(delta.answer for delta in said).strip(),
-        finish=finish,
-        prompt_tokens=int(usage.get("prompt_tokens", 0)),
-        completion_tokens=int(usage.get("completion_tokens", 0)),
-    )
+def _request(prompt: str, options: GenerationOptions, cached: bool) -> dict[str, Any]:
+    """`verbose` tells with each chunk how many tokens there are by then; a character may be several, a chunk is not."""
+    request: dict[str, Any] = {
+        "prompt": prompt,
+        "stream": True,
+        "verbose": True,
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "seed": options.seed,
+        "cache_prompt": cached,
+    }
+    if options.schema:
+        request["json_schema"] = json.loads(options.schema)
+    if options.logprobs is not None:
+        request["logprobs"] = max(1, options.logprobs)  # 0 would mean none at all
+    return request
+
+
+def _piece(chunk: dict[str, Any], top: int | None) -> Piece:
+    choice, told = chunk["choices"][0], chunk["__verbose"]
+    reason = choice["finish_reason"]
+    finish: Finish | None = reason and ("length" if reason == "length" else "stop")
+    made, read = told["tokens_predicted"], told["tokens_evaluated"]
+    if top is None or not choice["logprobs"]:
+        return Piece(choice["text"], made, read, finish)
+    return Piece(choice["text"], made, read, finish, tuple(_logprobs(choice["logprobs"]["content"], top)))
+
+
+def _logprobs(content: Sequence[dict[str, Any]], top: int) -> Iterator[TokenLogprob]:
+    """A character of several tokens is told as one, as likely as its last: of the others llama.cpp tells nothing."""
+    for token in content:
+        likeliest = tuple((one["token"], one["logprob"]) for one in token["top_logprobs"][:top])
+        yield TokenLogprob(token["token"], token["logprob"], likeliest)

@@ -16,6 +16,7 @@ from bedside.serve import faults
 from bedside.serve.access import Gate, Keys
 from bedside.serve.api import add_api
 from bedside.serve.desk import Desk
+from bedside.serve.guarded import add_guarded
 from bedside.text.prompts import DIFFICULTIES, NOTICE, SPECIALTIES
 
 PAGE = Path(__file__).parent / "page"
@@ -44,6 +45,7 @@ def create_app(
     app.state.audit = audit
     app.state.feedback = feedback
     add_api(app, app.state.desk)
+    add_guarded(app, app.state.desk)
     _add_page(app, f"{warning} {NOTICE}".strip())
     return app
 

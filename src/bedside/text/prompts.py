@@ -1,5 +1,7 @@
 """Every prompt that Bedside sends to a model, each with its reason. All are written for this project."""
 
+from typing import Literal, get_args
+
 NOTICE = "Research and education tool, not a medical device. Do not use it to decide about a patient's care."
 """Shown wherever an answer is shown."""
 
@@ -46,7 +48,7 @@ It stands in the user's turn so that the system message stays the one that was t
 model to the keys; what is meant by them it must be told.
 """
 
-SPECIALTIES = (
+Specialty = Literal[
     "cardiology",
     "dermatology",
     "emergency medicine",
@@ -60,10 +62,12 @@ SPECIALTIES = (
     "paediatrics",
     "psychiatry",
     "respiratory medicine",
-)
+]
+SPECIALTIES: tuple[Specialty, ...] = get_args(Specialty)
 """What an invented case may be about; a closed list, so that no text of a client's gets into the prompt."""
 
-DIFFICULTIES = {
+Difficulty = Literal["easy", "typical", "hard"]
+DIFFICULTIES: dict[Difficulty, str] = {
     "easy": "a common condition with its textbook signs",
     "typical": "a common condition with one sign that is missing or misleads",
     "hard": "an uncommon condition, or a common one that looks like another",
@@ -78,8 +82,8 @@ CASE_SYSTEM = (
 
 CASE = (
     "Write one case vignette in {specialty}: {difficulty}. One paragraph of about 100 words with age and sex, the main "
-    "complaint and since when, relevant history and medicines, vital signs with numbers, findings of the examination and "
-    "one or two test results. Do not name the diagnosis, and do not ask anything."
+    "complaint and since when, relevant history and medicines, vital signs with numbers, findings of the examination "
+    "and one or two test results. Do not name the diagnosis, and do not ask anything."
 )
 """Asks for an invented case. The parts are listed in the order of a clerking, which small models follow; the diagnosis
 is left out since the case is to be asked about."""

@@ -50,7 +50,7 @@ def opens(text: str) -> bool | None:
 
 
 def parse(text: str) -> tuple[Section, ...]:
-    """The sections of an answer that may be cut anywhere; those that nothing is said in are left out, and so is junk."""
+    """The sections of an answer that may be cut anywhere, without those in which nothing is said."""
     try:
         read = from_json(text.strip(), allow_partial="trailing-strings")
     except ValueError:

@@ -46,37 +46,73 @@ class ThinkStream:
     """
 
     def __init__(self, opened: bool) -> None:
+        self.end = 0
         self._inside = opened
+        self._closed = False
         self._held = ""
         self._spoken = {True: False, False: False}
 
     def feed(self, piece: str) -> Iterator[Delta]:
-        """Yields what can be told so far; holds back what might become a tag."""
+        """Yields what can be told so far; holds back what might become a tag.
+
+        `end` is then where in the whole text the delta ends: tags and white space that nobody is told of are counted.
+        """
         self._held += piece
         while tag := TAG.search(self._held):
-            yield from self._say(self._held[: tag.start()])
-            self._held = self._held[tag.end() :]
+            yield from self._say(tag.start())
+            self._take(len(tag[0]))
             self._inside = tag[0] == OPEN_TAG
-        keep = max(tail_of(OPEN_TAG, self._held), tail_of(CLOSE_TAG, self._held))
-        ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        yield from self._say(ready)
+            self._closed = self._closed or not self._inside
+        keep = max(tail_of(OPEN_TAG, self._held), tail_of(CLOSE_TAG, self._held)) if "<" in self._held else 0
+        yield from self._say(len(self._held) - keep)
 
     def close(self) -> Iterator[Delta]:
         """Yields what was held back; call once at the end."""
-        held, self._held = self._held, ""
-        yield from self._say(held)
+        yield from self._say(len(self._held))
 
     @property
     def in_reasoning(self) -> bool:
         """Whether the text so far ends inside the reasoning."""
         return self._inside
 
-    def _say(self, text: str) -> Iterator[Delta]:
+    @property
+    def answering(self) -> bool:
+        """Whether the text so far has come to an answer: it closed a block, or said something outside of one."""
+        return not self._inside and (self._closed or self._spoken[False])
+
+    def _say(self, characters: int) -> Iterator[Delta]:
         """Reasoning and answer each begin with their first sign that is no white space."""
+        text = self._take(characters)
         text = text if self._spoken[self._inside] else text.lstrip()
         if text:
             self._spoken[self._inside] = True
             yield Delta(reasoning=text) if self._inside else Delta(answer=text)
+
+    def _take(self, characters: int) -> str:
+        """Takes so many off what is held."""
+        text, self._held = self._held[:characters], self._held[characters:]
+        self.end += characters
+        return text
+
+
+class PlainStream:
+    """The same of a text in which tags mean nothing: all of it is answer, as it is."""
+
+    in_reasoning = False
+    answering = True
+
+    def __init__(self) -> None:
+        self.end = 0
+
+    def feed(self, piece: str) -> Iterator[Delta]:
+        """See `ThinkStream`."""
+        self.end += len(piece)
+        if piece:
+            yield Delta(answer=piece)
+
+    def close(self) -> Iterator[Delta]:
+        """Nothing was held back."""
+        return iter(())
 
 
 def tail_of(whole: str, text: str) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from bedside.answer import Drafted, Triaged, guarded
+from bedside.answer import Drafted, guarded
 from bedside.errors import UsageError
+from bedside.guard.triage import triage_of
 from bedside.progress import say
 from bedside.recipe import ServeSection
 from bedside.records import Answer, Flag, GenerationOptions, Message
@@ -27,8 +28,10 @@ def ask(model: str, question: str, how: GenerationOptions, settings: ServeSectio
     asked = [Message("user", _from_stdin() if question == FROM_STDIN else question)]
     if not asked[0].content.strip():
         raise UsageError("the question is empty")
+    flags = triage_of(asked)
+    _warn(flags)
     with closing(speaker(model, runs, settings)) as backend:
-        events = guarded(backend, asked, how)
+        events = guarded(backend, asked, how, flags)
         if json_:
             *_, whole = events
             assert isinstance(whole, Answer)
@@ -38,9 +41,7 @@ def ask(model: str, question: str, how: GenerationOptions, settings: ServeSectio
         reasoning = False
         for event in events:
             assert not isinstance(event, Drafted)
-            if isinstance(event, Triaged):
-                _warn(event.flags)
-            elif isinstance(event, Answer):
+            if isinstance(event, Answer):
                 print(flush=True)
                 if not event.answer:
                     say("\n(no answer was reached; raise --max-tokens)")
@@ -58,7 +59,7 @@ def ask(model: str, question: str, how: GenerationOptions, settings: ServeSectio
 
 
 def _warn(flags: Sequence[Flag]) -> None:
-    """Tells before the model speaks, since its answer may take a minute."""
+    """Told before the model is loaded, since its answer may take a minute."""
     for flag in flags:
         say(f"EMERGENCY? {flag.title} ({', '.join(flag.matched)}). {flag.advice} [{flag.source}]\n")
 

@@ -113,16 +113,15 @@ def chat_endpoint(path: Path) -> Iterator["Place"]:
 
 def _noting(path: Path) -> Any:
     """A speaker that notes the prompt which it would have given llama.cpp, and says nothing."""
-    from bedside.records import Generation
     from bedside.runtime.llamacpp import LlamaCpp
+    from bedside.runtime.reading import Piece
 
     class Noting(LlamaCpp):
         noted = ""
 
         def _stream_text(self, prompt: str, options: Any, cached: bool = True) -> Any:
             self.noted = prompt
-            yield 0
-            yield Generation("", "noted", "stop", 0, 0)
+            yield Piece("noted", 1, 0, "stop")
 
     return Noting(path, context=512)
 
