@@ -3,8 +3,8 @@
     python docs/screenshots.py FOLDER        # everything, to look at
     python docs/screenshots.py               # the three that the README shows, into docs/
 
-A script speaks instead of a model, so that the pictures show the page and not what a model happens to say. Needs Debian's
-chromium.
+A script speaks instead of a model, so that the pictures show the page and not what a model happens to say. Needs
+Debian's chromium.
 """
 
 import json
@@ -26,9 +26,9 @@ DOCS = Path(__file__).parent
 WIDTHS = {360: 740, 768: 1024, 1440: 900}
 THEMES = ("dark", "light")
 REASONING = (
-    "A swollen left calf, the pill and a long flight point to a deep vein thrombosis, and pleuritic pain with a fast pulse "
-    "to an embolism. By the Wells score this is likely, so a D-dimer would not help: imaging is next. A clear chest X-ray "
-    "makes pneumonia and pneumothorax less likely and does not speak against it."
+    "A swollen left calf, the pill and a long flight point to a deep vein thrombosis, and pleuritic pain with a fast "
+    "pulse to an embolism. By the Wells score this is likely, so a D-dimer would not help: imaging is next. A clear "
+    "chest X-ray makes pneumonia and pneumothorax less likely and does not speak against it."
 )
 CARDS = json.dumps(
     {
@@ -44,8 +44,8 @@ CARDS = json.dumps(
     }
 )
 TEXT = (
-    "The likeliest explanation is a **pulmonary embolism**.\n\n1. CT pulmonary angiography\n2. Anticoagulation meanwhile\n\n"
-    "Ask about bleeding before you start."
+    "The likeliest explanation is a **pulmonary embolism**.\n\n"
+    "1. CT pulmonary angiography\n2. Anticoagulation meanwhile\n\nAsk about bleeding before you start."
 )
 
 

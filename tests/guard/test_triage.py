@@ -157,7 +157,22 @@ def test_any_text_is_read(text: str) -> None:
     assert isinstance(triage(text), tuple)
 
 
-PIECES = ("chest ", "pain in ", "no ", "a ", "sudden ", "bp 1", "at at ", "12", " ", "\n", ".", "swelling of the ", "has had ", "ate ")
+PIECES = (
+    "chest ",
+    "pain in ",
+    "no ",
+    "a ",
+    "sudden ",
+    "bp 1",
+    "at at ",
+    "12",
+    " ",
+    "\n",
+    ".",
+    "swelling of the ",
+    "has had ",
+    "ate ",
+)
 
 
 @pytest.mark.parametrize("piece", PIECES)

@@ -51,7 +51,7 @@ def create_app(
 
 
 def _add_page(app: FastAPI, notice: str) -> None:
-    """Every file of the page under its own name; `index.html`, which is at /, gets the notice and what cases may be of."""
+    """Every file of the page under its own name; `index.html`, at /, gets the notice and what cases may be of."""
     filled = {"notice": escape(notice), "specialties": _options(SPECIALTIES), "difficulties": _options(DIFFICULTIES)}
     for path in sorted(PAGE.iterdir()):
         if path.suffix in TYPES:

@@ -52,13 +52,16 @@ export async function* events(response) {
   }
 }
 
+/** Whether there is no server, or soon none. */
+export const isGone = (error) => error.code === "server_stopping" || error instanceof TypeError;
+
 /** What went wrong, in a line for the reader. */
 export function reasonOf(error) {
   if (error.code === "context_length_exceeded")
     return "The conversation is too long for this model. Shorten the question, or begin a new conversation.";
   if (error.code === "server_busy")
     return `The model is busy with other questions. Try again in ${error.retryAfter ?? 5} seconds.`;
-  if (error.code === "server_stopping" || error instanceof TypeError)
+  if (isGone(error))
     return "The server cannot be reached. It may have been stopped; when it runs again, press Enter to resend.";
   if (error instanceof Refused) return `The server refused: ${error.message}.`;
   return "The page met an error of its own; reload it.";

@@ -18,7 +18,8 @@ export function write(text) {
 }
 
 export const written = () => box.value.trim();
-export const focus = () => box.focus();
+/** Without a scroll: the box is always in sight, and what is being read stays where it is. */
+export const focus = () => box.focus({ preventScroll: true });
 
 /** `submit` is called when the text is to be sent, `generate` when a case is wanted. */
 export function prepareComposer(submit, generate) {

@@ -61,7 +61,7 @@ export function prepareHistory(reopen, gone) {
 function row({ title, time }, open, remove) {
   const item = make("li");
   const opener = make("button", "", "opener");
-  opener.append(make("span", title, "title"), make("span", new Date(time).toLocaleString(), "when"));
+  opener.append(make("span", title, "title"), make("span", new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }), "when"));
   opener.type = "button";
   opener.addEventListener("click", open);
   const remover = make("button", "Delete");

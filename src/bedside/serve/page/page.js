@@ -1,7 +1,7 @@
 // The page. ask() sends the conversation to each model that is asked, a Voice shows what comes, a Turn holds question and
 // voices, and the history keeps turns. One thing runs at a time: an answer (or two side by side), or a case that is invented.
 
-import { call, events, key, reasonOf, setKey } from "./api.js";
+import { call, events, isGone, key, reasonOf, setKey } from "./api.js";
 import { focus, invent, prepareComposer, write, written } from "./composer.js";
 import { announce, complain, find } from "./dom.js";
 import { askFeedback, prepareFeedback } from "./feedback.js";
@@ -50,7 +50,7 @@ async function converse(turn, voice, signal, again) {
   }
 }
 
-const whyBroken = (voice, error) => (voice.begun && error instanceof TypeError ? "The connection broke off." : reasonOf(error));
+const whyBroken = (voice, error) => (voice.begun && isGone(error) ? "The connection broke off." : reasonOf(error));
 
 function messagesFor(model, text) {
   const past = conversation.turns.filter((turn) => turn.answered);
@@ -62,10 +62,11 @@ function messagesFor(model, text) {
 }
 
 function conclude(turn, error) {
+  turn.settle();
   if (turn.begun) {
     conversation.turns.push(turn);
     save();
-    announce(turn.answered ? "The answer is complete." : "There is no answer.");
+    announce(!turn.answered ? "There is no answer." : error ? "The answer is incomplete." : "The answer is complete.");
   } else {
     turn.remove();
     if (!written()) write(turn.text); // nothing is lost: Enter sends it again
@@ -196,8 +197,9 @@ find("access-form").addEventListener("submit", (event) => {
   find("key").value = "";
   access.close();
   complain("");
-  loadModels();
   focus();
+  loadModels();
 });
 for (const name of ["header", "footer"]) new ResizeObserver(measure).observe(document.querySelector(name));
+focus();
 loadModels();

@@ -14,6 +14,7 @@ export class Turn {
     row.classList.toggle("compared", voices.length > 1);
     row.append(...voices.map((voice) => voice.element));
     for (const voice of voices) this.offer(voice);
+    this.element.setAttribute("aria-busy", "true");
     find("log").append(this.element);
   }
 
@@ -21,6 +22,7 @@ export class Turn {
   static of(record) {
     const turn = new Turn(record.text, record.voices.map((voice) => Voice.of(voice)));
     turn.warn(turn.flags);
+    turn.settle();
     return turn;
   }
 
@@ -59,6 +61,9 @@ export class Turn {
     on("up", () => tell("rate-up"));
     on("down", () => tell("rate-down"));
   }
+
+  /** Nothing more comes. */
+  settle() { this.element.setAttribute("aria-busy", "false"); }
 
   remove() {
     for (const voice of this.voices) clearInterval(voice.clock);

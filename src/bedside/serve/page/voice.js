@@ -19,7 +19,6 @@ export class Voice {
     this.started = performance.now();
     this.element = copyOf("voice");
     this.part("speaker").textContent = `Answer of ${model}`;
-    this.element.setAttribute("aria-busy", "true");
     this.clock = setInterval(() => this.tick(), 1000);
   }
 
@@ -27,8 +26,7 @@ export class Voice {
   static of(record) {
     const voice = new Voice(record.reply.model);
     Object.assign(voice, record);
-    if (voice.reply.reasoning) voice.unveil();
-    voice.part("reasoning").textContent = voice.reply.reasoning;
+    if (voice.reasoned) voice.unveil();
     voice.settle();
     return voice;
   }
@@ -41,7 +39,8 @@ export class Voice {
   part(name) { return this.element.querySelector("." + name); }
   get details() { return this.element.querySelector("details"); }
   get seconds() { return Math.round((performance.now() - this.started) / 1000); }
-  get begun() { return Boolean(this.reply.answer || this.reply.reasoning || this.reply.sections.length); }
+  get reasoned() { return this.reply.reasoning.trim() !== ""; }
+  get begun() { return Boolean(this.reply.answer || this.reasoned || this.reply.sections.length); }
 
   tick() {
     if (this.thought !== null) return;
@@ -59,7 +58,7 @@ export class Voice {
   }
 
   reason(text) {
-    if (this.details.hidden) {
+    if (this.details.hidden && text.trim()) {
       this.unveil();
       this.element.classList.add("thinking");
       this.tick();
@@ -108,7 +107,7 @@ export class Voice {
   }
 
   tellThought() {
-    if (this.reply.reasoning) this.part("state").textContent = `: ${lasting(this.thought)}`;
+    if (this.reasoned) this.part("state").textContent = `: ${lasting(this.thought)}`;
     else this.part("waiting").textContent = "Answered without visible reasoning.";
   }
 
@@ -139,7 +138,6 @@ export class Voice {
     for (const name of ["up", "down"]) this.part(name).hidden = this.reply.id === null;
     for (const name of ["copy", "print", "markdown", "json"]) this.part(name).hidden = !this.reply.answer;
     this.part("tools").hidden = false;
-    this.element.setAttribute("aria-busy", "false");
   }
 
   ownRemark() {
