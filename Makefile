@@ -3,6 +3,7 @@
 # make check  format, lint, types, layers          make docs   write the generated reference pages
 # make bench-train  the training step beside TRL's; bench-growth  how its time grows; bench-kill  50 kills, 50 resumes
 # make bench-eval MCQ=medqa.jsonl [PUBMEDQA=ori_pqal.json]  likelihood scoring beside lm-evaluation-harness
+# make bench-serve  the server beside llama.cpp's own: first token, tokens a second, memory over 2,000 requests
 # make bench-export  merging and writing GGUF of Llama-8B's shapes, beside the disk's own copy speed
 # make setup  only the environment in .venv        make clean  remove the environment
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: setup demo test test-fast check docs bench-train bench-growth bench-kill bench-eval bench-export clean
+.PHONY: setup demo test test-fast check docs bench-train bench-growth bench-kill bench-eval bench-export bench-serve clean
 
 setup: $(STAMP)
 
@@ -56,6 +57,9 @@ bench-eval: $(STAMP)
 
 bench-export: $(STAMP)
 	$(BIN)/python benchmarks/export.py
+
+bench-serve: $(STAMP)
+	$(BIN)/python benchmarks/serve.py
 
 clean:
 	rm -rf .venv

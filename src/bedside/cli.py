@@ -290,11 +290,14 @@ def ask(
 @app.command()
 def serve(
     model: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="MODEL", help="A run, a GGUF file, a model folder or a bundle (.tar.zst).", show_default=False
+            metavar="MODEL",
+            help="A run, a GGUF file, a model folder or a bundle (.tar.zst); with --verify-log an audit log.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    overrides: Overrides = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: the recipe's, loopback.")] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="0 takes a free one; default: the recipe's, 8000.")
@@ -303,14 +306,30 @@ def serve(
     threads: ThreadsOption = None,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Conversations answered at once.")] = 2,
     api_key: Annotated[str | None, typer.Option(envvar="BEDSIDE_API_KEY", help="Key that requests must carry.")] = None,
+    new_key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make a key, show it once, keep its hash, and serve nothing.")
+    ] = None,
+    verify_log: Annotated[
+        bool,
+        typer.Option("--verify-log", help="Check the audit log, and serve nothing. Exit status 1 if it was changed."),
+    ] = False,
     runs: RunsOption = RUNS,
 ) -> None:
     """Serve the private web page and the OpenAI-compatible API."""
     from bedside.verbs import serve as verb
 
-    model = verb.unpacked(model)
-    settings = verb.settings_of(model, runs, host=host, port=port, context=context, threads=threads)
-    verb.serve(model, settings, slots, api_key, runs)
+    if verify_log:
+        print(
+            verb.verify_log(Path(model) if model else None, verb.settings_of(None, runs, overrides or [])), flush=True
+        )
+    elif new_key is not None:
+        print(verb.new_key(new_key, verb.settings_of(model, runs, overrides or [])), flush=True)
+    elif model is None:
+        raise UsageError("MODEL is missing: a run, a GGUF file, a model folder or a bundle; see `bedside serve --help`")
+    else:
+        model = verb.unpacked(model)
+        given = {"host": host, "port": port, "context": context, "threads": threads}
+        verb.serve(model, verb.settings_of(model, runs, overrides or [], **given), slots, api_key, runs)
 
 
 @app.command(name="runs")

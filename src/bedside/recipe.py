@@ -315,6 +315,20 @@ class ServeSection(Section):
     """Seconds that a request may wait so."""
     answer_s: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that an answer may take; then it is broken off."""
+    embedder: str = ""
+    """Folder of a model in the layout of sentence-transformers, for /v1/embeddings; "" for none."""
+    names: tuple[str, ...] = ()
+    """Host names that it answers to beside its own, such as that of a TLS proxy before it; they demand a key."""
+    keys: str = "auto"
+    """File of the API keys' hashes; "auto" is `bedside/keys` below XDG_CONFIG_HOME."""
+    requests_per_minute: Annotated[int, Field(strict=True, ge=0)] = 300
+    """Requests that each key, or without one each address, may send in a minute; 0 sets no limit."""
+    grace_s: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds in which running answers may end after Ctrl-C."""
+    audit: str = "auto"
+    """Folder of the audit log; "auto" is `bedside/audit` below XDG_STATE_HOME, "" keeps none."""
+    feedback: str = "auto"
+    """File of what people say of answers; "auto" is `bedside/feedback.jsonl` below XDG_STATE_HOME, "" takes none."""
 
 
 class LintSection(Section):

@@ -60,6 +60,14 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
         raise RecipeError(f"{where}: {_explain(details[0])}{more}") from error
 
 
+def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe with `section.key=value` overrides."""
+    values = recipe.model_dump(mode="json")
+    for override in overrides:
+        _set(values, override)
+    return parse(values, "command line")
+
+
 def find(name: str | Path) -> Path:
     """The path of a recipe file, or of a shipped recipe by its bare name."""
     path = Path(name)

@@ -21,6 +21,7 @@ from bedside.files import read_json, write_json
 from bedside.recipe import PromptSection
 from bedside.runtime.hf import encode
 from bedside.runtime.llamacpp import opened
+from tests.greedy import greedy_ids
 
 # peft asks transformers by a name that transformers has since changed.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -43,11 +44,7 @@ def _spoken(gguf: Path, ids: Sequence[int], lora: tuple[Path, float] | None = No
     parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     if lora is not None:
         parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(lora[0]), lora[1])]
-    server = opened(gguf, parameters)
-    request = {"prompt": list(ids), "max_tokens": TOKENS, "temperature": 0, "ignore_eos": True}
-    reply = server.handle_completions({**request, "return_tokens": True, "verbose": True})
-    del server
-    return list(reply["__verbose"]["tokens"])
+    return greedy_ids(opened(gguf, parameters), list(ids), TOKENS, ignore_eos=True)
 
 
 def _greedy(model: Any, ids: Sequence[int]) -> list[int]:

@@ -23,6 +23,7 @@ from bedside.runtime.hf import encode, load_tokenizer
 from bedside.runtime.libllama import File
 from bedside.runtime.llamacpp import LlamaCpp
 from bedside.runtime.tokenizer import end_ids, renderer_of
+from tests.greedy import greedy_ids
 
 TIE = 0.012
 QUESTION = "Which drug lowers the blood pressure?"
@@ -73,7 +74,7 @@ def _agree(folder: Path, gguf: Path, tokens: int = 40, distinct: int = 2) -> flo
     expected, narrowest = _greedy(folder, ids, tokens, end)
     assert len(set(expected)) >= distinct, "the model says too little to show anything"
     with closing(LlamaCpp(gguf, 512)) as model:
-        assert model.generate_ids(ids, tokens) == expected
+        assert greedy_ids(model._server, ids, tokens) == expected
         text = model.prompt_text([Message("user", QUESTION)])
     with closing(File(gguf, 512)) as probe:
         assert probe.tokens(text) == ids
@@ -162,7 +163,7 @@ def test_every_quantisation_loads_and_speaks(
     write_gguf(folder, folder / "model.gguf", quantisation, "tiny")
     ids, _ = _asked(folder)
     with closing(LlamaCpp(folder / "model.gguf", 512)) as model:
-        spoken = model.generate_ids(ids, 8)
+        spoken = greedy_ids(model._server, ids, 8)
     assert len(spoken) == 8
     assert all(0 <= token < len(tokenizer) for token in spoken)
 

@@ -43,7 +43,7 @@ def small(tmp_path: Path) -> Path:
 def test_a_file_says_what_asking_needs(small: Path) -> None:
     found = gguf.metadata(small)
     about = ("Small", "{{ bos_token }}", "<s>", "</s>", False, "smollm", 512, None, "")
-    assert found == gguf.GgufMetadata(*about, controls=("<s>", "</s>", "<|user|>"))
+    assert found == gguf.GgufMetadata(*about, controls=("<s>", "</s>", "<|user|>"), eos_id=1)
     assert found == gguf.metadata(small)  # and so it does from the cache
 
 

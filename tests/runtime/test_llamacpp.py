@@ -1,6 +1,8 @@
+import json
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,8 @@ from bedside.models.gguf import GgufMetadata
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime import llamacpp
+from bedside.runtime.budget import stream_with_answer
+from tests.greedy import greedy_ids
 
 QUESTION = [Message("user", "Name one cause of a raised jugular venous pressure.")]
 
@@ -148,7 +152,7 @@ def test_a_conversation_longer_than_the_context_is_refused_with_both_numbers(emb
 def test_closing_the_stream_stops_the_model_and_frees_it_for_the_next(embedded: llamacpp.LlamaCpp) -> None:
     stream = embedded.stream(QUESTION, GenerationOptions(max_tokens=400))
     assert isinstance(next(stream), Delta)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert finished(embedded, GenerationOptions(max_tokens=4))[1].completion_tokens == 4
 
 
@@ -158,14 +162,128 @@ def test_greedy_ids_are_the_same_from_text_and_from_ids(embedded: llamacpp.Llama
     from bedside.runtime import hf
 
     text = embedded.prompt_text(QUESTION)
-    ids = embedded.generate_ids(text, 12)
+    ids = greedy_ids(embedded._server, text, 12)
     tokenizer = hf.load_tokenizer(locate.resolve(ModelSection()).folder, PromptSection())
     assert len(ids) == 12
-    assert embedded.generate_ids(hf.encode(tokenizer, text), 12) == ids
+    assert greedy_ids(embedded._server, hf.encode(tokenizer, text), 12) == ids
     assert finished(embedded, GenerationOptions(max_tokens=12))[1].answer == tokenizer.decode(ids).strip()
 
 
-@pytest.mark.slow
-def test_greedy_ids_of_a_conversation_too_long_are_refused(embedded: llamacpp.LlamaCpp) -> None:
-    with pytest.raises(UsageError, match="shorten it"):
-        embedded.generate_ids("fever " * 900, 4)
+PAIR = {"type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"], "additionalProperties": False}
+SCHEMA = json.dumps(PAIR)
+FEW = GenerationOptions(max_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[llamacpp.LlamaCpp]:
+    """A random model, in two slots."""
+    from bedside.export.convert import write_gguf
+
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    write_gguf(tiny_llama, path, "f32", "tiny")
+    model = llamacpp.LlamaCpp(path, context=256, slots=2, threads=1, name="tiny-base")
+    yield model
+    model.close()
+
+
+def test_a_model_may_be_named(tiny: llamacpp.LlamaCpp) -> None:
+    assert tiny.name == "tiny-base"
+
+
+def test_deltas_and_generation_are_one_and_its_tokens_are_counted(tiny: llamacpp.LlamaCpp) -> None:
+    deltas, last = finished(tiny, FEW)
+    assert "".join(delta.answer for delta in deltas).strip() == last.answer != ""
+    assert (last.finish, last.completion_tokens) == ("length", 12)
+    assert last.prompt_tokens == tiny.tokens(tiny.prompt_text(QUESTION))
+
+
+def test_what_is_cached_of_a_prompt_is_counted_too(tiny: llamacpp.LlamaCpp) -> None:
+    assert len({finished(tiny, FEW)[1].prompt_tokens for _ in range(2)}) == 1
+
+
+@pytest.mark.parametrize("top", [0, 1, 5])
+def test_each_token_of_an_answer_is_told_with_its_likelihood(tiny: llamacpp.LlamaCpp, top: int) -> None:
+    deltas, last = finished(tiny, replace(FEW, logprobs=top))
+    assert tuple(one for delta in deltas for one in delta.logprobs) == last.logprobs
+    assert "".join(one.token for one in last.logprobs).strip() == last.answer
+    assert all(one.logprob <= 0 and len(one.top) == top for one in last.logprobs)
+    whole_characters = [one for one in last.logprobs if len(one.token.encode()) == len(one.token)]
+    assert whole_characters
+    if top:  # greedily the likeliest is taken
+        assert all(one.logprob == one.top[0][1] for one in last.logprobs)
+        assert all(one.top == tuple(sorted(one.top, key=lambda each: -each[1])) for one in last.logprobs)
+
+
+def test_likelihoods_are_told_only_where_they_are_asked_for(tiny: llamacpp.LlamaCpp) -> None:
+    deltas, last = finished(tiny, FEW)
+    assert last.logprobs == ()
+    assert not any(delta.logprobs for delta in deltas)
+
+
+def test_of_what_a_stop_sequence_cuts_off_no_likelihood_is_told(tiny: llamacpp.LlamaCpp) -> None:
+    _, whole = finished(tiny, replace(FEW, logprobs=0))
+    stop = whole.logprobs[3].token[-1]
+    _, cut = finished(tiny, replace(FEW, logprobs=0, stop=(stop,)))
+    assert cut.finish == "stop"
+    assert 0 < len(cut.logprobs) < len(whole.logprobs)
+    assert cut.answer.startswith("".join(one.token for one in cut.logprobs).strip())
+
+
+def test_an_answer_follows_its_schema(tiny: llamacpp.LlamaCpp) -> None:
+    assert tiny.constrains
+    _, last = finished(tiny, GenerationOptions(max_tokens=60, schema=SCHEMA))
+    assert json.loads(last.answer) in ({"a": "x"}, {"a": "y"})
+    assert (last.finish, last.forced) == ("stop", False)
+
+
+def test_reasoning_is_free_of_the_schema_and_ends_where_it_must(tiny: llamacpp.LlamaCpp) -> None:
+    opened = [*QUESTION, Message("assistant", "Let me see.")]
+    prompt = tiny.prompt_text(opened) + "<think>\n"
+    options = GenerationOptions(max_tokens=60, schema=SCHEMA, thinking_tokens=9)
+    *_, last = stream_with_answer(tiny._stream_text, prompt, options)
+    assert isinstance(last, Generation)
+    assert json.loads(last.answer) in ({"a": "x"}, {"a": "y"})
+    assert last.reasoning
+    assert last.forced
+
+
+def test_white_space_of_a_shaped_answer_is_that_of_json_dumps(tiny: llamacpp.LlamaCpp) -> None:
+    _, last = finished(tiny, GenerationOptions(max_tokens=60, schema=SCHEMA, thinking_tokens=0))
+    assert last.answer == json.dumps(json.loads(last.answer))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        '{"type": "nonsense"}',
+        '{"$ref": "#/nowhere"}',
+        '{"type": "string", "pattern": "(("}',
+        "[1]",
+        '{"uniqueItems": 1}',
+    ],
+)
+def test_a_schema_that_llama_cpp_would_pass_over_is_refused(tiny: llamacpp.LlamaCpp, schema: str) -> None:
+    with pytest.raises(UsageError, match="tiny-base cannot be held to this JSON Schema"):
+        tiny.stream(QUESTION, replace(FEW, schema=schema))
+    with pytest.raises(UsageError, match="tiny-base cannot be held"):
+        tiny.complete("Why?", replace(FEW, schema=schema))
+
+
+def test_a_schema_that_is_no_json_is_refused(tiny: llamacpp.LlamaCpp) -> None:
+    with pytest.raises(UsageError, match="the JSON Schema is no JSON"):
+        tiny.stream(QUESTION, replace(FEW, schema="{"))
+
+
+def test_a_text_is_continued_without_a_template(tiny: llamacpp.LlamaCpp) -> None:
+    *deltas, last = tiny.complete("Aspirin 300 mg", FEW)
+    assert isinstance(last, Generation)
+    assert last.prompt_tokens == tiny.tokens("Aspirin 300 mg")
+    assert "".join(delta.answer for delta in deltas if isinstance(delta, Delta)) == last.answer
+
+
+def test_two_are_answered_at_the_same_time(tiny: llamacpp.LlamaCpp) -> None:
+    first, second = (tiny.complete(text, GenerationOptions(max_tokens=100)) for text in ("Yes", "No"))
+    assert all(isinstance(next(stream), Delta) for stream in (first, second, first, second))
+    first.close()
+    second.close()
+    assert finished(tiny, FEW)[1].completion_tokens == 12

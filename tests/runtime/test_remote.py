@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bedside.errors import ModelError, OfflineError, UsageError
-from bedside.records import GenerationOptions, Message
+from bedside.records import Delta, Generation, GenerationOptions, Message, TokenLogprob
 from bedside.runtime.remote import KEY, TRIES, Remote
 
 Reply = tuple[int, dict[str, str], str]
@@ -256,3 +256,124 @@ def test_one_of_several_models_has_to_be_named(server: Server):
 def test_what_is_no_address_is_refused_at_once(url: str):
     with pytest.raises(ModelError, match="no address of a server"):
         Remote(url, wait=lambda seconds: pytest.fail("waited"))
+
+
+STREAM = {"Content-Type": "text/event-stream"}
+QUESTION = [Message("user", "Why?")]
+
+
+def chunk(finish: str | None = None, logprobs: Any = None, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]}
+
+
+def streamed(*events: Any, ended: str = "data: [DONE]\n\n") -> Reply:
+    lines = [f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n" for event in events]
+    return 200, STREAM, ": a comment\n\n" + "".join(lines) + ended
+
+
+def heard(stream: Iterator[Delta | Generation]) -> tuple[list[Delta], Generation]:
+    *deltas, last = stream
+    assert isinstance(last, Generation)
+    return [delta for delta in deltas if isinstance(delta, Delta)], last
+
+
+USAGE = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [
+            chunk(role="assistant"),
+            chunk(reasoning_content="Fir"),
+            chunk(reasoning_content="st."),
+            chunk(content="Yes."),
+        ],
+        [chunk(reasoning="First."), chunk(content="Ye"), chunk(content="s.")],
+        [chunk(content="<thi"), chunk(content="nk>First.</th"), chunk(content="ink>\n\nYes.")],
+    ],
+)
+def test_a_stream_is_passed_on_with_the_reasoning_apart(server: Server, events: list[Any]):
+    server.reply = lambda n, request: streamed(*events, chunk("stop"), USAGE)
+    deltas, last = heard(Remote(server.url).stream(QUESTION, GenerationOptions(max_tokens=8)))
+    assert "".join(delta.reasoning for delta in deltas) == last.reasoning == "First."
+    assert "".join(delta.answer for delta in deltas) == last.answer == "Yes."
+    assert (last.finish, last.prompt_tokens, last.completion_tokens) == ("stop", 3, 9)
+    assert server.requests[0] == {
+        "model": "toy", "messages": [{"role": "user", "content": "Why?"}], "max_tokens": 8, "temperature": 0.0,
+        "top_p": 1.0, "seed": 42, "stream": True, "stream_options": {"include_usage": True},
+    }  # fmt: skip
+
+
+def test_what_the_api_has_is_asked_of_the_server(server: Server):
+    told = {"content": [{"token": "{}", "logprob": -0.5, "top_logprobs": [{"token": "[]", "logprob": -1.5}]}]}
+    server.reply = lambda n, request: streamed(chunk(content="{}", logprobs=told), chunk("stop"))
+    options = GenerationOptions(max_tokens=8, schema='{"type": "object"}', logprobs=1)
+    deltas, last = heard(Remote(server.url).stream(QUESTION, options))
+    assert last.logprobs == (TokenLogprob("{}", -0.5, (("[]", -1.5),)),)
+    assert deltas == [Delta(answer="{}", logprobs=last.logprobs)]
+    asked = server.requests[0]
+    assert asked["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert (asked["logprobs"], asked["top_logprobs"]) == (True, 1)
+
+
+def test_a_stop_sequence_ends_a_server_s_answer(server: Server):
+    server.reply = lambda n, request: streamed(*(chunk(content=word) for word in ("Rest. E", "N", "D more")))
+    deltas, last = heard(Remote(server.url).stream(QUESTION, GenerationOptions(stop=("END",))))
+    assert ("".join(delta.answer for delta in deltas), last.answer, last.finish) == ("Rest. ", "Rest.", "stop")
+
+
+def test_a_stream_cut_at_its_limit_says_so(server: Server):
+    server.reply = lambda n, request: streamed(chunk(content="And"), chunk("length"))
+    assert heard(Remote(server.url).stream(QUESTION, GenerationOptions()))[1].finish == "length"
+
+
+def test_a_server_continues_a_text(server: Server):
+    server.reply = lambda n, request: streamed({"choices": [{"text": " and", "finish_reason": None}]})
+    _, last = heard(Remote(server.url).complete("Fever", GenerationOptions(max_tokens=3)))
+    assert last.answer == " and"
+    assert (server.requests[0]["prompt"], "messages" in server.requests[0]) == ("Fever", False)
+
+
+def test_what_a_server_cannot_be_asked_is_refused(server: Server):
+    remote = Remote(server.url)
+    with pytest.raises(UsageError, match="how long it reasons"):
+        remote.stream(QUESTION, GenerationOptions(thinking_tokens=5))
+    with pytest.raises(UsageError, match="in a chat only"):
+        remote.complete("Fever", GenerationOptions(logprobs=0))
+    with pytest.raises(UsageError, match="known to its server alone"):
+        remote.tokens("Fever")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ((400, JSON, json.dumps({"error": {"message": "too long"}})), "status 400: too long"),
+        ((500, JSON, json.dumps({"error": "down"})), "status 500: down"),
+        (streamed({"error": {"message": "broke down"}}), "broke down"),
+        (streamed("[1]"), "a chunk that is no object"),
+        (streamed("{"), "instead of JSON"),
+        (streamed({"choices": [3]}), r"without choices\[0\].delta"),
+        (streamed(chunk(content=["Yes"])), r"without choices\[0\].delta"),
+        (streamed(), "without a stream of answers"),
+        (said("Yes."), "without a stream of answers"),
+    ],
+)
+def test_what_a_server_says_instead_of_a_stream_is_told(server: Server, reply: Reply, message: str):
+    server.reply = lambda n, request: reply
+    with pytest.raises(ModelError, match=message):
+        list(Remote(server.url).stream(QUESTION, GenerationOptions()))
+
+
+def test_a_stream_to_nobody_is_told():
+    remote = Remote("http://127.0.0.1:9/v1#toy")
+    with pytest.raises(OfflineError, match="no answer"):
+        list(remote.stream(QUESTION, GenerationOptions()))
+
+
+def test_a_stream_without_end_is_broken_off(server: Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bedside.runtime.remote.LARGEST_REPLY", 1000)
+    server.reply = lambda n, request: streamed(*[chunk(content="more ")] * 100)
+    with pytest.raises(OfflineError, match="a reply without end"):
+        list(Remote(server.url).stream(QUESTION, GenerationOptions()))

@@ -1,5 +1,6 @@
 """A real server on a free loopback port, in a thread; a speaker that only stops when it is closed; the page in a browser."""
 
+import itertools
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,8 +11,8 @@ import pytest
 from bedside.recipe import PromptSection, ServeSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Speaker
-from bedside.serve.access import Keys
 from bedside.serve.app import create_app
+from bedside.serve.keys import Keys
 from bedside.serve.run import Server, listen, url_of
 
 if TYPE_CHECKING:
@@ -22,10 +23,14 @@ Serving = Callable[..., AbstractContextManager[str]]
 
 
 class EndlessSpeaker:
-    """Thinks one word, then says words (or with `thinking` goes on to think) until its iterator is closed."""
+    """Thinks one word, then says words (or with `thinking` goes on to think) until its iterator is closed.
 
-    def __init__(self, thinking: bool = False) -> None:
+    With `words` it ends after so many.
+    """
+
+    def __init__(self, thinking: bool = False, words: int = 0) -> None:
         self.thinking = thinking
+        self.words = words
         self.name = "endless"
         self.prompt = PromptSection()
         self.constrains = False
@@ -37,9 +42,10 @@ class EndlessSpeaker:
         self.started.release()
         try:
             yield Delta(reasoning="hm ")
-            while True:
+            for _ in range(self.words) if self.words else itertools.count():
                 self._pause.wait(0.01)
                 yield Delta(reasoning="hm ") if self.thinking else Delta(answer="word ")
+            yield Generation("hm", "word " * self.words, "stop", 2, self.words)
         finally:
             self.closed.release()
 
@@ -103,10 +109,10 @@ def _serving(
     app: Mapping[str, Any] | None = None,
     **settings: object,
 ) -> Iterator[str]:
-    section = ServeSection.model_validate({"port": port, **settings})
-    keys = Keys(api_key) if api_key else None
-    server = Server(create_app(speakers, section, slots=slots, keys=keys, **(app or {})))
-    with listen(section, api_key or "a key") as listener:  # whether one is wanted is tested apart
+    section = ServeSection.model_validate({"port": port, "grace_s": 0, **settings})
+    keys = Keys().with_given(api_key)
+    server = Server(create_app(speakers, section, **{"slots": slots, "keys": keys, **(app or {})}))
+    with listen(section, keys or Keys().with_given("a key")) as listener:  # whether one is wanted is tested apart
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:

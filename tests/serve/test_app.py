@@ -18,6 +18,10 @@ ASK = {"model": "scripted", "messages": [QUESTION]}
 CHAT = "v1/chat/completions"
 
 
+def schema(of: object) -> dict[str, object]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": of}}
+
+
 def client(url: str, key: str = "none") -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}v1", api_key=key, max_retries=0, timeout=PATIENCE_S)
 
@@ -85,8 +89,12 @@ def test_another_model_is_not_passed_off_as_the_one_asked_for(serving: Serving) 
     [
         ({"n": 2}, "n", "cannot be honoured"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "cannot be honoured"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "cannot be honoured"),
-        ({"logprobs": True}, "logprobs", "cannot be honoured"),
+        ({"response_format": {"type": "xml"}}, "response_format", "'json_object'"),
+        ({"response_format": schema({"not": {}})}, "response_format", "schema: the keyword 'not' cannot be honoured"),
+        ({"top_logprobs": 2}, "top_logprobs", "logprobs: true"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "less than or equal to 20"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "send 'thinking_budget'"),
+        ({"extra_body": {"thinking_budget": -1}}, "thinking_budget", "greater than or equal to 0"),
         ({"messages": []}, "messages", "at least 1 item"),
         ({"messages": [{"role": "nurse", "content": "x"}]}, "messages[0].role", "'system', 'developer', 'user'"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content", "want text"),
@@ -183,6 +191,7 @@ def test_the_schema_documents_the_refusals_and_no_422(serving: Serving) -> None:
     }
     assert told.pop("/healthz") == {"200"}
     assert told.pop("/readyz") == {"200", "503"}
+    assert told.pop("/v1/feedback") == {"204", "4XX", "503"}
     assert "/v1/chat/completions" in told
     assert all(responses == {"200", "4XX", "503"} for responses in told.values())
 

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from bedside.recipe import ServeSection
 from bedside.records import GenerationOptions, Message
-from bedside.serve.wire import MAX_CHARACTERS, MAX_MESSAGES, UNSUPPORTED, ChatRequest
+from bedside.serve.wire import MAX_CHARACTERS, MAX_MESSAGES, UNSUPPORTED, ChatRequest, EmbeddingRequest, TextRequest
 
 QUESTION = {"role": "user", "content": "What raises the JVP?"}
 SETTINGS = ServeSection(max_tokens=100)
@@ -46,6 +46,20 @@ def test_the_developer_is_the_system() -> None:
             GenerationOptions(max_tokens=100, temperature=1, top_p=0.5, seed=7),
         ),
         ({"temperature": None, "top_p": None, "seed": None, "stop": None}, GenerationOptions(max_tokens=100)),
+        ({"thinking_budget": 5}, GenerationOptions(max_tokens=100, thinking_tokens=5)),
+        ({"thinking_budget": 0}, GenerationOptions(max_tokens=100, thinking_tokens=0)),
+        ({"reasoning_effort": "none"}, GenerationOptions(max_tokens=100, thinking_tokens=0)),
+        ({"reasoning_effort": "medium"}, GenerationOptions(max_tokens=100)),
+        ({"reasoning_effort": "none", "thinking_budget": 5}, GenerationOptions(max_tokens=100, thinking_tokens=5)),
+        ({"logprobs": True}, GenerationOptions(max_tokens=100, logprobs=0)),
+        ({"logprobs": True, "top_logprobs": 3}, GenerationOptions(max_tokens=100, logprobs=3)),
+        ({"logprobs": False, "top_logprobs": 0}, GenerationOptions(max_tokens=100)),
+        ({"response_format": {"type": "text"}}, GenerationOptions(max_tokens=100)),
+        ({"response_format": {"type": "json_object"}}, GenerationOptions(max_tokens=100, schema='{"type": "object"}')),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "null"}}}},
+            GenerationOptions(max_tokens=100, schema='{"type": "null"}'),
+        ),
         ({"user": "someone", "metadata": {"unknown": 1}}, GenerationOptions(max_tokens=100)),
     ],
 )
@@ -59,20 +73,23 @@ NEUTRAL = {
     "tool_choice": "none",
     "functions": [],
     "function_call": "none",
-    "response_format": {"type": "text"},
-    "logprobs": False,
-    "top_logprobs": 0,
     "logit_bias": {},
     "presence_penalty": 0,
     "frequency_penalty": 0.0,
     "modalities": ["text"],
+    "best_of": 1,
+    "echo": False,
+    "suffix": "",
+    "dimensions": None,
 }
 
 
 def test_an_unsupported_parameter_may_be_sent_if_it_changes_nothing() -> None:
     assert set(NEUTRAL) == set(UNSUPPORTED)
-    assert request(**NEUTRAL).conversation
-    assert request(**dict.fromkeys(NEUTRAL)).conversation
+    for keys in (NEUTRAL, dict.fromkeys(NEUTRAL)):
+        assert request(**keys).conversation
+        assert TextRequest.model_validate({"prompt": "A", **keys}).prompt == "A"
+    assert EmbeddingRequest.model_validate({"input": "A", "dimensions": None}).texts == ["A"]
 
 
 @pytest.mark.parametrize(

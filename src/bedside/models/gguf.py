@@ -40,6 +40,7 @@ class GgufMetadata:
     licence: str
     controls: tuple[str, ...] = ()
     normaliser: Literal["NFC", ""] = ""
+    eos_id: int | None = None
 
 
 def metadata(path: Path) -> GgufMetadata:
@@ -64,6 +65,7 @@ def metadata(path: Path) -> GgufMetadata:
         licence=found.line("general.license", ""),
         controls=tuple(_controls(found)),
         normaliser="NFC" if found.text(NORMALISER_KEY, "NFC" if pre in COMPOSING else "") == "NFC" else "",
+        eos_id=found.whole("tokenizer.ggml.eos_token_id", None),
     )
 
 

@@ -1,4 +1,4 @@
-"""MODEL on the command line → a speaker: a run, a GGUF file or a model folder; to be evaluated a server, too."""
+"""MODEL on the command line → what answers: a run, a GGUF file, a model folder, or the address of a server."""
 
 from pathlib import Path
 from typing import Protocol
@@ -11,16 +11,22 @@ from bedside.runs import Run
 from bedside.runtime.backend import Speaker, Writer
 
 
-class LocalModel(Speaker, Writer, Protocol):
-    """What runs here both speaks and writes."""
+class Model(Speaker, Writer, Protocol):
+    """What both speaks and writes."""
 
 
 PROMPT_FILE = "bedside.json"
 """Beside a merged model's weights: the prompt section that it was trained with."""
 
 
-def speaker(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> LocalModel:
-    """Opens a model. `model` is a path, or the name of a run below `runs`. Raises ModelError or RunError."""
+def speaker(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> Model:
+    """Opens a model, to be asked by `slots` at a time.
+
+    `model` is a path, the name of a run below `runs`, or the address of an OpenAI-compatible server. Raises ModelError,
+    RunError or OfflineError.
+    """
+    if is_address(model):
+        return _remote(model, slots)
     run = find_run(model, runs)
     if run is not None:
         return _llama(exported(run), settings, slots)
@@ -34,13 +40,17 @@ def speaker(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> L
     raise ModelError(f"{model}: no such run, file or folder; `bedside runs` lists the runs in {runs}")
 
 
-def writer(model: str, runs: Path, settings: ServeSection, at_once: int) -> Writer:
-    """The same, or the address of an OpenAI-compatible server, to answer `at_once` conversations at a time."""
-    if is_address(model):
-        from bedside.runtime.remote import Remote
-
-        return Remote(model, at_once)
-    return speaker(model, runs, settings, at_once)
+def speakers(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> list[Model]:
+    """The model, and after it its base, if the model is a run that was exported with it (`export.adapter`)."""
+    first = speaker(model, runs, settings, slots)
+    base = _base(model, runs)
+    if base is None:
+        return [first]
+    try:
+        return [first, _llama(base, settings, slots, f"{first.name}-base")]
+    except BaseException:
+        first.close()
+        raise
 
 
 def is_address(model: str) -> bool:
@@ -77,13 +87,31 @@ def exported(run: Run) -> Path:
     return folder / str(files[0]["path"])
 
 
-def _llama(path: Path, settings: ServeSection, slots: int) -> LocalModel:
+def _remote(address: str, slots: int) -> Model:
+    from bedside.runtime.remote import Remote
+
+    found = Remote(address, slots)
+    say(f"{address.partition('#')[0]}: every question goes to this server, where {found.name} answers")
+    return found
+
+
+def _base(model: str, runs: Path) -> Path | None:
+    """The exported base of a run, prompted as the run is; None if there is none."""
+    run = find_run(model, runs)
+    if run is None:
+        return None
+    folder = run.folder("export")
+    files = read_json(folder / "export.json").get("adapter", [])
+    return next((folder / str(file["path"]) for file in files if file["quantisation"].startswith("base ")), None)
+
+
+def _llama(path: Path, settings: ServeSection, slots: int, name: str = "") -> Model:
     from bedside.runtime.llamacpp import LlamaCpp
 
-    return LlamaCpp(path, settings.context, slots, settings.threads)
+    return LlamaCpp(path, settings.context, slots, settings.threads, name)
 
 
-def _folder(path: Path) -> LocalModel:
+def _folder(path: Path) -> Model:
     from bedside.runtime.hf import load_backend
     from bedside.runtime.llamacpp import FOREIGN
 

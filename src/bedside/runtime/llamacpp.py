@@ -12,11 +12,12 @@ import threading
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
-from bedside.errors import ContextTooLong, MissingExtra, ModelError
+from bedside.errors import ContextTooLong, MissingExtra, ModelError, UsageError
 from bedside.models import header
 from bedside.models.gguf import GgufMetadata, metadata
 from bedside.recipe import PromptSection
@@ -27,19 +28,24 @@ from bedside.text.chat import renderer_of
 
 FOREIGN = PromptSection(style="chat", system="", reasoning="think")
 """How a file is prompted that does not say: its own template and no system message."""
+SCHEMAS = 32
+"""Of so many schemas it is remembered whether they hold."""
+CERTAIN = 1000
+"""Added to a token's logit, it is taken whatever the others are."""
 
 
 class LlamaCpp:
     """Implements `backend.Speaker` and `backend.Measured`; `context` is tokens for each of `slots` conversations."""
 
     together = 1
-    constrains = True
 
-    def __init__(self, path: Path, context: int = 4096, slots: int = 1, threads: int = 0) -> None:
+    def __init__(self, path: Path, context: int = 4096, slots: int = 1, threads: int = 0, name: str = "") -> None:
         self.metadata = metadata(path)
         if not self.metadata.template:
             raise ModelError(f"{path}: the file holds no chat template, so it cannot be asked")
-        self.name = path.stem
+        self.name = name or path.stem
+        self.constrains = self.metadata.eos_id is not None
+        self._follows = lru_cache(maxsize=SCHEMAS)(self._try_schema)
         self.prompt = self.metadata.prompt or FOREIGN
         self.context = min(context, self.metadata.context_length)
         self.at_once = slots
@@ -61,12 +67,14 @@ class LlamaCpp:
             return len(json.load(reply)["tokens"])
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
-        """See `backend.Speaker`. Raises ContextTooLong if the conversation does not fit."""
+        """See `backend.Speaker`. Raises ContextTooLong if it does not fit, UsageError for a schema that cannot hold."""
+        self._need(options.schema)
         reasons = self.prompt.reasoning == "think"
         return stream_with_answer(self._stream_text, self.prompt_text(messages), options, reasons)
 
     def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
-        """See `backend.Speaker`. Raises ContextTooLong if the text does not fit."""
+        """See `backend.Speaker`. Raises the same as `stream`."""
+        self._need(options.schema)
         return complete(self._stream_text, prompt, options)
 
     def write(
@@ -96,6 +104,21 @@ class LlamaCpp:
     def close(self) -> None:
         """Frees the model."""
         del self._server
+
+    def _need(self, schema: str) -> None:
+        if schema and not (self.constrains and self._follows(schema)):
+            raise UsageError(
+                f"{self.name} cannot be held to this JSON Schema; leave out what is rare in it, or all of it"
+            )
+
+    def _try_schema(self, schema: str) -> bool:
+        """Whether a schema holds: one that it cannot read llama.cpp passes over (its issue 19051), and answers freely.
+
+        So the model is made to end its answer at once, which nothing but a schema that holds can keep it from.
+        """
+        request = _request(" ", GenerationOptions(max_tokens=1, schema=schema), cached=False) | {"stream": False}
+        reply = self._server.handle_completions(request | {"logit_bias": [[self.metadata.eos_id, CERTAIN]]})
+        return "error" not in reply and reply["choices"][0]["finish_reason"] == "length"
 
     def _chunks(self, request: dict[str, Any]) -> Generator[dict[str, Any]]:
         """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own."""
@@ -193,10 +216,20 @@ def _request(prompt: str, options: GenerationOptions, cached: bool) -> dict[str,
         "cache_prompt": cached,
     }
     if options.schema:
-        request["json_schema"] = json.loads(options.schema)
+        request["json_schema"] = _compact(options.schema)
     if options.logprobs is not None:
         request["logprobs"] = max(1, options.logprobs)  # 0 would mean none at all
     return request
+
+
+def _compact(schema: str) -> Any:
+    """The schema with the wish, in llguidance's own key, that white space is spent as by `json.dumps`, and no more."""
+    try:
+        read = json.loads(schema)
+    except ValueError as error:
+        raise UsageError(f"the JSON Schema is no JSON: {error}") from error
+    spaced = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", "}
+    return {**read, "x-guidance": spaced} if isinstance(read, dict) else read
 
 
 def _piece(chunk: dict[str, Any], top: int | None) -> Piece:

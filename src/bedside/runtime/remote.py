@@ -1,9 +1,10 @@
-"""Any OpenAI-compatible server as a writer: `POST …/chat/completions`.
+"""Any OpenAI-compatible server as a speaker and a writer: `POST …/chat/completions`.
 
-What passes by itself is tried again: a connection that breaks, a time limit, 429, 5xx. It waits 1, 2, 4, 8 seconds, or
-as long as `Retry-After` says, and gives up after five tries. What a server says instead of an answer is told. Nothing
-of the server is trusted: replies are bounded in size and time, its words are shown without control characters, and half
-of a surrogate pair in an answer, which no file could hold, is replaced.
+A stream that breaks is told at once. Where answers are written together, what passes by itself is tried again: a
+connection that breaks, a time limit, 429, 5xx. It waits 1, 2, 4, 8 seconds, or as long as `Retry-After` says, and gives
+up after five tries. What a server says instead of an answer is told. Nothing of the server is trusted: replies are
+bounded in size and time, its words are shown without control characters, and half of a surrogate pair in an answer,
+which no file could hold, is replaced.
 """
 
 import json
@@ -12,8 +13,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict
 from threading import Event
 from typing import Any
@@ -23,7 +24,8 @@ import httpx
 
 from bedside.errors import ModelError, OfflineError, UsageError, first_line
 from bedside.recipe import PromptSection
-from bedside.records import Generation, GenerationOptions, Message
+from bedside.records import Delta, Finish, Generation, GenerationOptions, Message, TokenLogprob
+from bedside.runtime.reading import Piece, Reading
 from bedside.text import think
 
 KEY = "BEDSIDE_REMOTE_KEY"
@@ -43,7 +45,9 @@ AS_SERVED = PromptSection(style="chat", system="", reasoning="none")
 
 
 class Remote:
-    """Implements `backend.Writer`. `url` ends before `/chat/completions`; `#NAME` after it names one of its models.
+    """Implements `backend.Speaker` and `backend.Writer`.
+
+    `url` ends before `/chat/completions`; `#NAME` after it names one of its models.
 
     Raises OfflineError if nobody is there, ModelError if it is no such server or has several models and none is named,
     UsageError for an address that carries a password or a key that cannot be sent.
@@ -51,6 +55,8 @@ class Remote:
 
     prompt = AS_SERVED
     together = 1
+    constrains = True
+    """The API has a place for a schema; a server that cannot hold to one refuses it."""
 
     def __init__(self, url: str, at_once: int = 4, wait: Callable[[float], object] | None = None) -> None:
         address, _, named = url.partition("#")
@@ -91,6 +97,30 @@ class Remote:
             progress(1)
         return found
 
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+        """See `backend.Speaker`. Whether it reasons is the server's matter, so a limit to that is refused."""
+        if options.thinking_tokens is not None:
+            raise UsageError(f"{self.name}: how long it reasons is for its server to set, not for a request")
+        asked: dict[str, Any] = {"messages": [asdict(message) for message in messages]}
+        if options.schema:
+            shape = {"name": "answer", "schema": json.loads(options.schema), "strict": True}
+            asked["response_format"] = {"type": "json_schema", "json_schema": shape}
+        if options.logprobs is not None:
+            asked |= {"logprobs": True, "top_logprobs": options.logprobs}
+        reading = Reading(think.PlainStream() if options.schema else think.ThinkStream(opened=False), options.stop)
+        return self._said("/chat/completions", {**self._request(options), **asked}, reading)
+
+    def complete(self, prompt: str, options: GenerationOptions) -> Generator[Delta | Generation]:
+        """See `backend.Speaker`."""
+        if options.schema or options.logprobs is not None:
+            raise UsageError(f"{self.name}: a schema or log-probabilities can be asked of it in a chat only")
+        asked = {**self._request(options), "prompt": prompt}
+        return self._said("/completions", asked, Reading(think.PlainStream(), options.stop))
+
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        """See `backend.Speaker`."""
+        raise UsageError(f"{self.name}: how many tokens a text has is known to its server alone")
+
     def close(self) -> None:
         """Ends what is still being asked or waited for: a thread that reads is woken by nothing but its socket."""
         self._closed.set()
@@ -100,14 +130,9 @@ class Remote:
         self._client.close()
 
     def _answer(self, messages: Sequence[Message], options: GenerationOptions) -> Generation:
-        request = {
-            "model": self.name,
-            "messages": [asdict(message) for message in messages],
-            "max_tokens": options.max_tokens + options.answer_tokens,
-            "temperature": options.temperature,
-            "top_p": options.top_p,
-            "seed": options.seed,
-        }
+        most = options.max_tokens + options.answer_tokens
+        asked = {"messages": [asdict(message) for message in messages], "max_tokens": most}
+        request = {**self._request(options), **asked}
         reply = self._asked("POST", "/chat/completions", request)
         try:
             choice = reply["choices"][0]
@@ -125,6 +150,72 @@ class Remote:
             prompt_tokens=_count(reply, "prompt_tokens"),
             completion_tokens=_count(reply, "completion_tokens"),
         )
+
+    def _request(self, options: GenerationOptions) -> dict[str, Any]:
+        return {
+            "model": self.name,
+            "max_tokens": options.max_tokens,
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "seed": options.seed,
+        }
+
+    def _said(self, path: str, request: dict[str, Any], reading: Reading) -> Generator[Delta | Generation]:
+        """What a server streams. Without its usage a chunk is counted as a token; a stop sequence ends it from here."""
+        reasoning, chunks = "", 0
+        usage: dict[str, Any] = {}
+        piece = Piece("", 0, 0)
+        with closing(self._events(path, request)) as events:
+            for event in events:
+                usage = event if event.get("usage") else usage
+                for apart, piece in self._pieces(event):
+                    chunks += 1
+                    if apart:
+                        reasoning += apart
+                        yield Delta(reasoning=apart)
+                    yield from reading.feed(piece)
+                if reading.stopped:
+                    break
+            else:
+                yield from reading.close()
+        if not chunks:
+            raise ModelError(f"{self._url}: a reply without a stream of answers; is it an OpenAI-compatible server?")
+        yield Generation(
+            reasoning="\n\n".join(filter(None, (reasoning.strip(), reading.reasoning.strip()))),
+            answer=reading.answer if path == "/completions" else reading.answer.strip(),
+            finish="length" if piece.finish == "length" and not reading.stopped else "stop",
+            prompt_tokens=_count(usage, "prompt_tokens"),
+            completion_tokens=_count(usage, "completion_tokens") or chunks,
+            logprobs=reading.logprobs,
+        )
+
+    def _pieces(self, event: dict[str, Any]) -> list[tuple[str, Piece]]:
+        try:
+            return [_piece(choice) for choice in event.get("choices") or ()]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{self._url}: a chunk without choices[0].delta in text: {_shown(event)}") from error
+
+    def _events(self, path: str, request: dict[str, Any]) -> Generator[dict[str, Any]]:
+        """The JSON of each server-sent event, up to the last."""
+        asked = {**request, "stream": True, "stream_options": {"include_usage": True}}
+        watched = {"trace": self._trace}
+        try:
+            with self._client.stream("POST", self._url + path, json=asked, extensions=watched) as reply:
+                pieces = _bounded(reply)
+                if reply.status_code >= 300:
+                    self._read(reply.status_code, reply.headers, b"".join(pieces))
+                for line in _lines(pieces):
+                    if line.startswith(b"data:") and (data := line.removeprefix(b"data:").strip()) != b"[DONE]":
+                        yield self._object(self._read(reply.status_code, reply.headers, data))
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+            raise ModelError(f"{self._url}: no address of a server ({first_line(error)})") from error
+        except httpx.HTTPError as error:
+            raise OfflineError(f"{self._url}: no answer ({_shown(first_line(error))})") from error
+
+    def _object(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ModelError(f"{self._url}: a chunk that is no object: {_shown(value)}")
+        return value
 
     def _only_model(self) -> str:
         names = [str(one.get("id")) for one in self._listed()]
@@ -163,14 +254,9 @@ class Remote:
 
     def _reply(self, method: str, path: str, request: dict[str, Any] | None) -> tuple[int, httpx.Headers, bytes]:
         """Status, headers and body; one that is too long, or takes too long, is a broken connection."""
-        body, end = b"", time.monotonic() + TIMEOUT_S
         watched = {"trace": self._trace}
         with self._client.stream(method, self._url + path, json=request, extensions=watched) as reply:
-            for piece in reply.iter_bytes():
-                body += piece
-                if len(body) > LARGEST_REPLY or time.monotonic() > end:
-                    raise httpx.ReadError("a reply without end")
-            return reply.status_code, reply.headers, body
+            return reply.status_code, reply.headers, b"".join(_bounded(reply))
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Keeps the sockets of new connections (httpcore's trace extension), to be shut when this is closed."""
@@ -194,6 +280,41 @@ class Remote:
             key = f"; set {KEY}" if status in (401, 403) else ""
             raise ModelError(f"{self._url}: status {status}: {_shown(told)}{key}")
         return value
+
+
+def _bounded(reply: httpx.Response) -> Iterator[bytes]:
+    """The body as it comes; one that is too long, or takes too long, is a broken connection."""
+    size, end = 0, time.monotonic() + TIMEOUT_S
+    for piece in reply.iter_bytes():
+        size += len(piece)
+        if size > LARGEST_REPLY or time.monotonic() > end:
+            raise httpx.ReadError("a reply without end")
+        yield piece
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    held = b""
+    for piece in pieces:
+        *whole, held = (held + piece).split(b"\n")
+        yield from whole
+    yield held
+
+
+def _piece(choice: dict[str, Any]) -> tuple[str, Piece]:
+    """Reasoning and answer of a chunk of a chat, or of a text that is continued."""
+    delta = choice.get("delta") or {"content": choice.get("text")}
+    names = ("reasoning_content", "reasoning", "content", "refusal")
+    texts = [HALF_A_PAIR.sub("\N{REPLACEMENT CHARACTER}", delta.get(name) or "") for name in names]
+    told = (choice.get("logprobs") or {}).get("content") if texts[2] else None
+    logprobs = tuple(TokenLogprob(one["token"], one["logprob"], tuple(_likeliest(one))) for one in told or ())
+    reason = choice.get("finish_reason")
+    finish: Finish | None = reason and ("length" if reason == "length" else "stop")
+    return texts[0] or texts[1], Piece(texts[2] or texts[3], 0, 0, finish, logprobs)
+
+
+def _likeliest(token: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for one in token.get("top_logprobs") or ():
+        yield one["token"], one["logprob"]
 
 
 def _headers() -> dict[str, str]:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -13,10 +12,15 @@ from bedside import __version__
 from bedside.recipe import ServeSection
 from bedside.runtime.backend import Speaker
 from bedside.serve import faults
-from bedside.serve.access import Gate, Keys
+from bedside.serve.access import Gate
 from bedside.serve.api import add_api
+from bedside.serve.audit import Audit
 from bedside.serve.desk import Desk
+from bedside.serve.embeddings import Embedder, add_embeddings
+from bedside.serve.feedback import Feedback, add_feedback
 from bedside.serve.guarded import add_guarded
+from bedside.serve.keys import Keys
+from bedside.serve.metrics import Meter
 from bedside.text.prompts import DIFFICULTIES, NOTICE, SPECIALTIES
 
 PAGE = Path(__file__).parent / "page"
@@ -30,22 +34,23 @@ def create_app(
     slots: int = 1,
     keys: Keys | None = None,
     warning: str = "",
-    audit: Any = None,
-    feedback: Any = None,
-    embedder: Any = None,
+    audit: Audit | None = None,
+    feedback: Feedback | None = None,
+    embedder: Embedder | None = None,
 ) -> FastAPI:
     """The app. The first speaker answers where none is named; each gives `slots` answers at once, which it must be
     able to. With keys, /v1/* and /metrics ask for one. A `warning` of the model stands on the page before the notice.
     """
     # The interactive documentation pages load their script from a foreign host, so there are none.
     app = FastAPI(title="Bedside", version=__version__, description=NOTICE, docs_url=None, redoc_url=None)
-    app.add_middleware(Gate, host=settings.host, keys=keys)
+    app.state.desk = desk = Desk(speakers, settings, slots, audit)
+    app.add_middleware(Gate, settings=settings, keys=keys, audit=audit)
+    app.add_middleware(Meter, metrics=desk.metrics)
     faults.install(app)
-    app.state.desk = Desk(speakers, settings, slots)
-    app.state.audit = audit
-    app.state.feedback = feedback
-    add_api(app, app.state.desk)
-    add_guarded(app, app.state.desk)
+    add_api(app, desk)
+    add_guarded(app, desk)
+    add_embeddings(app, embedder)
+    add_feedback(app, feedback)
     _add_page(app, f"{warning} {NOTICE}".strip())
     return app
 

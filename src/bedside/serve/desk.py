@@ -14,7 +14,9 @@ from anyio import CancelScope, CapacityLimiter, fail_after
 
 from bedside.recipe import ServeSection
 from bedside.runtime.backend import Speaker
+from bedside.serve.audit import Audit
 from bedside.serve.faults import BUSY, STOPPING, Fault, Refused, of_exception, too_long
+from bedside.serve.metrics import Metrics
 
 ANY_MODEL = "bedside"
 """A model name that clients may always give, so that their settings outlive the model's name."""
@@ -23,10 +25,15 @@ ANY_MODEL = "bedside"
 class Desk:
     """The speakers, of which the first is the default; each gives `slots` answers at once, first come first."""
 
-    def __init__(self, speakers: Sequence[Speaker], settings: ServeSection, slots: int) -> None:
+    def __init__(
+        self, speakers: Sequence[Speaker], settings: ServeSection, slots: int, audit: Audit | None = None
+    ) -> None:
         self.speakers = {speaker.name: speaker for speaker in speakers}
         self.settings = settings
         self.closing = False
+        self.seats = slots * len(self.speakers)
+        self.audit = audit
+        self.metrics = Metrics(self)
         self._default = speakers[0]
         self._seats = {name: CapacityLimiter(slots) for name in self.speakers}
         self._running: set[Feed] = set()

@@ -17,10 +17,11 @@ from starlette.exceptions import HTTPException
 
 from bedside.errors import BedsideError, ContextTooLong, UsageError
 from bedside.serve.shapes import ErrorDetail, ErrorReply
-from bedside.serve.wire import UNSUPPORTED
+from bedside.serve.wire import HINTS, UNSUPPORTED
 
 INVALID = "invalid_request_error"
 RETRY_AFTER_S = 5
+TIMEOUT = "answer_timeout"
 log = logging.getLogger("bedside.serve")
 
 
@@ -76,7 +77,7 @@ INTERNAL = Fault(500, "the server failed at this request; its log says where", "
 def too_long(limit_s: float) -> Fault:
     """An answer that takes longer than it may; to ask the same again would not help."""
     message = f"the answer took longer than {limit_s:g} seconds (serve.answer_s); ask for less (max_tokens)"
-    return Fault(503, message, "server_error", code="answer_timeout", headers={"X-Should-Retry": "false"})
+    return Fault(503, message, "server_error", code=TIMEOUT, headers={"X-Should-Retry": "false"})
 
 
 def of_exception(error: Exception) -> Fault:
@@ -127,7 +128,9 @@ def _of_validation(details: Sequence[Mapping[str, Any]]) -> Fault:
     if param in UNSUPPORTED:
         message = f"'{param}' cannot be honoured by this server; leave it out"
         return Fault(400, message, param=param, code="unsupported_parameter")
-    if param.endswith(".content") and first["type"] != "string_too_long":
+    if param in HINTS and first["type"] not in ("string_too_long", "string_too_short", "value_error", "missing"):
+        wanted = HINTS[param]
+    elif param.endswith(".content") and first["type"] != "string_too_long":
         wanted = 'want text: a string, or parts like {"type": "text", "text": "…"}; nothing else can be read'
     else:
         wanted = first["msg"].removeprefix("Value error, ")

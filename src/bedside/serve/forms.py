@@ -34,14 +34,14 @@ class _Form:
         self._fields = {"id": self.id, "created": int(time.time()), "model": model}
         self.asked = asked
         self._wants_usage = wants_usage
-        self._head = json.dumps({**self._fields, "object": kind})[:-1]
+        self._head = json.dumps({**self._fields, "object": kind}, separators=(",", ":"))[:-1]
 
     def _chunk(self, choice: str) -> str:
         return f'{self._head},"choices":[{{"index":0,{choice}}}],"usage":null}}'
 
     def _counted(self, usage: Mapping[str, int]) -> Iterator[str]:
         if self._wants_usage:
-            yield f'{self._head},"choices":[],"usage":{json.dumps(dict(usage))}}}'
+            yield f'{self._head},"choices":[],"usage":{json.dumps(dict(usage), separators=(",", ":"))}}}'
 
 
 class ChatForm(_Form):

@@ -5,19 +5,21 @@ came while the last ones were sent go out together, in one message.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Protocol
 
 from anyio import CancelScope, create_task_group
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bedside.records import Finish
 from bedside.runtime.backend import Speaker
+from bedside.serve.access import KEY_NAME
+from bedside.serve.audit import Entry
 from bedside.serve.desk import Desk, Feed
-from bedside.serve.faults import Fault, Refused
+from bedside.serve.faults import TIMEOUT, Fault, Refused
 
 STREAM = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no"))
 DONE = "[DONE]"
@@ -25,12 +27,15 @@ DONE = "[DONE]"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is counted and audited of a finished answer; `flags` are what triage found."""
+    """What is counted and audited of an answer; `flags` are what triage found.
+
+    `finish` is "stop" or "length", or why there is no whole answer: "gone", "timeout", "error".
+    """
 
     answer: str
     prompt_tokens: int
     completion_tokens: int
-    finish: Finish
+    finish: str
     flags: tuple[str, ...] = ()
 
 
@@ -51,6 +56,63 @@ class Form(Protocol):
     def outcome(self, event: Any) -> Outcome | None:
         """What came of it, if the event is the one that tells."""
         ...
+
+
+Batch = list[Any]
+
+
+class Account:
+    """What is counted, and told to the audit log, of one generation."""
+
+    def __init__(self, desk: Desk, model: str, form: Form, scope: Scope) -> None:
+        self._desk = desk
+        self._model = model
+        self._form = form
+        self._scope = scope
+        self._begun = monotonic()
+        self._outcome: Outcome | None = None
+        self._finish = "gone"
+
+    async def watched(self, feed: Feed) -> AsyncIterator[Batch]:
+        """The batches of a feed. Raises Refused where it ends with a fault, after what came before it."""
+        began = False
+        async for batch in feed.batches():
+            fault = batch.pop() if isinstance(batch[-1], Fault) else None
+            if batch and not began:
+                began = True
+                self._desk.metrics.first.labels(self._model).observe(monotonic() - self._begun)
+            if batch:
+                self._outcome = self._form.outcome(batch[-1])
+                yield batch
+            if fault:
+                self._finish = "timeout" if fault.code == TIMEOUT else "error"
+                raise Refused(fault)
+
+    def close(self) -> None:
+        """The generation is over, whether it was finished or not."""
+        done = self._outcome or Outcome("", 0, 0, self._finish)
+        metrics = self._desk.metrics
+        metrics.prompt_tokens.labels(self._model).inc(done.prompt_tokens)
+        metrics.completion_tokens.labels(self._model).inc(done.completion_tokens)
+        if audit := self._desk.audit:
+            audit.record(self._entry(done, audit.mark))
+
+    def _entry(self, done: Outcome, mark: Callable[[str], str]) -> Entry:
+        return Entry(
+            answer_id=self._form.id,
+            endpoint=self._scope["path"],
+            model=self._model,
+            key_name=self._scope.get("state", {}).get(KEY_NAME),
+            prompt_hmac=mark(self._form.asked),
+            prompt_characters=len(self._form.asked),
+            answer_hmac=mark(done.answer),
+            answer_characters=len(done.answer),
+            prompt_tokens=done.prompt_tokens,
+            completion_tokens=done.completion_tokens,
+            seconds=round(monotonic() - self._begun, 3),
+            finish=done.finish,
+            flags=done.flags,
+        )
 
 
 class Reply(Response):
@@ -89,28 +151,22 @@ class Reply(Response):
             group.cancel_scope.cancel()
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        account = Account(self._desk, self._speaker.name, self._form, scope)
         if self._stream and self._early:
             await self._send_events(self._early, send)
         async with self._desk.feed(self._speaker, self._steps()) as feed:
-            if self._stream:
-                await self._send_stream(feed, send)
-            else:
-                await self._send_whole(feed, scope, receive, send)
+            try:
+                await self._send_answer(account.watched(feed), scope, receive, send)
+            finally:
+                account.close()
 
-    async def _send_whole(self, feed: Feed, scope: Scope, receive: Receive, send: Send) -> None:
-        events = [event async for batch in feed.batches() for event in batch]
-        if isinstance(events[-1], Fault):
-            raise Refused(events[-1])
-        await Response(self._form.whole(events), media_type="application/json")(scope, receive, send)
-
-    async def _send_stream(self, feed: Feed, send: Send) -> None:
-        """The first event decides on the status: a conversation that is too long is a 400 here as well."""
-        async for batch in feed.batches():
-            fault = batch.pop() if isinstance(batch[-1], Fault) else None
-            if batch:
-                await self._send_events(batch, send)
-            if fault:
-                raise Refused(fault)
+    async def _send_answer(self, batches: AsyncIterator[Batch], scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._stream:
+            events = [event async for batch in batches for event in batch]
+            await Response(self._form.whole(events), media_type="application/json")(scope, receive, send)
+            return
+        async for batch in batches:
+            await self._send_events(batch, send)
         await self._send_lines([DONE], send, more=False)
 
     async def _send_events(self, events: Sequence[Any], send: Send) -> None:

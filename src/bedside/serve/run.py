@@ -1,77 +1,123 @@
-"""Opens the port, and serves until interrupted: settings in, one line with the URL out (on stderr)."""
+"""Opens the port, and serves until interrupted: an app in, one line with the URL out (on stderr)."""
 
+import asyncio
 import errno
 import ipaddress
 import socket
+import time
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from bedside.errors import UsageError
 from bedside.progress import say
 from bedside.recipe import ServeSection
-from bedside.runtime.backend import Speaker
-from bedside.serve.access import Keys
-from bedside.serve.app import create_app
+from bedside.serve.keys import Keys
 
-GRACE_S = 15
-"""At Ctrl-C an answer ends at its next token; this long at most, should the model be reading a long prompt."""
+ABORT_S = 15
+"""An answer that must end does so at its next token; this long at most, should the model be reading a long prompt."""
+REQUEST_S = 10
+"""A client that has not sent the head of a request by then keeps a connection busy on purpose, or is lost."""
+CONNECTIONS = 512
+"""Open at once; more are turned away."""
 
 
-def serve(
-    speaker: Speaker,
-    settings: ServeSection,
-    listener: socket.socket,
-    *,
-    slots: int,
-    api_key: str | None = None,
-    warning: str = "",
-) -> None:
+def serve(app: FastAPI, listener: socket.socket) -> None:
     """Says the URL on stderr and blocks until Ctrl-C, then raises KeyboardInterrupt."""
-    server = Server(
-        create_app([speaker], settings, slots=slots, keys=Keys(api_key) if api_key else None, warning=warning)
-    )
+    server = Server(app)
     say(f"Bedside is at {url_of(listener)} (Ctrl-C stops it)")
     server.run(sockets=[listener])
 
 
 class Server(uvicorn.Server):
-    """uvicorn, quiet, which at shutdown ends the answers that are being written before it waits for them."""
+    """uvicorn, quiet, which at the first Ctrl-C lets running answers end, and at the second ends them."""
 
     def __init__(self, app: FastAPI) -> None:
         super().__init__(
             uvicorn.Config(
-                app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=GRACE_S
+                app,
+                http=_Impatient,
+                ws="none",
+                access_log=False,
+                log_level="critical",  # the Gate tells of bugs; strangers must not be able to fill the terminal
+                server_header=False,
+                proxy_headers=False,  # whoever asks could else choose the address that requests are counted by
+                limit_concurrency=CONNECTIONS,
+                timeout_graceful_shutdown=ABORT_S,
             )
         )
         self._desk = app.state.desk
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See uvicorn."""
+        """See uvicorn. Until the answers have ended the port stays open, so that others are told 503 and no riddle."""
         self._desk.closing = True
+        await self._grace()
         self._desk.abort()
         await super().shutdown(sockets)
 
+    async def _grace(self) -> None:
+        grace_s = self._desk.settings.grace_s
+        if self._desk.busy:
+            count = f"{self._desk.busy} answer{'s' * (self._desk.busy > 1)}"
+            say(f"bedside: {count} may end within {grace_s:g} s, nothing new is taken; Ctrl-C again ends at once")
+        until = time.monotonic() + grace_s
+        while self._desk.busy and not self.force_exit and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        self.force_exit = False  # the second Ctrl-C ends answers with a word; a third one ends the process
 
-def listen(settings: ServeSection, api_key: str | None = None) -> socket.socket:
+
+class _Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's protocol, which waits for the head of a request for so long and no longer."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """See asyncio."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()
+        elif self._timer is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(REQUEST_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def listen(settings: ServeSection, keys: Keys | None = None) -> socket.socket:
     """A listening socket.
 
-    Raises UsageError if the port is taken, not allowed, the host is not this machine's, or the address is open to the
-    network and there is no key.
+    Raises UsageError if the port is taken, not allowed, the host is not this machine's, or others than this machine
+    can reach the address and there is no key.
     """
-    if not is_loopback(settings.host) and not api_key:
+    if is_open(settings) and not keys:
         raise UsageError(
-            f"serve.host = '{settings.host}' is open to the network and there is no API key;"
-            " give one with --api-key, or use serve.host = '127.0.0.1'"
+            f"{_where(settings)}: others could ask here, and there is no API key; make one with"
+            " `bedside serve --new-key NAME`, or use serve.host = '127.0.0.1'"
         )
-    where = f"serve.host = '{settings.host}', serve.port = {settings.port}"
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family, backlog=128)
     except socket.gaierror as error:
-        raise UsageError(f"{where}: no such host; use 127.0.0.1") from error
+        raise UsageError(f"{_where(settings)}: no such host; use 127.0.0.1") from error
     except OSError as error:
-        raise UsageError(f"{where}: {_advice(error)}") from error
+        raise UsageError(f"{_where(settings)}: {_advice(error)}") from error
 
 
 def url_of(listener: socket.socket) -> str:
@@ -82,12 +128,32 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
+def is_open(settings: ServeSection) -> bool:
+    """Whether others than this machine can reach the server: by its address, or through a proxy before it."""
+    return bool(settings.names) or not is_loopback(settings.host)
+
+
+def meaning_of_open(settings: ServeSection) -> str:
+    """Two lines on what a server that others can reach is."""
+    wild = settings.host in ("0.0.0.0", "::")
+    reach = "every network that this machine is in" if wild else f"whoever can reach {settings.host}"
+    return (
+        f"bedside: {reach} can open this page and, with a key, ask; keys and questions are sent as plain HTTP.\n"
+        "bedside: put a proxy with TLS before it (serve.host = '127.0.0.1', serve.names), and a firewall around it."
+    )
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address; a name other than localhost may lead anywhere."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _where(settings: ServeSection) -> str:
+    names = f", serve.names = {', '.join(settings.names)}" if settings.names else ""
+    return f"serve.host = '{settings.host}', serve.port = {settings.port}{names}"
 
 
 def _advice(error: OSError) -> str:

@@ -1,21 +1,27 @@
-"""What clients send: OpenAI's chat completions request, checked.
+"""What clients send: OpenAI's requests for a chat's or a raw text's completion and for embeddings, checked.
 
-Source: https://platform.openai.com/docs/api-reference/chat/create. Unknown keys are passed over, as OpenAI's own
-servers do; keys that would change the result if they were passed over are declared here with their neutral value only.
+Source: https://platform.openai.com/docs/api-reference/chat/create, …/completions/create and …/embeddings/create.
+Unknown keys are passed over, as OpenAI's own servers do; keys that would change the result if they were passed over are
+declared here with their neutral value only.
 """
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from bedside.recipe import ServeSection
 from bedside.records import GenerationOptions, Message
+from bedside.serve import schema
 
 MAX_MESSAGES = 200
 MAX_CHARACTERS = 200_000
 MAX_STOPS = 4
+MAX_TOP = 20
+MAX_TEXTS = 128
 
 Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
+EmbeddedText = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 StopText = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -56,9 +62,34 @@ class StreamOptions(Body):
 
 
 class TextFormat(Body):
-    """Plain text is the only format."""
+    """No format: the answer is text."""
 
     type: Literal["text"]
+
+
+class JsonObjectFormat(Body):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class NamedSchema(Body):
+    """A JSON Schema. `name` and `strict` change nothing: the model is always held to all of it."""
+
+    name: Annotated[str, Field(max_length=200)] | None = None
+    description: Annotated[str, Field(max_length=2_000)] | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool | None = None
+
+
+class SchemaFormat(Body):
+    """JSON that follows a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+Format = Annotated[TextFormat | JsonObjectFormat | SchemaFormat, Field(discriminator="type")]
 
 
 class Conversation(Body):
@@ -91,18 +122,16 @@ class Conversation(Body):
         return "\n".join(message.content for message in self.conversation)
 
 
-class ChatRequest(Conversation):
-    """POST /v1/chat/completions."""
+class Request(Body):
+    """What may be asked of both kinds of completion. Null and absent both mean the default."""
 
     model: Annotated[str, Field(max_length=500)] | None = None
-    """The name that /v1/models gives, or "bedside" for whichever model is served."""
+    """A name that /v1/models gives, or "bedside" for the first of them, which is the default."""
     stream: bool | None = False
     """Server-sent events instead of one JSON object."""
     stream_options: StreamOptions | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of reasoning and answer together; the server's own limit applies when it is lower."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """The older name of `max_completion_tokens`, which takes precedence."""
+    """Tokens of reasoning and answer together; the server's own limit applies when it is lower."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
     """0, the default, always takes the likeliest token."""
     top_p: Annotated[float, Field(ge=0, le=1)] | None = 1.0
@@ -111,17 +140,9 @@ class ChatRequest(Conversation):
     """Texts before which the answer ends."""
 
     n: Literal[1] | None = None
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    functions: Annotated[list[Any], Field(max_length=0)] | None = None
-    function_call: Literal["none", "auto"] | None = None
-    response_format: TextFormat | None = None
-    logprobs: Literal[False] | None = None
-    top_logprobs: Literal[0] | None = None
     logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
 
     @property
     def wants_usage(self) -> bool:
@@ -129,12 +150,11 @@ class ChatRequest(Conversation):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def options(self, settings: ServeSection) -> GenerationOptions:
-        """How to decode; null and absent both mean the default."""
+        """How to decode."""
         default = GenerationOptions()
-        asked = self.max_completion_tokens or self.max_tokens or settings.max_tokens
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return GenerationOptions(
-            max_tokens=min(asked, settings.max_tokens),
+            max_tokens=min(self.max_tokens or settings.max_tokens, settings.max_tokens),
             temperature=default.temperature if self.temperature is None else self.temperature,
             top_p=default.top_p if self.top_p is None else self.top_p,
             seed=default.seed if self.seed is None else self.seed,
@@ -142,18 +162,135 @@ class ChatRequest(Conversation):
         )
 
 
+class ChatRequest(Conversation, Request):
+    """POST /v1/chat/completions."""
+
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    """The newer name of `max_tokens`, over which it takes precedence."""
+    thinking_budget: Annotated[int, Field(ge=0)] | None = None
+    """Tokens after which the reasoning is closed; 0: before it begins."""
+    reasoning_effort: Literal["none", "medium"] | None = None
+    """ "none" is a `thinking_budget` of 0, "medium" none at all; the budget takes precedence."""
+    response_format: Format | None = None
+    """JSON, if the answer must be; the reasoning before it is free."""
+    logprobs: bool | None = None
+    """Log-probabilities of the answer's tokens."""
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP)] | None = None
+    """Beside each token so many of the likeliest."""
+
+    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    functions: Annotated[list[Any], Field(max_length=0)] | None = None
+    function_call: Literal["none", "auto"] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
+
+    @field_validator("response_format")
+    @classmethod
+    def _can_be_honoured(cls, value: Format | None) -> Format | None:
+        if isinstance(value, SchemaFormat):
+            schema.compiled(value.json_schema.schema_)
+        return value
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _beside_a_token(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and not info.data.get("logprobs"):
+            raise ValueError("goes with logprobs: true only")
+        return value
+
+    def options(self, settings: ServeSection) -> GenerationOptions:
+        """How to decode."""
+        options = super().options(settings)
+        budget = 0 if self.thinking_budget is None and self.reasoning_effort == "none" else self.thinking_budget
+        return replace(
+            options,
+            max_tokens=min(self.max_completion_tokens or options.max_tokens, settings.max_tokens),
+            thinking_tokens=budget,
+            schema=self._schema,
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+        )
+
+    @property
+    def _schema(self) -> str:
+        match self.response_format:
+            case SchemaFormat(json_schema=named):
+                return schema.compiled(named.schema_)
+            case JsonObjectFormat():
+                return schema.compiled({"type": "object"})
+        return ""
+
+
+class TextRequest(Request):
+    """POST /v1/completions: a raw text that is continued, without template, system message and reasoning."""
+
+    prompt: Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
+    """One text, as the model is to see it."""
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP)] | None = None
+    """Log-probabilities of the tokens, with so many of the likeliest beside each."""
+
+    best_of: Literal[1] | None = None
+    echo: Literal[False] | None = None
+    suffix: Literal[""] | None = None
+
+    @field_validator("prompt")
+    @classmethod
+    def _is_text(cls, prompt: str) -> str:
+        if any("\ud800" <= sign <= "\udfff" for sign in prompt):
+            raise ValueError("not valid UTF-8 text")
+        return prompt
+
+    def options(self, settings: ServeSection) -> GenerationOptions:
+        """How to decode."""
+        return replace(super().options(settings), logprobs=self.logprobs)
+
+
+class EmbeddingRequest(Body):
+    """POST /v1/embeddings."""
+
+    input: EmbeddedText | Annotated[list[EmbeddedText], Field(min_length=1, max_length=MAX_TEXTS)]
+    """A text or several; lists of token ids are refused."""
+    model: Annotated[str, Field(max_length=500)] | None = None
+    encoding_format: Literal["float", "base64"] | None = "float"
+    """"base64": little-endian 32-bit floats."""
+
+    dimensions: Literal[None] = None
+
+    @field_validator("input")
+    @classmethod
+    def _is_bounded(cls, value: str | list[str]) -> str | list[str]:
+        texts = [value] if isinstance(value, str) else value
+        if (size := sum(map(len, texts))) > MAX_CHARACTERS:
+            raise ValueError(f"{size:,} characters in all, at most {MAX_CHARACTERS:,} are taken")
+        if any("\ud800" <= sign <= "\udfff" for text in texts for sign in text):
+            raise ValueError("not valid UTF-8 text")
+        return value
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts, of which there is at least one."""
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
+HINTS = {
+    "reasoning_effort": "'none' and 'medium' (no limit) are understood; for a limit in tokens send 'thinking_budget'",
+    "input": "want a text, or a list of at most 128 texts; lists of token ids are not read",
+    "prompt": "want one text; lists, and token ids, are not read",
+}
+"""What to do about a key of which only some values are taken."""
+
 UNSUPPORTED = (
     "n",
     "tools",
     "tool_choice",
     "functions",
     "function_call",
-    "response_format",
-    "logprobs",
-    "top_logprobs",
     "logit_bias",
     "presence_penalty",
     "frequency_penalty",
     "modalities",
+    "best_of",
+    "echo",
+    "suffix",
+    "dimensions",
 )
 """Keys that only their neutral value is accepted for; a refusal says so instead of quoting the type."""

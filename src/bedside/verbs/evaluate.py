@@ -94,7 +94,7 @@ def score(
 
     run = prepare_run(recipe, overrides, runs)
     run_until(run, "data", keep=False)
-    with closing(choose.writer(model, runs, run.recipe.serve, at_once or AT_ONCE)) as writer:
+    with closing(choose.speaker(model, runs, run.recipe.serve, at_once or AT_ONCE)) as writer:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", name or writer.name).strip(".-") or "model"
         sections = ("serve.context", "evaluate", "seed")
         outside = {"model": choose.identify(model, runs, writer), **files(run.recipe)}

@@ -93,7 +93,7 @@ def chat_endpoint(path: Path) -> Iterator["Place"]:
     from bedside.export.readings import Place, reading
     from bedside.runtime.libllama import File
 
-    settings = ServeSection(port=0)
+    settings = ServeSection(port=0, requests_per_minute=0)
     with listen(settings) as listener, closing(_noting(path)) as speaker, closing(File(path, 16)) as file:
         server = Server(create_app([speaker], settings))
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -1,28 +1,84 @@
-"""`bedside serve`: the private page and the OpenAI-compatible API, of a model or of a bundle."""
+"""`bedside serve`: the private page and the OpenAI-compatible API, of a model or of a bundle; its keys and its log."""
 
-from contextlib import closing
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from bedside.errors import MissingExtra
+from bedside import recipe_file
+from bedside.errors import CheckFailed, MissingExtra
 from bedside.files import read_json
 from bedside.progress import say
-from bedside.recipe import ServeSection
+from bedside.recipe import Recipe, ServeSection
 from bedside.runtime.choose import exported, find_run, speaker
+from bedside.serve import keys, private
+from bedside.serve.audit import Audit, verify
 from bedside.verbs.pipeline import warn_if_stale
+
+AUTO = "auto"
+LOG = "audit.jsonl"
 
 
 def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, runs: Path) -> None:
     """Serves until it is interrupted. The port is opened before the model is loaded, so that a taken one is told."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: what answers a patient's case asks no hub
     try:
-        from bedside.serve.run import listen
-        from bedside.serve.run import serve as run
+        from bedside.runtime.embedder import Embedder
+        from bedside.serve import run
+        from bedside.serve.app import create_app
+        from bedside.serve.feedback import Feedback
     except ImportError as error:
         raise MissingExtra.named("bedside serve", "serve") from error
     warning = unverified(model, runs)
     if warning:
         say(f"{model}: {warning}")
-    with listen(settings, api_key) as listener, closing(speaker(model, runs, settings, slots)) as backend:
-        run(backend, settings, listener, slots=slots, api_key=api_key, warning=warning)
+    known = keys.read(key_file(settings)).with_given(api_key)
+    with ExitStack() as stack:
+        listener = stack.enter_context(run.listen(settings, known))
+        if run.is_open(settings):
+            say(run.meaning_of_open(settings))
+        audit = stack.enter_context(closing(Audit(audit_file(settings)))) if settings.audit else None
+        backend = stack.enter_context(closing(speaker(model, runs, settings, slots)))
+        feedback = Feedback(feedback_file(settings)) if settings.feedback else None
+        app = create_app(
+            [backend], settings, slots=slots, keys=known, warning=warning, audit=audit, feedback=feedback,
+            embedder=Embedder(Path(settings.embedder).expanduser()) if settings.embedder else None,
+        )  # fmt: skip
+        run.serve(app, listener)
+
+
+def new_key(name: str, settings: ServeSection) -> str:
+    """Makes a key, keeps its hash, and says so; the key itself is returned for stdout, and nowhere else."""
+    key = keys.new(name, key_file(settings))
+    say(f"{key_file(settings)}: the hash of '{name}'; the key itself is shown this once. Servers now want a key.")
+    return key
+
+
+def verify_log(log: Path | None, settings: ServeSection) -> str:
+    """What the audit log proves, in words. Raises CheckFailed with its first fault, RunError if there is no log."""
+    path = log or audit_file(settings)
+    path = path / LOG if path.is_dir() else path
+    found = verify(path)
+    if found.fault:
+        raise CheckFailed(f"{path}: {found.fault}")
+    span = f", {found.first} to {found.last}" if found.lines else ""
+    return f"{path}: {found.lines} lines{span}; none changed, none missing. SHA-256 of the last: {found.sha256}"
+
+
+def key_file(settings: ServeSection) -> Path:
+    """Where the hashes of the keys are."""
+    return keys.default_file() if settings.keys == AUTO else Path(settings.keys).expanduser()
+
+
+def audit_file(settings: ServeSection) -> Path:
+    """The audit log itself; its key and its head lie beside it."""
+    return (private.state_folder() / "audit" if settings.audit == AUTO else Path(settings.audit).expanduser()) / LOG
+
+
+def feedback_file(settings: ServeSection) -> Path:
+    """Where feedback is kept."""
+    auto = settings.feedback == AUTO
+    return private.state_folder() / "feedback.jsonl" if auto else Path(settings.feedback).expanduser()
 
 
 def unverified(model: str, runs: Path) -> str:
@@ -49,10 +105,12 @@ def unpacked(model: str) -> str:
     return str(served(unpack(Path(model).expanduser())))
 
 
-def settings_of(model: str, runs: Path, **given: str | int | None) -> ServeSection:
+def settings_of(
+    model: str | None, runs: Path, overrides: Sequence[str] = (), **given: str | int | None
+) -> ServeSection:
     """How a model is run: as its run's recipe says, unless the command line says otherwise; `given` may hold None."""
-    found = find_run(model, runs)
+    found = find_run(model, runs) if model else None
     if found is not None:
         warn_if_stale(found, "export")
-    recipe = found.recipe.serve if found else ServeSection()
-    return recipe.model_copy(update={name: value for name, value in given.items() if value is not None})
+    recipe = recipe_file.overridden(found.recipe if found else Recipe(name="served"), overrides)
+    return recipe.serve.model_copy(update={name: value for name, value in given.items() if value is not None})

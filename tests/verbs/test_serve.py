@@ -1,0 +1,213 @@
+"""`bedside serve` as a person starts it: its keys, its log, and that it asks nobody anything."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedside import cli
+from bedside.export.convert import write_gguf
+from bedside.serve.audit import Audit
+
+from ..serve.test_audit import entry
+
+ROOT = Path(__file__).parents[2]
+OUTGOING = 70
+WATCHED = f"""
+import ipaddress, os, sys
+
+def is_local(host):
+    if isinstance(host, bytes):
+        host = host.decode()
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in ("localhost", "")
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        address = arguments[1]
+        is_ours = not isinstance(address, tuple) or is_local(address[0])
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        is_ours = arguments[0] is None or is_local(arguments[0])
+    else:
+        return
+    if not is_ours:
+        print("outgoing:", event, arguments, file=sys.stderr, flush=True)
+        os._exit({OUTGOING})
+
+sys.addaudithook(watch)
+"""
+SERVER = WATCHED + "from bedside.cli import main\nmain()\n"
+CLIENT = f"""
+import json, socket, subprocess, sys
+import httpx
+from pathlib import Path
+
+def sent():
+    lines = [line.split() for line in Path("/proc/self/net/dev").read_text().splitlines()]
+    return sum(int(line[10]) for line in lines if line[0] == "out:")
+
+before = sent()
+server = subprocess.Popen([sys.executable, "-c", {SERVER!r}, "serve", sys.argv[1], "--port", "0", "--context", "256",
+                           "--threads", "1"], stderr=subprocess.PIPE, text=True)
+url = next(word for line in server.stderr for word in line.split() if word.startswith("http://"))
+with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+    body = {{"messages": [{{"role": "user", "content": "Which drug?"}}], "max_tokens": 8}}
+    chat = client.post("v1/chat/completions", json=body)
+    stream = client.post("v1/chat/completions", json={{**body, "stream": True}})
+    told = client.post("v1/feedback", json={{"id": chat.json().get("id", "none"), "rating": "up"}})
+    pages = [client.get(path).status_code for path in ("", "page.js", "healthz", "metrics", "v1/models", "openapi.json")]
+ended = server.poll()
+server.terminate()
+server.communicate()
+during = sent()
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    try:
+        probe.sendto(b"x", ("192.0.2.9", 9))
+    except OSError:
+        pass
+print(json.dumps({{"ended": ended, "statuses": [chat.status_code, stream.status_code, told.status_code, *pages],
+                  "tokens": chat.json().get("usage", {{}}).get("completion_tokens"),
+                  "streamed": stream.text.endswith("data: [DONE]\\n\\n"), "sent": during - before,
+                  "probed": sent() - during}}))
+"""
+ALONE = """
+ip link set lo up; ip link add out type veth peer name far; ip link set out addrgenmode none; ip link set far addrgenmode none
+ip addr add 192.0.2.1/24 dev out; ip link set far up; ip link set out up; ip route add default via 192.0.2.2; exec "$@"
+"""
+"""A network with a way out, at the end of which nobody is: what goes there is counted."""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("BEDSIDE_API_KEY", raising=False)
+    return tmp_path
+
+
+def test_a_new_key_is_shown_once_and_kept_as_a_hash(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["serve", "--new-key", "ward"]) == 0
+    printed = capsys.readouterr()
+    key = printed.out.strip()
+    assert re.fullmatch(r"bedside-[\w-]{43}", key)
+    path = home / "config" / "bedside" / "keys"
+    assert str(path) in printed.err
+    assert key not in printed.err + path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert cli.run(["serve", "--new-key", "ward"]) == 2
+    assert "there is a key named 'ward'" in capsys.readouterr().err
+
+
+def test_a_setting_that_is_given_on_the_command_line_holds(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["serve", "any.gguf", f"serve.keys={home / 'mine'}", "--new-key", "ward"]) == 0
+    assert (home / "mine").is_file()
+    assert cli.run(["serve", "any.gguf", "serve.hots=0.0.0.0"]) == 2
+    assert "unknown key 'serve.hots'; did you mean 'host'?" in capsys.readouterr().err
+
+
+def test_without_a_model_it_says_what_is_missing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["serve"]) == 2
+    assert "MODEL is missing" in capsys.readouterr().err
+
+
+def test_the_network_without_a_key_is_refused_before_the_model_is_loaded(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["serve", "nowhere.gguf", "--host", "0.0.0.0", "--port", "0"]) == 2
+    assert "bedside serve --new-key NAME" in capsys.readouterr().err
+
+
+def test_the_network_with_a_key_is_told_what_it_means(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["serve", "nowhere.gguf", "--host", "0.0.0.0", "--port", "0", "--api-key", "k"]) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert "plain HTTP" in first
+    assert "TLS" in second
+    assert "no such run, file or folder" in third
+
+
+def test_a_log_is_verified_by_its_default_place_by_file_and_by_folder(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = home / "state" / "bedside" / "audit" / "audit.jsonl"
+    audit = Audit(log)
+    audit.record(entry())
+    audit.close()
+    for given in ([], [str(log)], [str(log.parent)]):
+        assert cli.run(["serve", "--verify-log", *given]) == 0
+        assert "1 lines" in capsys.readouterr().out
+    log.write_bytes(log.read_bytes().replace(b"tiny", b"huge"))
+    assert cli.run(["serve", "--verify-log"]) == 1
+    assert f"bedside: {log}: line 1 was changed" in capsys.readouterr().err
+
+
+def test_a_log_that_is_not_there_is_a_mistake(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["serve", "--verify-log"]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+@pytest.fixture
+def gguf(tiny_llama: Path, tmp_path: Path) -> Path:
+    write_gguf(tiny_llama, tmp_path / "tiny.gguf", "f32", "tiny")
+    return tmp_path / "tiny.gguf"
+
+
+def served(gguf: Path, home: Path, *before: str) -> dict[str, Any]:
+    """What a client saw of `bedside serve`, run after the words of `before`."""
+    done = subprocess.run(
+        [*before, sys.executable, "-c", CLIENT, str(gguf)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "XDG_STATE_HOME": str(home / "state"), "XDG_CONFIG_HOME": str(home / "config")},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_it_serves_without_connecting_anywhere_and_keeps_a_log_that_holds(
+    gguf: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = served(gguf, home)
+    assert seen["ended"] is None
+    assert seen["statuses"] == [200, 200, 204, *[200] * 6]
+    assert seen["streamed"]
+    assert cli.run(["serve", "--verify-log"]) == 0
+    log = (home / "state" / "bedside" / "audit" / "audit.jsonl").read_text()
+    assert [json.loads(line)["endpoint"] for line in log.splitlines()] == ["/v1/chat/completions"] * 2
+    assert "Which drug" not in log
+    assert json.loads(log.splitlines()[0])["completion_tokens"] == seen["tokens"] > 0
+
+
+def test_in_a_network_of_its_own_no_packet_leaves_it(gguf: Path, home: Path) -> None:
+    if not shutil.which("ip") or subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
+        pytest.skip("this user may not make a network of their own (unshare --net)")
+    seen = served(gguf, home, "unshare", "--net", "sh", "-ec", ALONE, "sh")
+    assert seen["statuses"] == [200, 200, 204, *[200] * 6]
+    assert seen["sent"] == 0
+    assert seen["probed"] > 0, "the counter did not see the packet that was sent on purpose"
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "import socket; socket.create_connection(('192.0.2.1', 80), 1)",
+        "import urllib.request as u; u.urlopen('http://hub.example/', timeout=1)",
+        "import httpx; httpx.get('http://[2001:db8::1]/', timeout=1)",
+    ],
+)
+def test_the_watch_itself_sees_what_leaves(leak: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WATCHED + leak], capture_output=True, text=True, check=False)
+    assert done.returncode == OUTGOING
+    assert "outgoing: socket." in done.stderr
