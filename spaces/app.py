@@ -4,8 +4,8 @@
     BEDSIDE_URL=http://127.0.0.1:8000/ python spaces/app.py         # beside a server that runs
     BEDSIDE_MODEL=model.gguf python spaces/app.py                   # starts one; without a model the embedded one
 
-In: these, BEDSIDE_API_KEY if the server wants one, GRADIO_SERVER_NAME and _PORT. Out: http://127.0.0.1:7860/. Gradio lets
-an answer load remote images; the Content-Security-Policy that is set here lets the browser ask this server alone.
+In: these, BEDSIDE_API_KEY, GRADIO_SERVER_NAME, GRADIO_SERVER_PORT. Out: http://127.0.0.1:7860/. Gradio lets an answer
+load remote images; the Content-Security-Policy that is set here lets the browser ask this server alone.
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from bedside.models.locate import embedded_gguf
 from bedside.text.prompts import NOTICE
 
 POLICY = (
@@ -89,21 +90,13 @@ def page(url: str) -> Any:
         response.headers.update({"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"})
         return response
 
-    chat = gradio.ChatInterface(
-        partial(replies, url),
-        chatbot=gradio.Chatbot(label="Bedside", sanitize_html=True),
-        title="Bedside",
-        description=NOTICE,
-        flagging_mode="never",
-    )
-    theme = gradio.themes.Base(**FONTS)
-    return gradio.mount_gradio_app(app, chat, path="/", theme=theme, footer_links=[], show_error=True)
+    box = gradio.Chatbot(label="Bedside", sanitize_html=True, buttons=["copy"])  # none that sends it to a hub
+    chat = gradio.ChatInterface(partial(replies, url), chatbot=box, title="Bedside", description=NOTICE)
+    return gradio.mount_gradio_app(app, chat, path="/", theme=gradio.themes.Base(**FONTS), footer_links=[])
 
 
 def started() -> str:
     """Starts `bedside serve` and gives its address."""
-    from bedside.models.locate import embedded_gguf
-
     model = os.environ.get("BEDSIDE_MODEL") or str(embedded_gguf())
     command = [sys.executable, "-m", "bedside", "serve", model, "--port", "0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -117,8 +110,6 @@ def started() -> str:
 if __name__ == "__main__":
     import uvicorn
 
-    where = {
-        "host": os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        "port": os.environ.get("GRADIO_SERVER_PORT", 7860),
-    }
-    uvicorn.run(page(os.environ.get("BEDSIDE_URL") or started()), host=where["host"], port=int(where["port"]))
+    port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    app = page(os.environ.get("BEDSIDE_URL") or started())
+    uvicorn.run(app, host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port=port, log_level="warning")
