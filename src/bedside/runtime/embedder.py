@@ -74,8 +74,9 @@ class Embedder:
     def _loaded(self) -> tuple[Any, Any]:
         """Tokenizer and model, in fp32."""
         import torch
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoTokenizer, logging
 
+        logging.disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(self._folder), trust_remote_code=False)
             model, told = AutoModel.from_pretrained(
