@@ -1,12 +1,15 @@
 """The one answering path."""
 
+from typing import Any
+
 import pytest
 
-from bedside.answer import answer
+from bedside.answer import Drafted, answer, case, guarded
 from bedside.errors import UsageError
 from bedside.recipe import PromptSection
-from bedside.records import Answer, Delta, GenerationOptions, Message
+from bedside.records import Answer, Delta, Flag, GenerationOptions, Message, Section
 from bedside.runtime.scripted import ScriptedBackend
+from bedside.text import prompts, sections
 
 SECTION = PromptSection(style="chat", system="You teach.")
 
@@ -59,3 +62,58 @@ def test_half_a_surrogate_pair_is_refused():
 def test_a_conversation_without_a_question_is_refused(messages: list[Message]):
     with pytest.raises(UsageError, match="must end with a question"):
         events(messages, ScriptedBackend([]))
+
+
+SAID = '{"Diagnosis": ["STEMI"], "Differential": [], "Plan": ["ECG"], "Red flags": [], "What is missing": []}'
+
+
+def told(backend: ScriptedBackend, structured: bool = True, flags: tuple[Flag, ...] = ()) -> list[Any]:
+    options = GenerationOptions(max_tokens=100)
+    return list(guarded(backend, [Message("user", "Chest pain?")], options, flags, structured))
+
+
+def test_a_structured_answer_comes_as_drafts_and_ends_as_sections_and_their_markdown():
+    backend = ScriptedBackend([("Hm.", SAID)], SECTION)
+    *before, last = told(backend)
+    drafts = [event for event in before if isinstance(event, Drafted)]
+    assert drafts[-1].sections == last.sections == (Section("Diagnosis", ("STEMI",)), Section("Plan", ("ECG",)))
+    assert last.answer == "## Diagnosis\n\n- STEMI\n\n## Plan\n\n- ECG"
+    assert not [event for event in before if isinstance(event, Delta) and event.answer]
+    assert backend.options[0].schema == sections.SCHEMA
+    assert backend.options[0].answer_tokens == 50
+    assert backend.asked[0][-1].content == f"Chest pain?\n\n{prompts.SECTIONS}"
+
+
+@pytest.mark.parametrize("said", ["It is a STEMI.", "[1, 2]", "{} and so on"])
+def test_a_model_that_says_something_else_is_shown_as_plain_text(said: str):
+    *_, last = told(ScriptedBackend([("", said)], SECTION))
+    assert (last.answer, last.sections) == (said, ())
+
+
+def test_an_answer_that_is_cut_keeps_the_sections_that_were_reached():
+    *_, last = told(ScriptedBackend([("", SAID[:40])], SECTION))
+    assert last.sections[0] == Section("Diagnosis", ("STEMI",))
+
+
+def test_a_model_that_cannot_be_constrained_is_asked_for_plain_text():
+    backend = ScriptedBackend([("", "It is a STEMI.")], SECTION)
+    backend.constrains = False
+    *_, last = told(backend)
+    assert last.answer == "It is a STEMI."
+    assert (backend.options[0].schema, backend.asked[0][-1].content) == ("", "Chest pain?")
+
+
+def test_a_guarded_answer_says_whether_the_triage_found_an_emergency():
+    flag = Flag("shock", "Shock", "Call.", "ABCDE", "https://example.org", ("collapse",))
+    for flags in ((), (flag,)):
+        *_, last = told(ScriptedBackend([("", "Rest.")], SECTION), structured=False, flags=flags)
+        assert (last.emergency, last.flags) == (bool(flags), flags)
+
+
+def test_a_case_is_written_without_reasoning_and_without_the_trained_system_message():
+    backend = ScriptedBackend([("", "A 50-year-old man …")], SECTION)
+    *_, last = case(backend, "cardiology", "hard", GenerationOptions(seed=7))
+    assert last.answer.startswith("A 50-year-old")
+    assert backend.options[0].thinking_tokens == 0
+    assert backend.asked[0][0] == Message("system", prompts.CASE_SYSTEM)
+    assert "cardiology" in backend.asked[0][1].content

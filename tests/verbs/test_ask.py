@@ -47,6 +47,22 @@ def test_as_json_it_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"sections", "citations", "emergency", "abstained", "usage", "model"} <= found.keys()
 
 
+@pytest.mark.usefixtures("scripted")
+def test_an_emergency_is_told_on_stderr_before_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["ask", "any", "Passed out, BP 70/40"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "Meningitis. \n"
+    assert printed.err.startswith("EMERGENCY? Low blood pressure with signs of shock (systolic 70 (<= 90), collapse).")
+
+
+@pytest.mark.usefixtures("scripted")
+def test_as_json_an_emergency_is_a_key_with_its_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["ask", "any", "Passed out, BP 70/40", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["emergency"] is True
+    assert [flag["rule"] for flag in found["flags"]] == ["shock"]
+
+
 def test_the_question_may_come_from_stdin(scripted: ScriptedBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     stdin(monkeypatch, "Warum hat er 40 °C?\n".encode())
     assert cli.run(["ask", "any", "-"]) == 0

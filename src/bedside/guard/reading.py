@@ -8,6 +8,7 @@ says nothing. All is done in time that grows with the length of the text: what i
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from bedside.guard.rules import Cues, Rules, Sign, Topic
 from bedside.guard.vitals import Vitals, is_child, numbers
@@ -54,12 +55,10 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """Sentences with the sign that ends them."""
-    start = 0
-    for end in SENTENCE.finditer(text):
-        yield text[start : end.end()].strip()
-        start = end.end()
-    yield text[start:].strip()
+    """Sentences with the sign that ends them; those without a word are left out."""
+    starts = [0, *(end.end() for end in SENTENCE.finditer(text)), len(text)]
+    sentences = (text[start:end].strip() for start, end in pairwise(starts))
+    return (sentence for sentence in sentences if len(sentence) > 1)
 
 
 def _is_topic(sentence: str, topic: Topic) -> bool:

@@ -150,19 +150,26 @@ def add_guarded(app: FastAPI, desk: Desk) -> None:
 
 
 def rendered(steps: Steps, clock: Callable[[], float] = time.monotonic) -> Generator[Event]:
-    """The same events, with the text as HTML now and then; the finished answer with its HTML last."""
+    """The same events, with the text as HTML now and then; the finished answer with its HTML last.
+
+    Sections and HTML are told whole each time, so not for every token.
+    """
     text, due = "", 0.0
     with closing(steps):
         for event in steps:
+            now = clock()
             if isinstance(event, Answer):
                 html = markdown.html(event.answer)
                 if text:
                     yield Rendered(html)
                 yield Finished(event, html)
-                return
-            yield event
-            text += event.answer if isinstance(event, Delta) else ""
-            begun = clock()
-            if isinstance(event, Delta) and event.answer and begun >= due:
-                yield Rendered(markdown.html(text))
-                due = begun + max(RENDER_EVERY_S, RENDER_SHARE * (clock() - begun))
+            elif isinstance(event, Drafted):
+                if now >= due:
+                    yield event
+                    due = now + RENDER_EVERY_S
+            else:
+                yield event
+                text += event.answer
+                if event.answer and now >= due:
+                    yield Rendered(markdown.html(text))
+                    due = now + max(RENDER_EVERY_S, RENDER_SHARE * (clock() - now))
