@@ -35,17 +35,26 @@ export function prepareComposer(submit, generate) {
   find("examples").append(...EXAMPLES.map(exampleOf));
 }
 
-/** Streams an invented case into the box. */
+/** Streams an invented case into the box, in which nobody else writes meanwhile. */
 export async function invent(signal) {
-  const wanted = { specialty: find("specialty").value, difficulty: find("difficulty").value, stream: true };
-  const model = settings.model ? { model: settings.model } : {};
-  let text = "";
-  for await (const event of events(await call("v1/case", { ...wanted, ...model }, signal))) {
-    if (event.type === "answer") text += event.text;
-    if (event.type === "done") text = event.answer.answer;
-    if (event.type === "answer" || event.type === "done") write(text);
+  box.readOnly = true;
+  try {
+    await take(signal);
+  } finally {
+    box.readOnly = false;
   }
 }
+
+async function take(signal) {
+  const wanted = { specialty: find("specialty").value, difficulty: find("difficulty").value, stream: true, ...whom() };
+  let text = "";
+  for await (const event of events(await call("v1/case", wanted, signal))) {
+    if (event.type === "answer") write(text += event.text);
+    if (event.type === "done") write(event.answer.answer);
+  }
+}
+
+const whom = () => (settings.model ? { model: settings.model } : {});
 
 function exampleOf({ title, text }) {
   const item = make("li");
@@ -74,7 +83,7 @@ function count() {
 
 async function countTokens(text, mine, characters) {
   try {
-    const reply = await call("v1/tokens", { text, ...(settings.model ? { model: settings.model } : {}) });
+    const reply = await call("v1/tokens", { text, ...whom() });
     const { tokens } = await reply.json();
     if (mine === counted) find("count").textContent = `${characters}, ${tokens.toLocaleString("en")} token${tokens === 1 ? "" : "s"}`;
   } catch { /* the count is a courtesy: what is wrong is told when the question is sent */ }

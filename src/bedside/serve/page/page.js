@@ -90,6 +90,7 @@ function askAgain(turn) {
 async function generate() {
   if (running) return;
   const control = begin();
+  focus(); // the button is disabled now, and Esc stops from here
   try {
     await invent(control.signal);
     announce("The case is written.");

@@ -1,6 +1,6 @@
 // A question with its answer, or with one answer of each model side by side; above it the banner of an emergency.
 
-import { copyOf, find, make } from "./dom.js";
+import { announce, copyOf, find, make } from "./dom.js";
 import { copyText, download, jsonOf, markdownOf, print, signed } from "./export.js";
 import { Voice } from "./voice.js";
 
@@ -52,6 +52,7 @@ export class Turn {
     on("copy", async () => {
       const button = voice.part("copy");
       button.textContent = (await copyText(signed(voice.reply))) ? "Copied" : "Copying is not allowed here";
+      announce(`${button.textContent}.`);
       setTimeout(() => { button.textContent = "Copy answer"; }, 2000);
     });
     on("print", () => print(this.element));
