@@ -43,6 +43,15 @@ CARDS = json.dumps(
         "What is missing": ["Bleeding risk, renal function and weight", "Thromboses in the patient or her family"],
     }
 )
+BASE = json.dumps(
+    {
+        "Diagnosis": ["Pulmonary embolism"],
+        "Differential": ["Pneumonia", "Asthma"],
+        "Plan": ["D-dimer", "CT pulmonary angiography if it is raised"],
+        "Red flags": ["Low blood pressure"],
+        "What is missing": ["Earlier thromboses"],
+    }
+)
 TEXT = (
     "The likeliest explanation is a **pulmonary embolism**.\n\n"
     "1. CT pulmonary angiography\n2. Anticoagulation meanwhile\n\nAsk about bleeding before you start."
@@ -52,9 +61,11 @@ TEXT = (
 @contextmanager
 def served(*replies: tuple[str, str], base: bool = False) -> Iterator[str]:
     """The page's address, before a model that answers with `replies`."""
-    names = ["demo", "demo-base"] if base else ["demo"]
+    speakers = [ScriptedBackend(replies * 2, name="demo")]
+    if base:
+        speakers.append(ScriptedBackend([("A young woman with chest pain after a flight.", BASE)], name="demo-base"))
     settings = ServeSection(port=0)
-    server = Server(create_app([ScriptedBackend(replies * 2, name=name) for name in names], settings))
+    server = Server(create_app(speakers, settings))
     with listen(settings, None) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -2,11 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from bedside.runtime.scripted import ScriptedBackend
+from bedside.serve.feedback import Feedback
 from bedside.text.prompts import SPECIALTIES
 
 from .conftest import PATIENCE_S, EndlessSpeaker, FailingSpeaker, Serving
@@ -72,9 +74,12 @@ def test_escape_stops_a_case_that_is_being_invented(serving: Serving, page: Page
         page.goto(url)
         page.get_by_role("button", name="Generate a case").click()
         expect(page.get_by_label("Your question")).to_have_value(re.compile("^word word"))
+        expect(page.get_by_label("Your question")).to_be_focused()
+        expect(page.get_by_label("Your question")).not_to_be_editable()
         page.keyboard.press("Escape")
         assert endless.closed.acquire(timeout=PATIENCE_S)
         expect(page.get_by_role("button", name="Send")).to_be_visible()
+        expect(page.get_by_label("Your question")).to_be_editable()
 
 
 def test_settings_are_sent_with_the_next_answer_and_outlive_the_page(serving: Serving, page: Page) -> None:
@@ -217,17 +222,11 @@ def test_a_browser_that_keeps_nothing_still_answers(serving: Serving, page: Page
 
 @pytest.mark.parametrize("along", [False, True], ids=["comment", "text-along"])
 def test_a_thumb_goes_with_a_comment_and_with_the_text_only_if_that_is_ticked(
-    serving: Serving, page: Page, along: bool
+    serving: Serving, page: Page, tmp_path: Path, along: bool
 ) -> None:
-    said: list[dict[str, str]] = []
-
-    def take(route: Route) -> None:
-        said.append(route.request.post_data_json)
-        route.fulfill(status=204)
-
-    with serving(ScriptedBackend([REPLY])) as url:
+    path = tmp_path / "feedback.jsonl"
+    with serving(ScriptedBackend([REPLY]), app={"feedback": Feedback(path)}) as url:
         page.goto(url)
-        page.route("**/v1/feedback", take)
         ask(page, QUESTION)
         page.get_by_role("button", name="Bad answer").click()
         page.get_by_label("Comment").fill("Too short.")
@@ -235,17 +234,16 @@ def test_a_thumb_goes_with_a_comment_and_with_the_text_only_if_that_is_ticked(
         page.get_by_role("button", name="Send feedback").click()
         expect(page.get_by_role("dialog")).to_be_hidden()
         expect(page.get_by_role("button", name="Bad answer")).to_have_attribute("aria-pressed", "true")
-    answer_id = said[0].pop("id")
+    [said] = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     text = {"question": QUESTION, "answer": REPLY[1]} if along else {}
-    assert answer_id
-    assert said == [{"rating": "down", "model": "scripted", "comment": "Too short.", **text}]
+    assert said.pop("id").startswith("answer-")
+    assert said.pop("time")
+    assert said == {"rating": "down", "model": "scripted", "comment": "Too short.", **text}
 
 
 def test_a_server_that_takes_no_feedback_is_told_of(serving: Serving, page: Page) -> None:
-    error = {"error": {"message": "none", "type": "x", "param": None, "code": "no_feedback"}}
     with serving(ScriptedBackend([REPLY])) as url:
         page.goto(url)
-        page.route("**/v1/feedback", lambda route: route.fulfill(status=404, json=error))
         ask(page, QUESTION)
         page.get_by_role("button", name="Good answer").click()
         page.get_by_role("button", name="Send feedback").click()

@@ -66,7 +66,8 @@ function exampleOf({ title, text }) {
   return item;
 }
 
-function fit() {
+/** The box is as high as its text, and higher before the first question. */
+export function fit() {
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight + 2}px`;
 }

@@ -22,7 +22,7 @@ export function prepareFeedback() {
     try {
       await send(given);
     } catch (error) {
-      tell(error.code === "no_feedback" || error.status === 404 ? "This server takes no feedback." : reasonOf(error));
+      tell(error.code === "no_feedback" ? "This server takes no feedback." : reasonOf(error));
     }
   });
 }

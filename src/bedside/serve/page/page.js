@@ -2,7 +2,7 @@
 // voices, and the history keeps turns. One thing runs at a time: an answer (or two side by side), or a case that is invented.
 
 import { call, events, isGone, key, reasonOf, setKey } from "./api.js";
-import { focus, invent, prepareComposer, write, written } from "./composer.js";
+import { fit, focus, invent, prepareComposer, write, written } from "./composer.js";
 import { announce, complain, find } from "./dom.js";
 import { askFeedback, prepareFeedback } from "./feedback.js";
 import { moveHistory, prepareHistory, remember, titleOf } from "./history.js";
@@ -119,6 +119,7 @@ function update() {
   find("generate").disabled = running !== null;
   find("fresh").disabled = log.childElementCount === 0;
   find("welcome").hidden = log.childElementCount > 0;
+  fit();
 }
 
 function submit() {
