@@ -91,6 +91,12 @@ def cards(page: Page) -> None:
     ask(page, "Breathless after a flight")
 
 
+def answer(page: Page) -> None:
+    """The same, with what is above the cards scrolled away."""
+    cards(page)
+    page.locator(".thought").evaluate("element => element.scrollIntoView()")
+
+
 def unfolded(page: Page) -> None:
     """The same with its reasoning open, further down."""
     ask(page, "Breathless after a flight")
@@ -131,6 +137,7 @@ def feedback(page: Page) -> None:
 SCENES: dict[Callable[[Page], None], tuple[str, bool]] = {
     empty: (CARDS, False),
     cards: (CARDS, False),
+    answer: (CARDS, False),
     unfolded: (TEXT, False),
     emergency: (CARDS, False),
     compared: (CARDS, True),
@@ -142,8 +149,8 @@ SCENES: dict[Callable[[Page], None], tuple[str, bool]] = {
 
 def draw(page: Page, scene: Callable[[Page], None], path: Path) -> None:
     """One picture."""
-    answer, base = SCENES[scene]
-    with served((REASONING, answer), base=base) as url:
+    said, base = SCENES[scene]
+    with served((REASONING, said), base=base) as url:
         page.goto(url)
         page.get_by_text("Model: demo").wait_for()
         scene(page)
@@ -153,7 +160,7 @@ def draw(page: Page, scene: Callable[[Page], None], path: Path) -> None:
 
 def main(folder: Path | None) -> None:
     """All pictures into a folder, or the README's into docs/."""
-    wanted = {(360, "dark", cards), (768, "light", emergency), (1440, "dark", compared)}
+    wanted = {(360, "dark", answer), (768, "light", emergency), (1440, "dark", compared)}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for width, height in WIDTHS.items():
