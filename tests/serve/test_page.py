@@ -108,6 +108,18 @@ def test_a_follow_up_brings_the_conversation_and_a_new_one_does_not(serving: Ser
     ]
 
 
+def test_the_box_grows_with_its_text_and_is_low_again_under_a_conversation(serving: Serving, page: Page) -> None:
+    height = "document.getElementById('question').offsetHeight"
+    with serving(ScriptedBackend([REPLY])) as url:
+        page.goto(url)
+        before = page.evaluate(height)
+        page.get_by_label("Your question").fill("line\n" * 6)
+        assert page.evaluate(height) > before
+        page.keyboard.press("Enter")
+        expect(article(page)).to_have_attribute("aria-busy", "false")
+        assert page.evaluate(height) < before
+
+
 def test_shift_enter_starts_a_line_and_an_empty_question_is_not_sent(serving: Serving, page: Page) -> None:
     speaker = ScriptedBackend([REPLY])
     with serving(speaker) as url:
