@@ -1,11 +1,11 @@
-"""The private server: a web page for the clinician and an OpenAI-compatible API, from one speaker.
+"""The private server: a web page for the clinician and an OpenAI-compatible API, from one speaker or several.
 
-    with listen(settings) as listener:                           # `run`: opens the port, before the model is loaded
-        speaker = LlamaCpp(Path("model.gguf"), settings.context, slots=2)
-        serve(speaker, settings, listener, slots=2)              # prints the URL, blocks until Ctrl-C
-    app = create_app(speaker, settings, slots=2)    # `app`: the same as an ASGI app, for tests and other servers
+    app = create_app([speaker], settings, slots=2)               # `app`: the whole of it, as an ASGI app
+    with listen(settings, keys) as listener:                     # `run`: opens the port, before the model is loaded
+        serve(app, listener)                                     # prints the URL, blocks until Ctrl-C
 
-A request goes `access` (is this caller let in?) → `wire` (what is asked?) → `reply` (wait for a slot, answer, stop
-when the client goes); every refusal on that way is a `faults.Fault` in OpenAI's shape. Neither questions nor answers
-are stored or logged.
+A request goes `access` (is this caller let in?) → `wire` and `schema` (what is asked, and can it be honoured?) → `desk`
+(wait for a seat, run the model in a thread) → `reply` (send what it says, stop it when the client goes), written by one
+of the `forms`. Every refusal on that way is a `faults.Fault` in OpenAI's shape. `metrics` counts; `audit` is told of
+every answer, without a word of it.
 """

@@ -10,7 +10,7 @@ from bedside.errors import CheckFailed, MissingExtra
 from bedside.files import read_json
 from bedside.progress import say
 from bedside.recipe import Recipe, ServeSection
-from bedside.runtime.choose import exported, find_run, speaker
+from bedside.runtime.choose import exported, find_run, speakers
 from bedside.serve import keys, private
 from bedside.serve.audit import Audit, verify
 from bedside.verbs.pipeline import warn_if_stale
@@ -38,10 +38,10 @@ def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, r
         if run.is_open(settings):
             say(run.meaning_of_open(settings))
         audit = stack.enter_context(closing(Audit(audit_file(settings)))) if settings.audit else None
-        backend = stack.enter_context(closing(speaker(model, runs, settings, slots)))
+        served = [stack.enter_context(closing(one)) for one in speakers(model, runs, settings, slots)]
         feedback = Feedback(feedback_file(settings)) if settings.feedback else None
         app = create_app(
-            [backend], settings, slots=slots, keys=known, warning=warning, audit=audit, feedback=feedback,
+            served, settings, slots=slots, keys=known, warning=warning, audit=audit, feedback=feedback,
             embedder=Embedder(Path(settings.embedder).expanduser()) if settings.embedder else None,
         )  # fmt: skip
         run.serve(app, listener)
