@@ -4,10 +4,10 @@
 
 FOLDER holds safety/triage_vignettes.jsonl (clinicaflow, synthetic, 160 rows), mcq/medqa_train_dev.jsonl and
 flashcards/. A vignette is written out as prose first. Its half is chosen by a hash of its id: the rules were mended on
-the half "dev"; of the other only the rates were looked at. Most rows of both had been read when the words were gathered,
-so the other half is no unseen test. Only five of the 160 need no escalation, so precision says little there: what the
-rules raise without need is told by the questions about topics. "In scope" are vignettes of the categories that the
-rules know; bleeding from the gut, syncope and obstetrics are not among them.
+the half "dev"; of the other only the rates were looked at. Most rows of both had been read when the words were
+gathered, so the other half is no unseen test. Only five of the 160 need no escalation, so precision says little there:
+what the rules raise without need is told by the questions about topics. "In scope" are vignettes of the categories that
+the rules know; bleeding from the gut, syncope and obstetrics are not among them.
 """
 
 import argparse

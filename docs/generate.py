@@ -1,4 +1,4 @@
-"""Writes pages from the code: the recipe's settings, its JSON schema, the command line's help, the rules of lint.
+"""Writes pages from the code: the recipe's settings, its JSON schema, the commands' help, the rules of lint and triage.
 
 python docs/generate.py            # writes
 python docs/generate.py --check    # exits 1 if a page is stale
@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel
 
 from bedside.cli import app
+from bedside.guard import rules as guard
 from bedside.lint.catalogue import RULES, Rule
 from bedside.recipe import Recipe
 
@@ -34,6 +35,24 @@ told as not checked.
 """
 
 
+TRIAGE = """\
+# What is taken for an emergency
+
+**No clinician has reviewed these rules.** They were put together on {date} from public guidance, for research and
+education. They know the emergencies below and no others: silence is no all-clear. What triage is and is not:
+[decision 10](decisions/0010-guarded-answer.md).
+
+The text of the user is read by rules, before the model is asked and whatever it answers. A sign counts unless it is
+denied ("no chest pain"), past, only supposed, or asked about with no person in the sentence ("What are the signs of a
+stroke?"). Numbers are read from prose ("BP 82/54", "sats 88", "temp 39.8"): mmHg, percent, breaths and beats a minute,
+°C. Limits of blood pressure, pulse and breathing rate, and NEWS2, hold for adults, and are passed over where an age
+below 16 is told; no rule is made for children or pregnancy. NEWS2 is added up from what is told; what is not counts as
+normal.
+
+`python benchmarks/triage.py --data FOLDER` measures what the rules see and miss; the note above has the figures.
+"""
+
+
 def pages() -> dict[str, str]:
     """File name → content of every generated page."""
     schema = json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
@@ -42,6 +61,7 @@ def pages() -> dict[str, str]:
         "reference/recipe.schema.json": schema,
         "reference/commands.md": commands_page(),
         "lint.md": lint_page(),
+        "triage.md": triage_page(),
     }
 
 
@@ -80,6 +100,28 @@ def _rule(name: str, rule: Rule) -> str:
     return (
         f"\n## `{name}`\n\n{severity}. {rule.what}\n\n**Why it hurts.** {rule.why}\n\n**How to mend it.** {rule.mend}\n"
     )
+
+
+def triage_page() -> str:
+    """Each rule of the triage with its signs, thresholds, words and sources."""
+    known = guard.rules()
+    return MADE + TRIAGE.format(date=known.date) + "".join(map(_emergency, known.rules))
+
+
+def _emergency(rule: guard.Rule) -> str:
+    ways = "".join(f"- {' **and** '.join(map(_part, way))}\n" for way in rule.when)
+    sources = "; ".join(f"[{source}]({source.url})" for source in rule.sources)
+    return (
+        f"\n## `{rule.name}`: {rule.title}\n\nAny of:\n\n{ways}\n**It says.** {rule.advice}\n\n"
+        f"**Why these.** {rule.basis}\n\n**Sources.** {sources}\n"
+    )
+
+
+def _part(part: guard.Part) -> str:
+    options = " or ".join(map(str, part.options))
+    if part.absent:
+        return f"not {options}"
+    return f"({options})" if len(part.options) > 1 else options
 
 
 def _is_section(annotation: Any) -> bool:

@@ -116,4 +116,4 @@ def test_a_case_is_written_without_reasoning_and_without_the_trained_system_mess
     assert last.answer.startswith("A 50-year-old")
     assert backend.options[0].thinking_tokens == 0
     assert backend.asked[0][0] == Message("system", prompts.CASE_SYSTEM)
-    assert "cardiology" in backend.asked[0][1].content
+    assert "cardiology" in backend.asked[0][-1].content

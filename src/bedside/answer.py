@@ -67,8 +67,12 @@ def case(
     speaker: Speaker, specialty: prompts.Specialty, difficulty: prompts.Difficulty, options: GenerationOptions
 ) -> Generator[Delta | Answer]:
     """Streams an invented vignette; a model that reasons writes it at once."""
-    asked = prompts.CASE.format(specialty=specialty, difficulty=prompts.DIFFICULTIES[difficulty])
-    messages = [Message("system", prompts.CASE_SYSTEM), Message("user", asked)]
+    messages = [
+        Message("system", prompts.CASE_SYSTEM),
+        Message("user", prompts.CASE.format(specialty="orthopaedics", difficulty=prompts.DIFFICULTIES["easy"])),
+        Message("assistant", prompts.CASE_EXAMPLE),
+        Message("user", prompts.CASE.format(specialty=specialty, difficulty=prompts.DIFFICULTIES[difficulty])),
+    ]
     return answer(speaker, messages, replace(options, thinking_tokens=0))
 
 

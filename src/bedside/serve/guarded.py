@@ -22,7 +22,7 @@ from bedside.answer import Drafted, case, guarded
 from bedside.guard.triage import triage_of
 from bedside.records import Answer, Delta, Flag
 from bedside.serve import markdown
-from bedside.serve.api import REFUSALS
+from bedside.serve.api import REFUSALS, STREAM
 from bedside.serve.desk import Desk
 from bedside.serve.faults import Refused, of_exception
 from bedside.serve.guarded_wire import AnswerReply, AnswerRequest, CaseRequest, TokensReply, TokensRequest
@@ -110,7 +110,7 @@ class GuardedForm:
 def add_guarded(app: FastAPI, desk: Desk) -> None:
     """Adds the endpoints."""
 
-    @app.post("/v1/answer", response_model=AnswerReply, responses=REFUSALS)
+    @app.post("/v1/answer", response_model=AnswerReply, responses={**STREAM, **REFUSALS})
     async def answers(asked: AnswerRequest) -> Response:
         """Answers the last message with what stands around a model; a stream of typed events if `stream` is true."""
         speaker = desk.speaker(asked.model)
@@ -126,7 +126,7 @@ def add_guarded(app: FastAPI, desk: Desk) -> None:
             early=[Triaged(flags)],
         )
 
-    @app.post("/v1/case", response_model=AnswerReply, responses=REFUSALS)
+    @app.post("/v1/case", response_model=AnswerReply, responses={**STREAM, **REFUSALS})
     async def cases(asked: CaseRequest) -> Response:
         """An invented case vignette to try the model with; of no real patient."""
         speaker = desk.speaker(asked.model)

@@ -12,7 +12,7 @@ from bedside.text.prompts import Difficulty, Specialty
 
 CASE_TOKENS = 400
 """Enough for about 100 words and a model that does not count them."""
-CASE_TEMPERATURE = 0.8
+CASE_TEMPERATURE = 0.7
 """Greedy decoding would invent the same case each time."""
 
 ModelName = Annotated[str, Field(max_length=500)]

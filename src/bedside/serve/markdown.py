@@ -36,7 +36,7 @@ def html(text: str) -> str:
     text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
     if len(text) > LONGEST or _is_tangled(text):
         return f"<pre>{escape(text, quote=False)}</pre>"
-    attributes = {name: allowed - {"rel"} for name, allowed in ALLOWED.items()}
+    attributes = {name: allowed - {"rel"} for name, allowed in ALLOWED.items()} | {"*": set()}
     return nh3.clean(
         _renderer().render(text), tags=set(ALLOWED), attributes=attributes, url_schemes=SCHEMES, link_rel=REL
     )

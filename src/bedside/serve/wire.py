@@ -92,36 +92,6 @@ class SchemaFormat(Body):
 Format = Annotated[TextFormat | JsonObjectFormat | SchemaFormat, Field(discriminator="type")]
 
 
-class Conversation(Body):
-    """What every request that asks a model holds."""
-
-    messages: Annotated[list[Turn], Field(min_length=1, max_length=MAX_MESSAGES)]
-    """The conversation: at most one system message, which comes first, and a question of the user, which comes last."""
-
-    @field_validator("messages")
-    @classmethod
-    def _can_be_answered(cls, turns: list[Turn]) -> list[Turn]:
-        messages = [turn.message for turn in turns]
-        size = sum(len(message.content) for message in messages)
-        if size > MAX_CHARACTERS:
-            raise ValueError(f"{size:,} characters in all, at most {MAX_CHARACTERS:,} are taken")
-        if any(message.role == "system" for message in messages[1:]):
-            raise ValueError("a system message may only come first, and only once")
-        if messages[-1].role != "user" or not messages[-1].content.strip():
-            raise ValueError("the last message must be a question of the user")
-        return turns
-
-    @property
-    def conversation(self) -> list[Message]:
-        """The messages as our records."""
-        return [turn.message for turn in self.messages]
-
-    @property
-    def question(self) -> str:
-        """All that was said, for the audit log, which keeps an HMAC and the length of it."""
-        return "\n".join(message.content for message in self.conversation)
-
-
 class Request(Body):
     """What may be asked of both kinds of completion. Null and absent both mean the default."""
 
@@ -160,6 +130,36 @@ class Request(Body):
             seed=default.seed if self.seed is None else self.seed,
             stop=tuple(stop),
         )
+
+
+class Conversation(Body):
+    """What every request holds that goes on with a conversation."""
+
+    messages: Annotated[list[Turn], Field(min_length=1, max_length=MAX_MESSAGES)]
+    """The conversation: at most one system message, which comes first, and a question of the user, which comes last."""
+
+    @field_validator("messages")
+    @classmethod
+    def _can_be_answered(cls, turns: list[Turn]) -> list[Turn]:
+        messages = [turn.message for turn in turns]
+        size = sum(len(message.content) for message in messages)
+        if size > MAX_CHARACTERS:
+            raise ValueError(f"{size:,} characters in all, at most {MAX_CHARACTERS:,} are taken")
+        if any(message.role == "system" for message in messages[1:]):
+            raise ValueError("a system message may only come first, and only once")
+        if messages[-1].role != "user" or not messages[-1].content.strip():
+            raise ValueError("the last message must be a question of the user")
+        return turns
+
+    @property
+    def conversation(self) -> list[Message]:
+        """The messages as our records."""
+        return [turn.message for turn in self.messages]
+
+    @property
+    def question(self) -> str:
+        """All that was said, for the audit log, which keeps an HMAC and the length of it."""
+        return "\n".join(message.content for message in self.conversation)
 
 
 class ChatRequest(Conversation, Request):

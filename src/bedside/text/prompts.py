@@ -88,6 +88,15 @@ CASE = (
 """Asks for an invented case. The parts are listed in the order of a clerking, which small models follow; the diagnosis
 is left out since the case is to be asked about."""
 
+CASE_EXAMPLE = (
+    "A 67-year-old woman fell on her outstretched right hand this morning and has pain and swelling of the wrist since "
+    "then. She has osteoporosis and takes alendronic acid and calcium. Blood pressure 134/78 mmHg, pulse 84, 16 "
+    "breaths a minute, SpO2 98 % on air, temperature 36.7 °C. The wrist is bent like a dinner fork and tender at the "
+    "end of the radius; the fingers are warm, and their feeling and movement are normal. The radiograph shows a break "
+    "two centimetres above the wrist with the far part tilted backwards."
+)
+"""The turn before, in orthopaedics, which is not on the list: without an example a small model writes no vignette."""
+
 ALPACA_TEMPLATE = """\
 {{%- if messages[0]['role'] == 'system' -%}}
 {{%- set instruction = messages[0]['content'] -%}}
