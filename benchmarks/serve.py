@@ -123,12 +123,17 @@ def memory(ours: Server, theirs: Server, requests: int) -> None:
 
 async def asked(server: Server, clients: int, tokens: int, salt: str) -> Measured:
     """One question of each client, all at once."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_S, trust_env=False) as client:
-        await client.get("v1/models")
+    async with connected(server) as client:
         began = time.perf_counter()
         each = await asyncio.gather(*[streamed(client, f"{salt}.{n}", tokens) for n in range(clients)])
         taken_s = time.perf_counter() - began
     return Measured(median(first for first, _ in each) * 1000, sum(count for _, count in each) / taken_s)
+
+
+def connected(server: Server) -> httpx.AsyncClient:
+    """A connection for each question: llama.cpp's server hangs up on one that was used for some time."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_S, trust_env=False, limits=limits)
 
 
 async def streamed(client: httpx.AsyncClient, salt: str, tokens: int) -> tuple[float, int]:
@@ -162,7 +167,7 @@ def is_said(text: str) -> bool:
 
 async def many(server: Server, requests: int, number: int) -> None:
     seats = asyncio.Semaphore(MEMORY_CLIENTS)
-    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_S, trust_env=False) as client:
+    async with connected(server) as client:
 
         async def one(salt: str) -> None:
             async with seats:

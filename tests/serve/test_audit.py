@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bedside.errors import RunError
+from bedside.serve import private
 from bedside.serve.audit import Audit, Entry, verify
 
 Lines = list[bytes]
@@ -35,6 +36,7 @@ def write(path: Path, lines: int) -> None:
     audit = Audit(path)
     for number in range(lines):
         audit.record(entry(number))
+        audit._writer.submit(lambda: None).result()  # else lines are written together
     audit.close()
     assert audit.fault == ""
 
@@ -132,7 +134,7 @@ def test_a_head_that_was_made_for_a_shorter_log_is_not_believed(log: Path) -> No
     shorter = log.read_bytes().splitlines(keepends=True)[:4]
     log.write_bytes(b"".join(shorter))
     offset = len(b"".join(shorter[:3]))
-    head.write_bytes(signature + b"\n%d\n" % offset + shorter[3].rstrip(b"\n"))
+    head.write_bytes(signature + b"\n%d\n" % offset + shorter[3])
     assert "audit.head: not what was written there" in verify(log).fault
     assert rest != head.read_bytes().partition(b"\n")[2]
 
@@ -150,6 +152,20 @@ def test_a_line_that_a_power_cut_has_kept_from_the_log_is_put_there(log: Path, k
     *whole, last = log.read_bytes().splitlines(keepends=True)
     expected = log.read_bytes()
     log.write_bytes(b"".join(whole) + last[:kept])
+    Audit(log).close()
+    assert log.read_bytes() == expected
+    assert verify(log).fault == ""
+
+
+def test_lines_of_a_busy_time_are_written_together_and_none_is_lost_to_a_power_cut(log: Path) -> None:
+    audit = Audit(log)
+    with private.locked(log):  # the disk is busy
+        for number in range(5, 9):
+            audit.record(entry(number))
+    audit.close()
+    expected = log.read_bytes()
+    assert expected.count(b"\n") == 9
+    log.write_bytes(expected[: -len(expected.splitlines(keepends=True)[-1]) - 100])
     Audit(log).close()
     assert log.read_bytes() == expected
     assert verify(log).fault == ""

@@ -4,8 +4,8 @@ In: an `Entry` for each answer. Out: a line of JSON each, with its own number an
 hash chain: Schneier and Kelsey 1999, "Secure audit logs to support computer forensics"). Texts stand there as HMACs,
 since a plain hash of a short text is found by trying; their key lies beside the log.
 
-A chain alone does not see its end cut off. So the last line also stands in a head file, signed with that key, which is
-written first: a line that a power cut has kept from the log is put there by whoever opens the log next.
+A chain alone does not see its end cut off. So what was written last also stands in a head file, signed with that key,
+which is written first: a line that a power cut has kept from the log is put there by whoever opens the log next.
 """
 
 import hashlib
@@ -14,9 +14,9 @@ import json
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -101,26 +101,32 @@ class Audit:
         self._writer.shutdown()
 
     def _write_all(self) -> None:
+        entries = list(self._waiting)  # those of a busy time together: a disk may take a second for each
         try:
-            while self._waiting:
-                self._append(self._waiting[0])
-                self._waiting.popleft()
+            if entries:
+                self._append(entries)
             self._fault = ""
         except RunError as error:
             if not self._fault:
                 say(f"bedside: no more answers until the audit log can be written: {error}")
             self._fault = str(error)
+            return
+        for _ in entries:
+            self._waiting.popleft()
 
-    def _append(self, values: dict[str, object]) -> None:
+    def _append(self, entries: Sequence[dict[str, object]]) -> None:
         with private.locked(self.path) as file:
             fault = _settled(file, self.path, self._key)
             if fault:
                 raise RunError(f"{self.path}: {fault}")
             head = _Head.read(self.path, self._key)
-            before = {"sequence": head.sequence + 1, "previous": _sha256(head.line)} if head else _FIRST
-            line = json.dumps({**before, **values}, ensure_ascii=False).encode()
-            _Head(os.fstat(file.fileno()).st_size, line).write(self.path, self._key)
-            private.write(file, line + b"\n")
+            sequence, previous, lines = head.sequence if head else 0, _sha256(head.last) if head else NO_LINE, b""
+            for values in entries:
+                sequence += 1
+                line = json.dumps({"sequence": sequence, "previous": previous, **values}).encode()
+                previous, lines = _sha256(line), lines + line + b"\n"
+            _Head(os.fstat(file.fileno()).st_size, lines).write(self.path, self._key)
+            private.write(file, lines)
 
 
 def verify(path: Path) -> Verdict:
@@ -131,18 +137,22 @@ def verify(path: Path) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """The last line, and the place in the log where it begins."""
+    """The lines that were written last, and the place in the log where they begin."""
 
     offset: int
-    line: bytes
+    lines: bytes
+
+    @property
+    def last(self) -> bytes:
+        return self.lines.splitlines()[-1]
 
     @property
     def sequence(self) -> int:
-        return int(json.loads(self.line)["sequence"])
+        return _parsed(self.last)[0]
 
     @property
     def end(self) -> int:
-        return self.offset + len(self.line) + 1
+        return self.offset + len(self.lines)
 
     @classmethod
     def read(cls, path: Path, key: bytes) -> "_Head | None":
@@ -152,15 +162,12 @@ class _Head:
             return None
         if not hmac.compare_digest(signature, _hmac(key, b"head", signed).encode()):
             raise RunError(f"{_head_file(path)}: not what was written there, or not with {_key_file(path)}")
-        offset, _, line = signed.partition(b"\n")
-        return cls(int(offset), line)
+        offset, _, lines = signed.partition(b"\n")
+        return cls(int(offset), lines)
 
     def write(self, path: Path, key: bytes) -> None:
-        signed = b"%d\n%b" % (self.offset, self.line)
+        signed = b"%d\n%b" % (self.offset, self.lines)
         private.replace(_head_file(path), _hmac(key, b"head", signed).encode() + b"\n" + signed)
-
-
-_FIRST: dict[str, object] = {"sequence": 1, "previous": NO_LINE}
 
 
 def _settled(file: BinaryIO, path: Path, key: bytes) -> str:
@@ -172,34 +179,35 @@ def _settled(file: BinaryIO, path: Path, key: bytes) -> str:
     size = os.fstat(file.fileno()).st_size
     if head is None:
         return f"its head {_head_file(path).name} is missing" if size else ""
-    whole, rest = head.line + b"\n", os.pread(file.fileno(), len(head.line) + 2, head.offset)
-    if size < head.offset or not whole.startswith(rest):
+    rest = os.pread(file.fileno(), len(head.lines) + 1, head.offset)
+    if size < head.offset or not head.lines.startswith(rest):
         return _walked(file, path, key).fault
-    private.write(file, whole[len(rest) :])
+    if len(rest) < len(head.lines):
+        private.write(file, head.lines[len(rest) :])
     return ""
 
 
 def _walked(file: BinaryIO, path: Path, key: bytes) -> Verdict:
     """Follows the chain from the first line, and holds its end against the head."""
-    seen, line, offset = Verdict(0), b"", 0
+    lines, first, last, previous, line, offset, fault = 0, "", "", NO_LINE, b"", 0, ""
     for number, raw, after in _with_next(file):
-        fault = _fault_of(number, raw, line, after)
+        said = _parsed(raw)
+        fault = _fault_of(number, raw, said, previous, after)
         if fault:
-            return replace(seen, fault=fault)
-        line, offset = raw[:-1], offset + len(raw)
-        time = _parsed(raw)[2]
-        seen = Verdict(number, seen.first or time, time, _sha256(line))
-    return replace(seen, fault=_fault_of_end(seen.lines, line, offset, path, key))
+            break
+        line, offset, lines, last = raw[:-1], offset + len(raw), number, said[2]
+        first, previous = first or last, _sha256(line)
+    return Verdict(lines, first, last, previous, fault or _fault_of_end(lines, line, offset, path, key))
 
 
-def _fault_of(number: int, raw: bytes, before: bytes, after: bytes) -> str:
-    """What is wrong with a line, which the lines around it tell."""
+def _fault_of(number: int, raw: bytes, said: tuple[int, str, str], before: str, after: bytes) -> str:
+    """What is wrong with a line, which the lines around it tell; `before` is the SHA-256 of the line before it."""
+    sequence, previous, _ = said
     if not raw.endswith(b"\n"):
         return f"line {number} is not whole"
-    sequence, previous, _ = _parsed(raw)
     if sequence == 0:
         return f"line {number} is not a line of this log"
-    if previous == (_sha256(before) if before else NO_LINE):
+    if previous == before:
         return "" if sequence == number else f"line {number} was changed"
     if sequence > number:
         return (
@@ -224,7 +232,7 @@ def _fault_of_end(lines: int, line: bytes, offset: int, path: Path, key: bytes) 
         return f"it ends after line {lines}, and {head.sequence} were written: line {lines + 1} is missing"
     if lines > head.sequence:
         return f"line {head.sequence + 1} was added by something else"
-    return "" if (line, offset) == (head.line, head.end) else f"line {lines} was changed"
+    return "" if (line, offset) == (head.last, head.end) else f"line {lines} was changed"
 
 
 def _with_next(file: BinaryIO) -> Iterator[tuple[int, bytes, bytes]]:
