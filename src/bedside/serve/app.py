@@ -1,6 +1,6 @@
 """The ASGI app: the page, the OpenAI-compatible API and what watches over it, around one speaker or several."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -21,7 +21,7 @@ from bedside.serve.feedback import Feedback, add_feedback
 from bedside.serve.guarded import add_guarded
 from bedside.serve.keys import Keys
 from bedside.serve.metrics import Meter
-from bedside.text.prompts import NOTICE
+from bedside.text.prompts import DIFFICULTIES, NOTICE, SPECIALTIES
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -56,13 +56,19 @@ def create_app(
 
 
 def _add_page(app: FastAPI, notice: str) -> None:
-    """Every file of the page under its own name; `index.html`, which is at /, gets the notice."""
+    """Every file of the page under its own name; `index.html`, at /, gets the notice and what cases may be of."""
+    filled = {"notice": escape(notice), "specialties": _options(SPECIALTIES), "difficulties": _options(DIFFICULTIES)}
     for path in sorted(PAGE.iterdir()):
         if path.suffix in TYPES:
             text = path.read_text(encoding="utf-8")
             at_root = path.name == "index.html"
-            text = Template(text).substitute(notice=escape(notice)) if at_root else text
+            text = Template(text).substitute(filled) if at_root else text
             _add_file(app, "/" if at_root else f"/{path.name}", text, TYPES[path.suffix])
+
+
+def _options(names: Iterable[str]) -> str:
+    """HTML of a list to choose from."""
+    return "".join(f"<option>{escape(name)}</option>" for name in names)
 
 
 def _add_file(app: FastAPI, url: str, text: str, media_type: str) -> None:

@@ -1,305 +1,207 @@
-// The page's behaviour. A model's text is shown through text nodes only, never as markup, so nothing in it can act.
-// Flow: ask() sends the conversation, readEvents() yields the stream's chunks, Turn shows one question with its answer.
+// The page. ask() sends the conversation to each model that is asked, a Voice shows what comes, a Turn holds question and
+// voices, and the history keeps turns. One thing runs at a time: an answer (or two side by side), or a case that is invented.
 
-const find = (id) => document.getElementById(id);
-const [log, question, failure, access] = ["log", "question", "failure", "access"].map(find);
-const KEY = "bedside-api-key";
-const lasting = (seconds) => (seconds < 1 ? "under 1 s" : `${seconds} s`);
+import { call, events, isGone, key, reasonOf, setKey } from "./api.js";
+import { fit, focus, invent, prepareComposer, write, written } from "./composer.js";
+import { announce, complain, find } from "./dom.js";
+import { askFeedback, prepareFeedback } from "./feedback.js";
+import { moveHistory, prepareHistory, remember, titleOf } from "./history.js";
+import { asked, offerModels, prepareSettings, settings } from "./settings.js";
+import { Turn } from "./turn.js";
+import { Voice } from "./voice.js";
 
-let conversation = []; // turns that were answered: what a follow-up question refers to
-let running = null;    // the AbortController of the answer being written
+const [log, access] = ["log", "access"].map(find);
+let models = [];
+let conversation = fresh();
+let running = null; // the AbortController of what is being written
 
-class Refused extends Error {
-  constructor(status, detail, retryAfter) {
-    super(detail.message);
-    this.status = status;
-    this.code = detail.code;
-    this.retryAfter = retryAfter;
-  }
+function fresh() { return { id: crypto.randomUUID?.() ?? String(Math.random()), turns: [] }; }
+
+const chosen = () => settings.model || models[0] || "bedside";
+/** Whom to ask; side by side the base stands first. */
+const audience = () => (find("compare").checked ? [models[1], models[0]] : [chosen()]);
+
+async function ask(text, again = false) {
+  const turn = new Turn(text, audience().map((model) => new Voice(model)));
+  const control = begin();
+  turn.element.scrollIntoView();
+  const errors = await Promise.all(turn.voices.map((voice) => converse(turn, voice, control.signal, again)));
+  if (turn.element.isConnected) conclude(turn, errors.find(Boolean));
+  else turn.remove(); // a new conversation was begun
+  if (running === control) rest();
 }
 
-class Turn {
-  constructor(text) {
-    this.text = text;
-    this.answer = "";
-    this.started = performance.now();
-    this.thought = null; // seconds of reasoning, once it has ended
-    this.finish = null;
-    this.usage = null;
-    this.element = find("turn").content.firstElementChild.cloneNode(true);
-    this.part("question").textContent = text;
-    this.element.setAttribute("aria-busy", "true");
-    log.append(this.element);
-    this.clock = setInterval(() => this.tick(), 1000);
-  }
-
-  part(name) { return this.element.querySelector("." + name); }
-  get seconds() { return Math.round((performance.now() - this.started) / 1000); }
-  get details() { return this.element.querySelector("details"); }
-
-  tick() {
-    if (this.thought !== null) return;
-    this.part("waiting").textContent = `Waiting for the model… ${this.seconds} s`;
-    this.part("state").textContent = `: thinking… ${this.seconds} s`;
-  }
-
-  take(chunk) {
-    this.usage = chunk.usage ?? this.usage;
-    const choice = chunk.choices[0];
-    if (!choice) return;
-    this.finish = choice.finish_reason ?? this.finish;
-    if (choice.delta.reasoning_content) this.reason(choice.delta.reasoning_content);
-    if (choice.delta.content) this.say(choice.delta.content);
-  }
-
-  reason(text) {
-    if (this.details.hidden) {
-      this.details.hidden = false;
-      this.part("waiting").hidden = true;
-      this.tick();
-      announce("The model is thinking.");
-    }
-    this.part("reasoning").append(text);
-  }
-
-  say(text) {
-    this.endReasoning();
-    this.answer += text;
-    this.part("answer").append(text);
-  }
-
-  endReasoning() {
-    if (this.thought !== null) return;
-    this.thought = this.seconds;
-    clearInterval(this.clock);
-    this.part("waiting").hidden = true;
-    this.part("state").textContent = `: ${lasting(this.thought)}`;
-  }
-
-  // `note` is what the reader must know about the answer; the model's own way to end gives it otherwise.
-  end(note) {
-    this.endReasoning();
-    this.answer = this.answer.trim();
-    this.part("answer").textContent = this.answer;
-    this.part("reasoning").textContent = this.part("reasoning").textContent.trim();
-    this.note([note ?? this.ownNote(), this.answer ? "" : "Follow-up questions will not refer to this one."]);
-    if (this.answer) this.offerCopy();
-    this.element.setAttribute("aria-busy", "false");
-  }
-
-  ownNote() {
-    if (this.finish === "length" && this.answer) return "The answer was cut off at the token limit; it is incomplete.";
-    if (this.finish === "length") return "The token limit was reached while the model was still reasoning, so there is no answer.";
-    return this.answer ? "" : "The model ended without an answer.";
-  }
-
-  note(sentences) {
-    this.part("note").textContent = sentences.filter(Boolean).join(" ");
-    this.part("note").hidden = !this.part("note").textContent;
-  }
-
-  offerCopy() {
-    const count = this.usage?.completion_tokens;
-    this.part("facts").textContent = count ? `${count} tokens in ${lasting(this.seconds)}` : "";
-    this.part("copy").addEventListener("click", () => this.copy());
-    this.part("tools").hidden = false;
-  }
-
-  // The notice goes along, so that a pasted answer does not look like a colleague's.
-  async copy() {
-    const text = `${this.answer}\n\n[${find("model").textContent}, ${location.host}] ${find("notice").textContent}`;
-    const done = await copyText(text);
-    this.part("copy").textContent = done ? "Copied" : "Copying is not allowed here";
-    setTimeout(() => { this.part("copy").textContent = "Copy answer"; }, 2000);
-  }
-
-  remove() {
-    clearInterval(this.clock);
-    this.element.remove();
-  }
-}
-
-async function copyText(text) {
+/** Streams one voice's answer; returns what went wrong, if anything did. */
+async function converse(turn, voice, signal, again) {
   try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch { // without HTTPS only loopback has a clipboard
-    const box = document.createElement("textarea");
-    box.value = text;
-    document.body.append(box);
-    box.select();
-    const done = document.execCommand("copy");
-    box.remove();
-    return done;
-  }
-}
-
-async function call(path, options = {}) {
-  const key = sessionStorage.getItem(KEY);
-  const headers = { "Content-Type": "application/json", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
-  const response = await fetch(path, { ...options, headers });
-  if (response.ok) return response;
-  const detail = (await response.json().catch(() => null))?.error;
-  throw new Refused(response.status, detail ?? { message: `status ${response.status}` }, response.headers.get("Retry-After"));
-}
-
-async function* readEvents(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) throw new TypeError("the stream ended early");
-    const events = (held + value).split("\n\n");
-    held = events.pop();
-    for (const event of events) {
-      const data = event.replace(/^data: /, "");
-      if (data === "[DONE]") return;
-      const chunk = JSON.parse(data);
-      if (chunk.error) throw new Refused(500, chunk.error);
-      yield chunk;
+    const request = { model: voice.reply.model, messages: messagesFor(voice.reply.model, turn.text), stream: true, ...asked(again) };
+    for await (const event of events(await call("v1/answer", request, signal))) {
+      voice.take(event);
+      if (event.type === "triage" && event.emergency) {
+        turn.warn(event.flags);
+        turn.element.scrollIntoView();
+      }
     }
-  }
-}
-
-async function ask(text) {
-  const turn = new Turn(text);
-  setRunning(new AbortController());
-  complain("");
-  keepInView(true);
-  try {
-    const messages = [...conversation, { role: "user", content: text }];
-    const body = JSON.stringify({ messages, stream: true, stream_options: { include_usage: true } });
-    const response = await call("v1/chat/completions", { method: "POST", body, signal: running.signal });
-    for await (const chunk of readEvents(response)) {
-      const following = isAtEnd();
-      turn.take(chunk);
-      find("model").textContent = chunk.model;
-      keepInView(following);
-    }
-    finish(turn);
+    voice.end();
+    return null;
   } catch (error) {
-    fail(turn, error);
-  } finally {
-    setRunning(null);
+    voice.breakOff(error.name === "AbortError" ? "Stopped." : whyBroken(voice, error));
+    return error;
   }
 }
 
-function finish(turn, note) {
-  const following = isAtEnd();
-  turn.end(note);
-  if (turn.answer) conversation.push({ role: "user", content: turn.text }, { role: "assistant", content: turn.answer });
-  announce(turn.answer ? "The answer is complete." : "There is no answer.");
-  keepInView(following);
+const whyBroken = (voice, error) => (voice.begun && isGone(error) ? "The connection broke off." : reasonOf(error));
+
+function messagesFor(model, text) {
+  const past = conversation.turns.filter((turn) => turn.answered);
+  const said = past.flatMap((turn) => [
+    { role: "user", content: turn.text },
+    { role: "assistant", content: turn.answerFor(model) },
+  ]);
+  return [...said, { role: "user", content: text }];
 }
 
-function fail(turn, error) {
-  const begun = turn.answer || !turn.details.hidden;
-  if (error.name === "AbortError" && !turn.element.isConnected) return turn.remove(); // a new conversation was begun
-  if (error.name === "AbortError" && begun) return finish(turn, "Stopped. What stands here is incomplete.");
-  if (begun) finish(turn, "The connection broke off. What stands here is incomplete.");
-  else turn.remove();
-  if (!begun && !question.value) setQuestion(turn.text); // nothing is lost: Enter sends it again
-  if (error.name !== "AbortError") report(error);
+function conclude(turn, error) {
+  turn.settle();
+  if (turn.begun) {
+    conversation.turns.push(turn);
+    save();
+    announce(!turn.answered ? "There is no answer." : error ? "The answer is incomplete." : "The answer is complete.");
+  } else {
+    turn.remove();
+    if (!written()) write(turn.text); // nothing is lost: Enter sends it again
+  }
+  if (error && error.name !== "AbortError") report(error);
+}
+
+function save() {
+  const turns = conversation.turns.map((turn) => turn.record);
+  remember({ id: conversation.id, title: titleOf(conversation.turns[0].text), time: Date.now(), turns });
+}
+
+/** Asks the last question once more, in place of its answer. */
+function askAgain(turn) {
+  if (running || turn !== conversation.turns.at(-1)) return;
+  conversation.turns.pop();
+  turn.remove();
+  ask(turn.text, true);
+}
+
+async function generate() {
+  if (running) return;
+  const control = begin();
+  focus(); // the button is disabled now, and Esc stops from here
+  try {
+    await invent(control.signal);
+    announce("The case is written.");
+  } catch (error) {
+    if (error.name !== "AbortError") report(error);
+  }
+  if (running === control) rest();
+}
+
+function begin() {
+  running = new AbortController();
+  complain("");
+  update();
+  return running;
+}
+
+function rest() {
+  running = null;
+  update();
+}
+
+function update() {
+  if ([find("send"), find("stop")].includes(document.activeElement)) focus(); // it is about to be hidden
+  find("send").hidden = running !== null;
+  find("stop").hidden = running === null;
+  find("generate").disabled = running !== null;
+  find("fresh").disabled = log.childElementCount === 0;
+  find("welcome").hidden = log.childElementCount > 0;
+  fit();
+}
+
+function submit() {
+  const text = written();
+  if (!text || running) return;
+  write("");
+  ask(text);
+}
+
+function startAfresh() {
+  running?.abort();
+  log.replaceChildren();
+  conversation = fresh();
+  complain("");
+  write("");
+  rest();
+  focus();
+}
+
+function reopen({ id, turns }) {
+  startAfresh();
+  conversation = { id, turns: turns.map((record) => Turn.of(record)) };
+  update();
+  log.lastElementChild.scrollIntoView();
 }
 
 function report(error) {
   if (error.status === 401) return askForKey();
-  if (error.code === "context_length_exceeded")
-    return complain("The conversation is too long for this model. Shorten the question, or begin a new conversation.");
-  if (error.code === "server_busy")
-    return complain(`The model is busy with other questions. Try again in ${error.retryAfter ?? 5} seconds.`);
-  if (error instanceof TypeError || error.code === "server_stopping")
-    return complain("The server cannot be reached. It may have been stopped; when it runs again, press Enter to resend.");
-  if (error instanceof Refused) return complain(`The server refused: ${error.message}.`);
-  complain("The page met an error of its own; reload it.");
-  throw error;
+  complain(reasonOf(error));
+  if (!(error.status || error instanceof TypeError)) throw error;
 }
-
-function complain(text) {
-  failure.textContent = text;
-  failure.hidden = !text;
-}
-
-function announce(text) { find("status").textContent = text; }
 
 function askForKey() {
-  const wrong = sessionStorage.getItem(KEY) !== null;
-  if (wrong) find("access-why").textContent = "The server did not accept this key. Check it and try again.";
-  sessionStorage.removeItem(KEY);
+  if (key() !== null) find("access-why").textContent = "The server did not accept this key. Check it and try again.";
+  setKey(null);
   if (!access.open) access.showModal();
 }
 
-async function showModel() {
+async function loadModels() {
   try {
-    const models = await (await call("v1/models")).json();
-    find("model").textContent = models.data[0].id;
+    const listed = await (await call("v1/models")).json();
+    models = listed.data.map(({ id }) => id);
+    offerModels(models);
+    showModels();
   } catch (error) {
     report(error);
   }
 }
 
-function setRunning(controller) {
-  running = controller;
-  if ([find("send"), find("stop")].includes(document.activeElement)) question.focus(); // it is about to be hidden
-  find("send").hidden = controller !== null;
-  find("stop").hidden = controller === null;
-  find("fresh").disabled = log.childElementCount === 0;
-  find("welcome").hidden = log.childElementCount > 0;
+function showModels() {
+  find("model").textContent = chosen();
+  find("compare-choice").hidden = models.length < 2;
+  find("compare-name").textContent = models[1] === `${models[0]}-base` ? "Base against tuned" : "Two models side by side";
 }
 
-function setQuestion(text) {
-  question.value = text;
-  question.style.height = "auto";
-  question.style.height = `${question.scrollHeight + 2}px`;
+/** Header and footer stay in sight; the style sheet must know how much they cover. */
+function measure() {
+  for (const name of ["header", "footer"])
+    document.documentElement.style.setProperty(`--${name}`, `${document.querySelector(name).offsetHeight}px`);
 }
 
-function isAtEnd() {
-  return innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
-}
-
-function keepInView(following) {
-  if (following) scrollTo(0, document.documentElement.scrollHeight);
-}
-
-function submit() {
-  const text = question.value.trim();
-  if (!text || running) return;
-  setQuestion("");
-  ask(text);
-}
-
-function begin() {
-  running?.abort();
-  log.replaceChildren();
-  conversation = [];
-  complain("");
-  setQuestion("");
-  setRunning(null);
-  question.focus();
-}
-
-find("composer").addEventListener("submit", (event) => {
-  event.preventDefault();
-  submit();
-});
-question.addEventListener("input", () => setQuestion(question.value));
-question.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  submit();
-});
+prepareComposer(submit, generate);
+prepareSettings(() => { showModels(); moveHistory(); });
+prepareHistory(reopen, (ids) => { if (ids.includes(conversation.id)) startAfresh(); });
+prepareFeedback();
+log.addEventListener("again", ({ detail }) => askAgain(detail.turn));
+log.addEventListener("rate-up", ({ detail }) => askFeedback("up", detail));
+log.addEventListener("rate-down", ({ detail }) => askFeedback("down", detail));
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !access.open) running?.abort();
+  if (event.key === "Escape" && !document.querySelector("dialog[open]")) running?.abort();
 });
 find("stop").addEventListener("click", () => running?.abort());
-find("fresh").addEventListener("click", begin);
+find("fresh").addEventListener("click", startAfresh);
 find("access-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY, find("key").value.trim());
+  setKey(find("key").value.trim());
   find("key").value = "";
   access.close();
   complain("");
-  showModel();
-  question.focus();
+  focus();
+  loadModels();
 });
-showModel();
+for (const name of ["header", "footer"]) new ResizeObserver(measure).observe(document.querySelector(name));
+focus();
+loadModels();

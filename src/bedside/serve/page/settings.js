@@ -1,0 +1,70 @@
+// How the next answer is asked for. Only what differs from the server's own way is sent.
+
+import { find } from "./dom.js";
+import { browser, keep, recall } from "./storage.js";
+
+const KEY = "bedside-settings";
+const DEFAULTS = { model: "", format: "sections", temperature: 0, max_tokens: null, thinking_budget: null, system: "", keep: false };
+const REDRAWN_TEMPERATURE = 0.7; // at 0 the model would say the same again
+
+export const settings = { ...DEFAULTS, ...recall(browser, KEY, {}) };
+const [dialog, form] = ["settings", "settings-form"].map(find);
+
+/** What a request of POST /v1/answer carries of the settings; `again` draws another answer. */
+export function asked(again) {
+  const { format, temperature, max_tokens, thinking_budget, system } = settings;
+  return {
+    format,
+    temperature: again ? Math.max(temperature, REDRAWN_TEMPERATURE) : temperature,
+    ...(again ? { seed: Math.floor(Math.random() * 2 ** 31) } : {}),
+    ...(max_tokens === null ? {} : { max_tokens }),
+    ...(thinking_budget === null ? {} : { thinking_budget }),
+    ...(system.trim() ? { system } : {}),
+  };
+}
+
+/** Lists the models. One that is no longer served is forgotten. */
+export function offerModels(names) {
+  if (!names.includes(settings.model)) settings.model = "";
+  form.elements.model.replaceChildren(...names.map((name, at) => new Option(name, at === 0 ? "" : name)));
+  show();
+}
+
+/** The dialog; `changed` is called after each change that is valid. */
+export function prepareSettings(changed) {
+  find("open-settings").addEventListener("click", () => dialog.showModal());
+  form.addEventListener("change", ({ target }) => {
+    if (!target.checkValidity()) return;
+    settings[target.name] = valueOf(target);
+    save(changed);
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    dialog.close();
+  });
+  find("reset-settings").addEventListener("click", () => {
+    Object.assign(settings, DEFAULTS);
+    show();
+    save(changed);
+  });
+  show();
+}
+
+function valueOf(field) {
+  if (field.type === "checkbox") return field.checked;
+  if (field.type === "number") return field.value === "" ? null : Number(field.value);
+  return field.value;
+}
+
+function show() {
+  for (const [name, value] of Object.entries(settings)) {
+    const field = form.elements[name];
+    if (field?.type === "checkbox") field.checked = value;
+    else if (field) field.value = value ?? "";
+  }
+}
+
+function save(changed) {
+  keep(browser, KEY, settings);
+  changed();
+}

@@ -1,0 +1,167 @@
+// One model's answer as it streams: reasoning folded away, then cards or text, then what can be done with it.
+// Only HTML that the server has rendered and cleaned is taken as markup; everything else is text. What has been shown
+// does not move: each part is added below the last one.
+
+import { announce, copyOf, lasting, make } from "./dom.js";
+
+const INCOMPLETE = "What stands here is incomplete.";
+
+/** Reply: the answer as POST /v1/answer gives it. Where it was broken off, `id` is null and the rest what had come. */
+export class Voice {
+  constructor(model) {
+    this.reply = {
+      id: null, model, created: Math.round(Date.now() / 1000), answer: "", html: "", reasoning: "", sections: [],
+      flags: [], finish: null, usage: null,
+    };
+    this.thought = null; // seconds of reasoning, once it has ended
+    this.remark = "";
+    this.took = null;
+    this.started = performance.now();
+    this.element = copyOf("voice");
+    this.part("speaker").textContent = `Answer of ${model}`;
+    this.clock = setInterval(() => this.tick(), 1000);
+  }
+
+  /** A voice of the history. */
+  static of(record) {
+    const voice = new Voice(record.reply.model);
+    Object.assign(voice, record);
+    if (voice.reasoned) voice.unveil();
+    voice.settle();
+    return voice;
+  }
+
+  get record() {
+    const { reply, thought, remark, took } = this;
+    return { reply, thought, remark, took };
+  }
+
+  part(name) { return this.element.querySelector("." + name); }
+  get details() { return this.element.querySelector("details"); }
+  get seconds() { return Math.round((performance.now() - this.started) / 1000); }
+  get reasoned() { return this.reply.reasoning.trim() !== ""; }
+  get begun() { return Boolean(this.reply.answer || this.reasoned || this.reply.sections.length); }
+
+  tick() {
+    if (this.thought !== null) return;
+    this.part("waiting").textContent = `Waiting for the model… ${this.seconds} s`;
+    this.part("state").textContent = `: thinking… ${this.seconds} s`;
+  }
+
+  take(event) {
+    if (event.type === "triage") this.reply.flags = event.flags;
+    if (event.type === "reasoning") this.reason(event.text);
+    if (event.type === "answer") this.reply.answer += event.text;
+    if (event.type === "rendered") this.showText(event.html);
+    if (event.type === "sections") this.showSections(event.sections);
+    if (event.type === "done") this.reply = event.answer;
+  }
+
+  reason(text) {
+    if (this.details.hidden && text.trim()) {
+      this.unveil();
+      this.element.classList.add("thinking");
+      this.tick();
+      announce("The model is thinking.");
+    }
+    const box = this.part("reasoning");
+    const following = box.scrollTop + box.clientHeight >= box.scrollHeight - 20;
+    this.reply.reasoning += text;
+    box.append(text);
+    if (following) box.scrollTop = box.scrollHeight;
+  }
+
+  unveil() {
+    this.details.hidden = false;
+    this.part("waiting").hidden = true;
+  }
+
+  endReasoning() {
+    if (this.thought !== null) return;
+    this.thought = this.seconds;
+    this.element.classList.remove("thinking");
+    clearInterval(this.clock);
+  }
+
+  showText(html) {
+    this.endReasoning();
+    this.tellThought();
+    this.reply.html = html;
+    const answer = this.part("answer");
+    answer.innerHTML = html;
+    for (const link of answer.querySelectorAll("a")) link.target = "_blank"; // the conversation stays open
+  }
+
+  showSections(sections) {
+    this.endReasoning();
+    this.tellThought();
+    this.reply.sections = sections;
+    this.reply.answer = sections.map(({ name, items }) => [`## ${name}`, "", ...items.map((item) => `- ${item}`)].join("\n")).join("\n\n");
+    this.part("rapid").hidden = false;
+    const cards = this.part("cards");
+    for (const [at, section] of sections.entries()) {
+      const card = cards.children[at] ?? cards.appendChild(emptyCard());
+      fillCard(card, section);
+    }
+    while (cards.children.length > sections.length) cards.lastElementChild.remove();
+  }
+
+  tellThought() {
+    if (this.reasoned) this.part("state").textContent = `: ${lasting(this.thought)}`;
+    else this.part("waiting").textContent = "Answered without visible reasoning.";
+  }
+
+  /** `remark` is what the reader must know about the answer; the model's own way to end gives it otherwise. */
+  end(remark) {
+    this.endReasoning();
+    this.took = this.seconds;
+    this.reply.answer = this.reply.answer.trim();
+    this.reply.reasoning = this.reply.reasoning.trim();
+    this.remark = [remark ?? this.ownRemark(), this.reply.answer ? "" : "Follow-up questions will not refer to this one."]
+      .filter(Boolean).join(" ");
+    this.settle();
+  }
+
+  breakOff(why) { this.end(this.begun ? `${why} ${INCOMPLETE}` : why); }
+
+  /** Shows what is final. */
+  settle() {
+    clearInterval(this.clock);
+    this.part("reasoning").textContent = this.reply.reasoning;
+    if (this.reply.sections.length) this.showSections(this.reply.sections);
+    else if (this.reply.html) this.showText(this.reply.html);
+    else this.tellThought();
+    this.part("note").textContent = this.remark;
+    this.part("note").hidden = !this.remark;
+    const count = this.reply.usage?.completion_tokens;
+    this.part("facts").textContent = count && this.took !== null ? `${count} tokens in ${lasting(this.took)}` : "";
+    for (const name of ["up", "down"]) this.part(name).hidden = this.reply.id === null;
+    for (const name of ["copy", "print", "markdown", "json"]) this.part(name).hidden = !this.reply.answer;
+    this.part("tools").hidden = false;
+  }
+
+  ownRemark() {
+    const { finish, forced, answer } = this.reply;
+    if (finish === "length" && answer) return "The answer was cut off at the token limit; it is incomplete.";
+    if (finish === "length") return "The token limit was reached while the model was still reasoning, so there is no answer.";
+    if (!answer) return "The model ended without an answer.";
+    return forced ? "The reasoning was closed at its limit, before the model had ended it." : "";
+  }
+}
+
+function emptyCard() {
+  const card = make("section", "", "card");
+  card.append(make("h5"), make("ul"));
+  return card;
+}
+
+function fillCard(card, { name, items }) {
+  card.dataset.kind = name.toLowerCase().replaceAll(" ", "-");
+  card.firstElementChild.textContent = name;
+  const list = card.lastElementChild;
+  for (const [at, item] of items.entries()) {
+    const line = list.children[at] ?? list.appendChild(make("li"));
+    if (line.textContent !== item) line.textContent = item;
+  }
+  while (list.children.length > items.length) list.lastElementChild.remove();
+}

