@@ -113,7 +113,7 @@ def chat_endpoint(path: Path) -> Iterator["Place"]:
 
 
 def _noting(path: Path) -> Any:
-    """A speaker that notes the prompt which it would have given llama.cpp, and answers at once, so that none follows."""
+    """A speaker that notes the prompt which it would have given llama.cpp, and answers at once: one go."""
     from bedside.runtime.llamacpp import LlamaCpp
     from bedside.runtime.reading import Piece
     from bedside.text.think import CLOSE_TAG
