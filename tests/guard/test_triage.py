@@ -119,7 +119,7 @@ def test_what_follows_a_denial_or_the_history_does_count(text: str) -> None:
 
 def test_a_flag_tells_what_matched_what_to_do_and_where_that_is_written() -> None:
     (flag,) = triage("Passed out. BP 82/54")
-    assert flag.matched == ("systolic 82 (<= 90)", "collapse")
+    assert flag.matched == ("systolic pressure 82 (≤ 90)", "collapse")
     assert flag.title == "Low blood pressure with signs of shock"
     assert "emergency number" in flag.advice
     assert "Resuscitation Council UK, 2021" in flag.source

@@ -20,6 +20,14 @@ def test_it_asks_a_held_out_question_and_sets_the_reasoning_apart(
     assert asked not in (done.runs / "tiny/data/train.jsonl").read_text()
     assert cli.run(["demo", "--runs", str(done.runs)]) == 0
     printed = capsys.readouterr().out
-    for part in ("Question that was not trained on", "Reasoning of", "Answer:", "Reference:", "Verdict:", "Report:"):
+    for part in (
+        "Question that was not trained on",
+        "Reasoning of",
+        "Answer:",
+        "Reference:",
+        "Verdict:",
+        "Report:",
+        " serve ",
+    ):
         assert part in printed
     assert "not a medical device" in printed

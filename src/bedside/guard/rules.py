@@ -18,6 +18,15 @@ Bands = tuple[tuple[float, int], ...]
 NUMBERS = ("systolic", "diastolic", "pulse", "respirations", "spo2", "temperature", "gcs")
 SCORE = "news2"
 LIMIT = re.compile(r"(\w+) (<=|>=|<|>) ([\d.]+)")
+NAMES = {
+    "systolic": "systolic pressure",
+    "respirations": "respiratory rate",
+    "spo2": "SpO₂",
+    "gcs": "GCS",
+    "news2": "NEWS2",
+}
+RELATIONS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
+"""What a person is shown of a number of the text and of its threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,10 @@ class Limit:
             case "<":
                 return found < self.value
         return found > self.value
+
+    def shown(self, found: float) -> str:
+        """A value that was found, for a person: "systolic pressure 82 (≤ 90)"."""
+        return f"{NAMES.get(self.number, self.number)} {found:g} ({RELATIONS[self.relation]} {self.value:g})"
 
     def __str__(self) -> str:
         return f"{self.number} {self.relation} {self.value:g}"

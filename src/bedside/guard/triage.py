@@ -1,7 +1,7 @@
 """Which emergencies a case text speaks of, by the rules of `rules.toml`.
 
     for flag in triage("62-year-old with crushing chest pain, BP 82/54"):
-        print(flag.title, flag.matched)         # Chest pain with signs of shock ('chest pain', 'systolic 82 (<= 90)')
+        print(flag.title, flag.matched)   # Chest pain with signs of shock ('chest pain', 'systolic pressure 82 (≤ 90)')
 
 A flag is a reason to look at once, no flag is no all-clear: see docs/decisions/0010-guarded-answer.md. The model is not
 asked, so what it says changes nothing, and nothing in the text can talk it out of a flag.
@@ -57,8 +57,7 @@ def _shown(option: str | Limit, reading: Reading, known: Rules) -> tuple[str, ..
     if reading.child and option.number in ADULTS_ONLY:
         return ()
     values = (_score(reading, known),) if option.number == SCORE else reading.vitals.get(option.number, ())
-    sign = option.relation
-    return tuple(f"{option.number} {v:g} ({sign} {option.value:g})" for v in dict.fromkeys(values) if option.met(v))
+    return tuple(option.shown(value) for value in dict.fromkeys(values) if option.met(value))
 
 
 def _score(reading: Reading, known: Rules) -> int:

@@ -122,7 +122,7 @@ class LlamaCpp:
 
     def _chunks(self, request: dict[str, Any]) -> Generator[dict[str, Any]]:
         """Chunks of a completion. llama.cpp calls back in its caller's thread, so that is one of our own."""
-        chunks: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
+        chunks: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
         gone = threading.Event()
 
         def receive(chunk: dict[str, Any]) -> bool:

@@ -1,5 +1,7 @@
 """`bedside demo`: the whole pipeline on the embedded model and starter set, then one question nobody trained on."""
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,5 +46,11 @@ def in_words(result: dict[str, Any]) -> str:
             f"\nReference:\n    {result['reference']}",
             f"\n{NOTICE}\n",
             run_verb.in_words(result),
+            f"\nNext, a page for the browser: {_program()} serve {result['run']}",
         ]
     )
+
+
+def _program() -> str:
+    """How the command is typed here: by its path where it is not on the shell's, as after `make demo`."""
+    return "bedside" if shutil.which("bedside") else sys.argv[0]
