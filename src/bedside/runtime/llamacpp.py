@@ -166,6 +166,8 @@ def _serve(path: Path, context: int, slots: int, threads: int, key: str) -> Any:
     parameters.n_ctx = context * slots
     parameters.n_parallel = slots
     parameters.api_keys = [key]
+    parameters.cache_ram_mib = 0  # by default 8 GiB of earlier conversations are held beside those of the slots
+    parameters.cache_idle_slots = False
     if threads:
         parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     return opened(path, parameters)
