@@ -201,6 +201,28 @@ def test_a_log_that_cannot_be_written_says_so_and_goes_on_when_it_can(
     assert capfd.readouterr().err.count("no more answers") == 1
 
 
+def test_lines_that_the_head_has_and_a_full_disk_kept_from_the_log_are_written_once(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_for_real = private.write
+
+    def full(file: object, text: bytes) -> None:
+        monkeypatch.setattr(private, "write", write_for_real)
+        raise RunError("no space left")
+
+    audit = Audit(log)
+    monkeypatch.setattr(private, "write", full)
+    audit.record(entry(5))
+    audit._writer.submit(lambda: None).result()
+    assert audit.fault == "no space left"  # asking has it tried again
+    audit.record(entry(6))
+    audit.close()
+    assert [json.loads(line)["answer_id"] for line in log.read_text().splitlines()] == [
+        f"chatcmpl-{n}" for n in range(7)
+    ]
+    assert (verify(log).fault, audit.fault) == ("", "")
+
+
 def test_a_log_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="No such file"):
         verify(tmp_path / "audit.jsonl")

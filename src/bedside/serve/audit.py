@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -101,24 +101,25 @@ class Audit:
         self._writer.shutdown()
 
     def _write_all(self) -> None:
-        entries = list(self._waiting)  # those of a busy time together: a disk may take a second for each
         try:
-            if entries:
-                self._append(entries)
+            self._append()
             self._fault = ""
-        except RunError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, answers must not go on without a log
             if not self._fault:
                 say(f"bedside: no more answers until the audit log can be written: {error}")
-            self._fault = str(error)
-            return
-        for _ in entries:
-            self._waiting.popleft()
+            self._fault = str(error) or type(error).__name__
 
-    def _append(self, entries: Sequence[dict[str, object]]) -> None:
+    def _append(self) -> None:
+        """Writes what waits: those of a busy time together, since a disk may take a second for each."""
+        entries = list(self._waiting)
+        if not entries and not self._fault:
+            return
         with private.locked(self.path) as file:
             fault = _settled(file, self.path, self._key)
             if fault:
                 raise RunError(f"{self.path}: {fault}")
+            if not entries:
+                return
             head = _Head.read(self.path, self._key)
             sequence, previous, lines = head.sequence if head else 0, _sha256(head.last) if head else NO_LINE, b""
             for values in entries:
@@ -126,6 +127,8 @@ class Audit:
                 line = json.dumps({"sequence": sequence, "previous": previous, **values}).encode()
                 previous, lines = _sha256(line), lines + line + b"\n"
             _Head(os.fstat(file.fileno()).st_size, lines).write(self.path, self._key)
+            for _ in entries:  # the head has them now: should the log be full, they are written from there
+                self._waiting.popleft()
             private.write(file, lines)
 
 
