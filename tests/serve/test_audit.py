@@ -4,6 +4,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -204,11 +205,13 @@ def test_a_log_that_cannot_be_written_says_so_and_goes_on_when_it_can(
 def test_lines_that_the_head_has_and_a_full_disk_kept_from_the_log_are_written_once(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_for_real = private.write
+    write_for_real, written = private.write, []
 
-    def full(file: object, text: bytes) -> None:
-        monkeypatch.setattr(private, "write", write_for_real)
-        raise RunError("no space left")
+    def full(file: BinaryIO, content: bytes) -> None:
+        written.append(content)
+        if len(written) == 2:  # the head is first
+            raise RunError("no space left")
+        write_for_real(file, content)
 
     audit = Audit(log)
     monkeypatch.setattr(private, "write", full)
