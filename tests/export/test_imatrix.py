@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bedside.export import imatrix
-from bedside.export.agreement import Agreement, in_transformers
+from bedside.export.agreement import Agreement, Text, in_llama_cpp, in_transformers
 from bedside.export.convert import write_gguf
 from bedside.export.imatrix import measure
 from bedside.recipe import Quantisation
@@ -96,8 +96,9 @@ def _divergence(folder: Path, path: Path) -> float:
     found, model = Agreement(), in_transformers(folder, None, "none")
     with closing(File(path, 128)) as file:
         ids = file.tokens("Which drug lowers the blood pressure of the patient? Is the heart raised?")
-        read = ids[:-1]
-        found.add(model(read, 4), file.logprobs([(read, 4)])[0], ids[5:])
+        text = Text(tuple(ids[:5]), tuple(ids[5:]))
+        for ours_TV, theirs_TV in zip(model([text]), in_llama_cpp(file)([text]), strict=True):
+            found.add(ours_TV, theirs_TV, text.completion)
     return float(found.to_json()["kl_mean"])
 
 
