@@ -115,6 +115,17 @@ def test_a_seat_is_free_only_once_the_model_has_really_stopped(serving: Serving)
         assert speaker.started.acquire(timeout=PATIENCE_S)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_that_the_time_is_up_is_told_before_the_model_has_stopped(serving: Serving, stream: bool) -> None:
+    speaker = SlowToStop()
+    with serving(speaker, answer_s=0.3) as url:
+        told = hear(url, stream=stream).text
+        busy = _number(url, "bedside_seats_in_use")
+        speaker.may_stop.set()
+    assert "answer_timeout" in told
+    assert busy == 1
+
+
 class Verbose(EndlessSpeaker):
     """Its answers fill every buffer between it and its client."""
 

@@ -157,6 +157,8 @@ class Reply(Response):
         async with self._desk.feed(self._speaker, self._steps()) as feed:
             try:
                 await self._send_answer(account.watched(feed), scope, receive, send)
+            except Refused as refused:  # told before the feed is left, which waits until the model has stopped
+                await self._fail(refused.fault, scope, receive, send)
             finally:
                 account.close()
 
