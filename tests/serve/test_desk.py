@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from bedside.recipe import ServeSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
+from bedside.runtime.remote import Remote
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.app import create_app
 from bedside.serve.faults import RETRY_AFTER_S
@@ -163,6 +164,13 @@ def test_a_client_that_does_not_read_is_cut_off_when_the_answer_s_time_is_up(
     with serving(speaker, slots=1, answer_s=0.5) as url, stalled(url):
         assert _comes(lambda: f'endpoint="/{CHAT}",status="200"' in httpx.get(url + "metrics").text)
         assert _number(url, "bedside_seats_in_use") == 0
+
+
+def test_what_a_remote_model_cannot_be_asked_is_a_400(serving: Serving) -> None:
+    with closing(Remote("http://127.0.0.1:9/v1#toy")) as speaker, serving(speaker) as url:
+        reply = httpx.post(url + "v1/completions", json={"prompt": "Fever", "logprobs": 1}, timeout=PATIENCE_S)
+    assert reply.status_code == 400
+    assert "in a chat only" in reply.json()["error"]["message"]
 
 
 def test_all_events_of_a_fast_model_arrive_in_order(serving: Serving) -> None:

@@ -102,7 +102,7 @@ class Desk:
         self._seats[speaker.name].check()
 
     @asynccontextmanager
-    async def feed(self, speaker: Speaker, steps: Generator[Any]) -> AsyncIterator["Feed"]:
+    async def feed(self, speaker: Speaker, steps: Callable[[], Generator[Any]]) -> AsyncIterator["Feed"]:
         """The events of a generation, once there is a seat for it; leaving stops it.
 
         What is done with them is cut off when the time of an answer is up. Raises Refused if too many wait, if it would
@@ -139,7 +139,7 @@ class Feed:
     `on_stop` is called once the model has stopped; `patience` is the scope of what is done with the events.
     """
 
-    def __init__(self, steps: Generator[Any], limit_s: float, on_stop: Callable[[], None]) -> None:
+    def __init__(self, steps: Callable[[], Generator[Any]], limit_s: float, on_stop: Callable[[], None]) -> None:
         self._steps = steps
         self._loop = asyncio.get_running_loop()
         self._events: list[Any] = []
@@ -183,7 +183,7 @@ class Feed:
         """The thread. That the loop has gone is no error: then nobody listens."""
         with suppress(RuntimeError):
             try:
-                with closing(self._steps) as steps:
+                with closing(self._steps()) as steps:
                     self._pass_on(steps)
             except Exception as error:  # noqa: BLE001 - becomes an answer to the client, and a line in the log
                 self._loop.call_soon_threadsafe(self.end, of_exception(error))

@@ -154,7 +154,7 @@ class Reply(Response):
         account = Account(self._desk, self._speaker.name, self._form, scope)
         if self._stream and self._early:
             await self._send_events(self._early, send)
-        async with self._desk.feed(self._speaker, self._steps()) as feed:
+        async with self._desk.feed(self._speaker, self._steps) as feed:
             try:
                 await self._send_answer(account.watched(feed), scope, receive, send)
             except Refused as refused:  # told before the feed is left, which waits until the model has stopped
