@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from anyio import to_thread
@@ -27,6 +27,7 @@ from bedside.serve.desk import Desk
 from bedside.serve.faults import Refused, of_exception
 from bedside.serve.guarded_wire import AnswerReply, AnswerRequest, CaseRequest, TokensReply, TokensRequest
 from bedside.serve.reply import Outcome, Reply
+from bedside.text import sections
 from bedside.text.prompts import NOTICE
 
 RENDER_EVERY_S = 0.15
@@ -76,13 +77,19 @@ class GuardedForm:
         """The answer as one object."""
         return json.dumps(self._answer(events[-1]))
 
-    def outcome(self, event: Any) -> Outcome | None:
-        """What came of it, of the finished answer."""
-        if not isinstance(event, Finished):
-            return None
+    def outcome(self, before: Outcome, event: Event) -> Outcome:
+        """A draft takes the place of what was said before; the finished answer tells all."""
+        match event:
+            case Triaged():
+                return replace(before, flags=tuple(flag.rule for flag in event.flags))
+            case Delta():
+                return before.after(event)
+            case Drafted():
+                return replace(before, answer="").after(Delta(answer=sections.markdown(event.sections)))
+            case Rendered():
+                return before
         answer, usage = event.answer, event.answer.usage
-        flags = tuple(flag.rule for flag in answer.flags)
-        return Outcome(answer.answer, usage["prompt_tokens"], usage["completion_tokens"], answer.finish, flags)
+        return Outcome(answer.answer, usage["prompt_tokens"], usage["completion_tokens"], answer.finish, before.flags)
 
     def _told(self, event: Event) -> dict[str, Any]:
         match event:
