@@ -9,9 +9,9 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
-from typing import Any
+from typing import Any, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, current_time, fail_after
+from anyio import CancelScope, CapacityLimiter, current_time, fail_after, to_thread
 
 from bedside.recipe import ServeSection
 from bedside.runtime.backend import Speaker
@@ -19,6 +19,8 @@ from bedside.serve.audit import Audit
 from bedside.serve.faults import BUSY, STOPPING, Fault, Refused, of_exception, too_long
 from bedside.serve.metrics import Metrics
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 ANY_MODEL = "bedside"
 """A model name that clients may always give, so that their settings outlive the model's name."""
 LAST_WORD_S = 5.0
@@ -31,6 +33,7 @@ class Seats:
     def __init__(self, count: int, settings: ServeSection) -> None:
         self._settings = settings
         self._limiter = CapacityLimiter(count)
+        self._threads = CapacityLimiter(count)
 
     @property
     def waiting(self) -> int:
@@ -57,6 +60,14 @@ class Seats:
         except TimeoutError:
             raise Refused(BUSY) from None
         return lambda: self._limiter.release_on_behalf_of(holder)
+
+    async def run(self, work: Callable[[Given], Made], given: Given) -> Made:
+        """What a function makes that blocks, in a thread of these seats' own. Raises Refused as `take` does."""
+        leave = await self.take()
+        try:
+            return await to_thread.run_sync(work, given, limiter=self._threads)
+        finally:
+            leave()
 
 
 class Desk:
