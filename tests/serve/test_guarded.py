@@ -13,6 +13,7 @@ from bedside.answer import Drafted
 from bedside.errors import ContextTooLong, UsageError
 from bedside.records import Answer, Delta, Section
 from bedside.runtime.scripted import ScriptedBackend
+from bedside.serve.faults import RETRY_AFTER_S
 from bedside.serve.guarded import COUNTED_AT_ONCE, Finished, Rendered, rendered
 from bedside.text.prompts import NOTICE, SPECIALTIES
 
@@ -238,3 +239,26 @@ def test_where_too_many_counts_wait_the_next_is_told_to_come_back(serving: Servi
         refused = httpx.post(f"{url}v1/tokens", json={"text": "x"}, timeout=20)
         speaker.may_count.set()
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "server_busy")
+
+
+def test_a_full_queue_turns_a_stream_away_before_it_begins(serving: Serving, endless: EndlessSpeaker) -> None:
+    with (
+        serving(endless, queue=0) as url,
+        httpx.stream("POST", f"{url}v1/answer", json=asked(stream=True), timeout=20),
+    ):
+        assert endless.started.acquire(timeout=20)
+        refused = post(url, "answer", asked(SHOCK, stream=True))
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, str(RETRY_AFTER_S))
+
+
+def test_who_waited_too_long_within_a_stream_is_told_when_to_come_back(
+    serving: Serving, endless: EndlessSpeaker
+) -> None:
+    with (
+        serving(endless, wait_s=0.1) as url,
+        httpx.stream("POST", f"{url}v1/answer", json=asked(stream=True), timeout=20),
+    ):
+        assert endless.started.acquire(timeout=20)
+        told = events(url, "answer", asked(SHOCK))
+    assert told[0]["type"] == "triage"
+    assert (told[1]["error"]["code"], told[1]["retry_after"]) == ("server_busy", RETRY_AFTER_S)

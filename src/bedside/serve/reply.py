@@ -135,7 +135,8 @@ class Account:
 class Reply(Response):
     """The response to one request; the model is only asked when the response is sent.
 
-    `early` events of a stream are sent at once, before there is a seat; a refusal that follows is one more event.
+    `early` events of a stream are sent at once, before there is a seat, unless it is known that there will be none; a
+    refusal that follows is one more event.
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class Reply(Response):
         noted = False
         try:
             if self._stream and self._early:
+                self._desk.check(self._speaker)
                 noted = bool(account.flags)
                 await self._send_events(self._early, send)
             async with self._desk.feed(self._speaker, self._steps) as feed:
@@ -208,7 +210,7 @@ class Reply(Response):
     async def _fail(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         """Within a stream it is too late for a status; the clients know an error's shape there, too."""
         if self._started:
-            await self._send_lines([json.dumps(fault.body.model_dump()), DONE], send, more=False)
+            await self._send_lines([json.dumps(fault.event), DONE], send, more=False)
         else:
             await fault.response(scope, receive, send)
 
