@@ -1,4 +1,5 @@
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -32,6 +33,15 @@ def described(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     said = SimpleNamespace(metadata=metadata())
     monkeypatch.setattr(llamacpp, "metadata", lambda path: said.metadata)
     return said
+
+
+def test_counting_tokens_does_not_wait_for_ever(described: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llamacpp, "COUNT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        served = SimpleNamespace(listening_address=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(llamacpp, "_serve", lambda *given: served)
+        with pytest.raises(ModelError, match="did not count the tokens"):
+            llamacpp.LlamaCpp(Path("m.gguf")).tokens("Fever")
 
 
 def test_a_file_without_template_cannot_be_asked(described: SimpleNamespace) -> None:

@@ -8,9 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
+from bedside.answer import Drafted
 from bedside.errors import ModelError
+from bedside.records import Section
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.audit import Audit
+from bedside.serve.guarded import GuardedForm
+from bedside.serve.reply import Outcome
 
 from .conftest import PATIENCE_S, EndlessSpeaker, FailingSpeaker, Serving
 
@@ -76,3 +80,41 @@ def test_a_failure_is_logged_as_such_and_a_refusal_not_at_all(
         httpx.post(url + CHAT, json=ASK)
         httpx.post(url + CHAT, json={})
     assert [line["finish"] for line in logged()] == ["error"]
+
+
+SHOCK = {"messages": [{"role": "user", "content": "Passed out, BP 70/40"}]}
+
+
+@pytest.mark.parametrize("path", ["v1/chat/completions", "v1/completions", "v1/answer"])
+def test_of_an_answer_that_is_broken_off_is_logged_and_counted_what_there_was(
+    serving: Serving, audit: Audit, logged: Logged, failing: type[FailingSpeaker], path: str
+) -> None:
+    asked = {"prompt": "Passed out"} if path == "v1/completions" else SHOCK
+    with serving(failing(ModelError("gone"), words=3), app={"audit": audit}) as url:
+        httpx.post(url + path, json=asked, timeout=PATIENCE_S)
+        assert 'bedside_completion_tokens_total{model="failing"} 3.0' in httpx.get(url + "metrics").text
+    (line,) = logged()
+    assert (line["finish"], line["completion_tokens"]) == ("error", 3)
+    assert (line["answer_hmac"], line["answer_characters"]) == (audit.mark("word word word "), 15)
+    assert line["flags"] == (["shock"] if path == "v1/answer" else [])
+
+
+def test_of_sections_that_are_broken_off_is_logged_what_there_was(audit: Audit) -> None:
+    form = GuardedForm("bedside.answer", "m", "Why?")
+    found = Outcome("", 0, 0, "gone")
+    for items in (("ST",), ("STEMI",)):
+        found = form.outcome(found, Drafted((Section("Diagnosis", items),)))
+    assert (found.answer.strip(), found.completion_tokens) == ("## Diagnosis\n\n- STEMI", 2)
+
+
+def test_an_emergency_that_was_shown_leaves_a_line_though_no_seat_came_free(
+    serving: Serving, audit: Audit, logged: Logged, endless: EndlessSpeaker
+) -> None:
+    with (
+        serving(endless, app={"audit": audit}, wait_s=0.2) as url,
+        httpx.stream("POST", url + CHAT, json={**ASK, "stream": True}, timeout=PATIENCE_S),
+    ):
+        refused = httpx.post(url + "v1/answer", json={**SHOCK, "stream": True}, timeout=PATIENCE_S).text
+        httpx.post(url + "v1/answer", json={**ASK, "stream": True}, timeout=PATIENCE_S)
+    assert "server_busy" in refused
+    assert [(line["finish"], line["flags"]) for line in logged()] == [("error", ["shock"]), ("gone", [])]

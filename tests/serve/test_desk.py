@@ -1,8 +1,13 @@
 """Seats, the queue before them, and how long a request waits and an answer takes."""
 
+import json
+import socket
 import threading
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -10,6 +15,7 @@ from starlette.testclient import TestClient
 
 from bedside.recipe import ServeSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
+from bedside.runtime.remote import Remote
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.app import create_app
 from bedside.serve.faults import RETRY_AFTER_S
@@ -38,6 +44,17 @@ def test_one_model_does_not_wait_for_the_other(serving: Serving, endless: Endles
         with both[0] as first, both[1] as also:
             assert (first.status_code, also.status_code) == (200, 200)
             assert hear(url, model="endless").status_code == 429
+
+
+def test_who_waits_for_one_model_takes_no_place_in_the_queue_of_the_other(serving: Serving) -> None:
+    done = threading.Event()
+    with serving(other("first"), other("second"), slots=1, queue=1) as url, ThreadPoolExecutor(4) as pool:
+        for taken, name in enumerate(("first", "first", "second", "second"), start=1):
+            asked = pool.submit(_hold, url, name, done)
+            _comes(lambda there=taken: _number(url, "bedside_seats_in_use") + _number(url, "bedside_queue") == there)
+        queue = _number(url, "bedside_queue")
+        done.set()
+        assert (asked.result(), queue) == (200, 2)
 
 
 def test_who_waits_for_too_long_is_told_to_come_back(serving: Serving, endless: EndlessSpeaker) -> None:
@@ -99,6 +116,63 @@ def test_a_seat_is_free_only_once_the_model_has_really_stopped(serving: Serving)
         assert speaker.started.acquire(timeout=PATIENCE_S)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_that_the_time_is_up_is_told_before_the_model_has_stopped(serving: Serving, stream: bool) -> None:
+    speaker = SlowToStop()
+    with serving(speaker, answer_s=0.3) as url:
+        told = hear(url, stream=stream).text
+        busy = _number(url, "bedside_seats_in_use")
+        speaker.may_stop.set()
+    assert "answer_timeout" in told
+    assert busy == 1
+
+
+class Verbose(EndlessSpeaker):
+    """Its answers fill every buffer between it and its client."""
+
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+        for event in super().stream(messages, options):
+            yield Delta(answer="word " * 50_000) if isinstance(event, Delta) else event
+
+
+@contextmanager
+def stalled(url: str) -> Iterator[None]:
+    """A client that asks and reads no answer."""
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    body = json.dumps(ASK).encode()
+    head = f"POST /{CHAT} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, port))
+        client.sendall(head.encode() + b"\r\n\r\n" + body)
+        yield
+
+
+def test_a_client_that_does_not_read_keeps_no_seat_of_a_model_that_has_ended(serving: Serving) -> None:
+    speaker = Verbose(words=40)
+    with serving(speaker, slots=1) as url, stalled(url):
+        assert speaker.closed.acquire(timeout=PATIENCE_S)
+        assert _comes(lambda: _number(url, "bedside_seats_in_use") == 0)
+        assert hear(url).text.endswith("data: [DONE]\n\n")
+
+
+def test_a_client_that_does_not_read_is_cut_off_when_the_answer_s_time_is_up(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bedside.serve.desk.LAST_WORD_S", 0.2)
+    speaker = Verbose()
+    with serving(speaker, slots=1, answer_s=0.5) as url, stalled(url):
+        assert _comes(lambda: f'endpoint="/{CHAT}",status="200"' in httpx.get(url + "metrics").text)
+        assert _number(url, "bedside_seats_in_use") == 0
+
+
+def test_what_a_remote_model_cannot_be_asked_is_a_400(serving: Serving) -> None:
+    with closing(Remote("http://127.0.0.1:9/v1#toy")) as speaker, serving(speaker) as url:
+        reply = httpx.post(url + "v1/completions", json={"prompt": "Fever", "logprobs": 1}, timeout=PATIENCE_S)
+    assert reply.status_code == 400
+    assert "in a chat only" in reply.json()["error"]["message"]
+
+
 def test_all_events_of_a_fast_model_arrive_in_order(serving: Serving) -> None:
     words = " ".join(str(i) for i in range(3_000))
     with serving(ScriptedBackend([("", words)])) as url:
@@ -121,6 +195,19 @@ def test_while_it_is_being_stopped_it_is_not_ready_and_takes_nothing() -> None:
 def _begin(url: str) -> None:
     with httpx.stream("POST", url + CHAT, json=ASK, timeout=PATIENCE_S):
         pass
+
+
+def _hold(url: str, model: str, done: threading.Event) -> int:
+    with httpx.stream("POST", url + CHAT, json={**ASK, "model": model}, timeout=PATIENCE_S) as reply:
+        done.wait(PATIENCE_S)
+        return reply.status_code
+
+
+def _comes(true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + PATIENCE_S
+    while not (found := true()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
 
 
 def _number(url: str, name: str) -> float:

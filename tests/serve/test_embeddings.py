@@ -1,5 +1,7 @@
 import json
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import openai
@@ -60,6 +62,36 @@ def test_another_model_is_not_passed_off_as_the_one_asked_for(serving: Serving) 
     ):
         api.embeddings.create(model="ada", input="x")
     assert "'lengths'" in refused.value.message
+
+
+class Slow(Lengths):
+    """Counts the texts once it may."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.may_end = threading.Event()
+
+    def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], list[int]]:
+        self.began.set()
+        self.may_end.wait(PATIENCE_S)
+        return super().embed(texts)
+
+
+def test_where_too_many_wait_the_next_is_told_to_come_back(serving: Serving) -> None:
+    slow = Slow()
+
+    def ask(url: str) -> httpx.Response:
+        return httpx.post(f"{url}v1/embeddings", json={"input": "x"}, timeout=2)
+
+    with serving(ScriptedBackend([]), app={"embedder": slow}, queue=0) as url, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, url)
+        assert slow.began.wait(PATIENCE_S)
+        try:
+            refused = ask(url)
+        finally:
+            slow.may_end.set()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "server_busy")
+        assert first.result().status_code == 200
 
 
 def test_a_text_that_is_too_long_for_the_model_is_a_400(serving: Serving) -> None:

@@ -1,7 +1,9 @@
 """The guarded endpoints over HTTP."""
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -11,7 +13,8 @@ from bedside.answer import Drafted
 from bedside.errors import ContextTooLong, UsageError
 from bedside.records import Answer, Delta, Section
 from bedside.runtime.scripted import ScriptedBackend
-from bedside.serve.guarded import Finished, Rendered, rendered
+from bedside.serve.faults import RETRY_AFTER_S
+from bedside.serve.guarded import COUNTED_AT_ONCE, Finished, Rendered, rendered
 from bedside.text.prompts import NOTICE, SPECIALTIES
 
 from .conftest import EndlessSpeaker, FailingSpeaker, Serving
@@ -197,3 +200,65 @@ def test_drafts_are_told_no_more_often() -> None:
     told = list(rendered(drafts(), lambda: next(times) / 100))
     assert len(told) < 12
     assert isinstance(told[-1], Finished)
+
+
+class SlowToCount(EndlessSpeaker):
+    """Counts tokens once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_count = threading.Event()
+
+    def tokens(self, prompt: str, continuation: str = "") -> int:
+        self.started.release()
+        self.may_count.wait(20)
+        return super().tokens(prompt, continuation)
+
+
+def test_counts_of_tokens_wait_in_a_queue_of_their_own_and_hold_nothing_else_up(serving: Serving) -> None:
+    speaker = SlowToCount()
+    with serving(speaker, ScriptedBackend([("", "Rest.")]), queue=60) as url, ThreadPoolExecutor(64) as pool:
+        waiting = [pool.submit(post, url, "tokens", {"text": "x"}) for _ in range(60 + COUNTED_AT_ONCE)]
+        for _ in range(COUNTED_AT_ONCE):
+            assert speaker.started.acquire(timeout=20)
+        try:
+            answered = post(url, "answer", asked(SHOCK, model="scripted", format="text"))
+            assert not speaker.started.acquire(timeout=0.3)
+        finally:
+            speaker.may_count.set()
+        assert answered.status_code == 200
+        assert {one.result().status_code for one in waiting} == {200}
+
+
+def test_where_too_many_counts_wait_the_next_is_told_to_come_back(serving: Serving) -> None:
+    speaker = SlowToCount()
+    with serving(speaker, queue=0) as url, ThreadPoolExecutor(COUNTED_AT_ONCE) as pool:
+        for _ in range(COUNTED_AT_ONCE):
+            pool.submit(post, url, "tokens", {"text": "x"})
+            assert speaker.started.acquire(timeout=20)
+        refused = httpx.post(f"{url}v1/tokens", json={"text": "x"}, timeout=20)
+        speaker.may_count.set()
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "server_busy")
+
+
+def test_a_full_queue_turns_a_stream_away_before_it_begins(serving: Serving, endless: EndlessSpeaker) -> None:
+    with (
+        serving(endless, queue=0) as url,
+        httpx.stream("POST", f"{url}v1/answer", json=asked(stream=True), timeout=20),
+    ):
+        assert endless.started.acquire(timeout=20)
+        refused = post(url, "answer", asked(SHOCK, stream=True))
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, str(RETRY_AFTER_S))
+
+
+def test_who_waited_too_long_within_a_stream_is_told_when_to_come_back(
+    serving: Serving, endless: EndlessSpeaker
+) -> None:
+    with (
+        serving(endless, wait_s=0.1) as url,
+        httpx.stream("POST", f"{url}v1/answer", json=asked(stream=True), timeout=20),
+    ):
+        assert endless.started.acquire(timeout=20)
+        told = events(url, "answer", asked(SHOCK))
+    assert told[0]["type"] == "triage"
+    assert (told[1]["error"]["code"], told[1]["retry_after"]) == ("server_busy", RETRY_AFTER_S)

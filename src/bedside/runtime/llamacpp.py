@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
-from bedside.errors import ContextTooLong, MissingExtra, ModelError, UsageError
+from bedside.errors import ContextTooLong, MissingExtra, ModelError, UsageError, first_line
 from bedside.models import header
 from bedside.models.gguf import GgufMetadata, metadata
 from bedside.recipe import PromptSection
@@ -30,6 +30,8 @@ FOREIGN = PromptSection(style="chat", system="", reasoning="think")
 """How a file is prompted that does not say: its own template and no system message."""
 SCHEMAS = 32
 """Of so many schemas it is remembered whether they hold."""
+COUNT_S = 30.0
+"""For llama.cpp to tell how many tokens a text has."""
 CERTAIN = 1000
 """Added to a token's logit, it is taken whatever the others are."""
 
@@ -59,12 +61,15 @@ class LlamaCpp:
         return prompt_text(self.metadata, messages)
 
     def tokens(self, prompt: str, continuation: str = "") -> int:
-        """See `Measured`; counted by llama.cpp itself."""
+        """See `Measured`; counted by llama.cpp itself. Raises ModelError if it does not in time."""
         body = json.dumps({"content": prompt + continuation, "add_special": True, "parse_special": True}).encode()
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         request = Request(f"{self._server.listening_address}/tokenize", data=body, headers=headers)
-        with build_opener(ProxyHandler({})).open(request) as reply:  # no proxy for a loopback address
-            return len(json.load(reply)["tokens"])
+        try:
+            with build_opener(ProxyHandler({})).open(request, timeout=COUNT_S) as reply:  # no proxy for loopback
+                return len(json.load(reply)["tokens"])
+        except OSError as error:
+            raise ModelError(f"{self.name}: llama.cpp did not count the tokens ({first_line(error)})") from error
 
     def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
         """See `backend.Speaker`. Raises ContextTooLong if it does not fit, UsageError for a schema that cannot hold."""

@@ -49,7 +49,7 @@ def create_app(
     faults.install(app)
     add_api(app, desk)
     add_guarded(app, desk)
-    add_embeddings(app, embedder)
+    add_embeddings(app, embedder, settings)
     add_feedback(app, feedback)
     _add_page(app, f"{warning} {NOTICE}".strip())
     return app

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 from bedside.errors import BedsideError
+from bedside.recipe import ServeSection
 from bedside.serve.api import REFUSALS
+from bedside.serve.desk import Seats
 from bedside.serve.faults import Fault, Refused, of_exception
 from bedside.serve.wire import EmbeddingRequest
 
@@ -58,9 +59,9 @@ class EmbeddingList(BaseModel):
     usage: EmbeddingUsage
 
 
-def add_embeddings(app: FastAPI, embedder: Embedder | None) -> None:
-    """Adds the endpoint; without an embedder it says how to get one."""
-    one_at_a_time = CapacityLimiter(1)
+def add_embeddings(app: FastAPI, embedder: Embedder | None, settings: ServeSection) -> None:
+    """Adds the endpoint, which has one seat; without an embedder it says how to get one."""
+    seats = Seats(1, settings)
 
     @app.post("/v1/embeddings", responses=REFUSALS)
     async def embeddings(asked: EmbeddingRequest) -> EmbeddingList:
@@ -71,7 +72,7 @@ def add_embeddings(app: FastAPI, embedder: Embedder | None) -> None:
             message = f"there is no such model here; for embeddings ask for '{embedder.name}'"
             raise Refused(Fault(404, message, param="model", code="model_not_found"))
         try:
-            vectors, counts = await to_thread.run_sync(embedder.embed, asked.texts, limiter=one_at_a_time)
+            vectors, counts = await seats.run(embedder.embed, asked.texts)
         except BedsideError as error:
             raise Refused(replace(of_exception(error), param="input")) from error
         packed = asked.encoding_format == "base64"

@@ -42,6 +42,12 @@ class Fault:
         return ErrorReply(error=ErrorDetail(message=self.message, type=self.kind, param=self.param, code=self.code))
 
     @property
+    def event(self) -> dict[str, Any]:
+        """The JSON of it within a stream, where it is too late for a header: `retry_after` is in seconds."""
+        after = self.headers.get("Retry-After")
+        return self.body.model_dump() | ({"retry_after": int(after)} if after else {})
+
+    @property
     def response(self) -> Response:
         """The HTTP response."""
         return JSONResponse(self.body.model_dump(), self.status, headers=dict(self.headers))

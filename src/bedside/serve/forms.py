@@ -73,10 +73,10 @@ class ChatForm(_Form):
         )
         return Completion(**self._fields, choices=[choice], usage=Usage(**answer.usage)).model_dump_json()
 
-    def outcome(self, event: Any) -> Outcome | None:
-        """What came of it, of the Answer."""
-        if not isinstance(event, Answer):
-            return None
+    def outcome(self, before: Outcome, event: Delta | Answer) -> Outcome:
+        """The Answer tells all."""
+        if isinstance(event, Delta):
+            return before.after(event)
         usage = event.usage
         return Outcome(event.answer, usage["prompt_tokens"], usage["completion_tokens"], event.finish)
 
@@ -111,10 +111,10 @@ class TextForm(_Form):
         choice = TextChoice(text=text, finish_reason=done.finish, logprobs=logprobs)
         return TextCompletion(**self._fields, choices=[choice], usage=_usage(done)).model_dump_json()
 
-    def outcome(self, event: Any) -> Outcome | None:
-        """What came of it, of the Generation."""
-        if not isinstance(event, Generation):
-            return None
+    def outcome(self, before: Outcome, event: Delta | Generation) -> Outcome:
+        """The Generation tells all."""
+        if isinstance(event, Delta):
+            return before.after(event)
         return Outcome(event.answer, event.prompt_tokens, event.completion_tokens, event.finish)
 
     def _said(self, text: str, tokens: Sequence[TokenLogprob], finish: str | None) -> str:

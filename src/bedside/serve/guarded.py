@@ -11,10 +11,10 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from fastapi.responses import Response
 
@@ -23,12 +23,15 @@ from bedside.guard.triage import triage_of
 from bedside.records import Answer, Delta, Flag
 from bedside.serve import markdown
 from bedside.serve.api import REFUSALS, STREAM
-from bedside.serve.desk import Desk
+from bedside.serve.desk import Desk, Seats
 from bedside.serve.faults import Refused, of_exception
 from bedside.serve.guarded_wire import AnswerReply, AnswerRequest, CaseRequest, TokensReply, TokensRequest
 from bedside.serve.reply import Outcome, Reply
+from bedside.text import sections
 from bedside.text.prompts import NOTICE
 
+TRIAGED_AT_ONCE = 4
+COUNTED_AT_ONCE = 4
 RENDER_EVERY_S = 0.15
 RENDER_SHARE = 4
 """A text that takes long to render is rendered seldom: at most so large a part of the time, one in this many."""
@@ -76,13 +79,19 @@ class GuardedForm:
         """The answer as one object."""
         return json.dumps(self._answer(events[-1]))
 
-    def outcome(self, event: Any) -> Outcome | None:
-        """What came of it, of the finished answer."""
-        if not isinstance(event, Finished):
-            return None
+    def outcome(self, before: Outcome, event: Event) -> Outcome:
+        """A draft takes the place of what was said before; the finished answer tells all."""
+        match event:
+            case Triaged():
+                return replace(before, flags=tuple(flag.rule for flag in event.flags))
+            case Delta():
+                return before.after(event)
+            case Drafted():
+                return replace(before, answer="").after(Delta(answer=sections.markdown(event.sections)))
+            case Rendered():
+                return before
         answer, usage = event.answer, event.answer.usage
-        flags = tuple(flag.rule for flag in answer.flags)
-        return Outcome(answer.answer, usage["prompt_tokens"], usage["completion_tokens"], answer.finish, flags)
+        return Outcome(answer.answer, usage["prompt_tokens"], usage["completion_tokens"], answer.finish, before.flags)
 
     def _told(self, event: Event) -> dict[str, Any]:
         match event:
@@ -108,14 +117,16 @@ class GuardedForm:
 
 
 def add_guarded(app: FastAPI, desk: Desk) -> None:
-    """Adds the endpoints."""
+    """Adds the endpoints. Triage and counts have threads of their own, so that nobody who asks for others waits."""
+    triaging = CapacityLimiter(TRIAGED_AT_ONCE)
+    counting = Seats(COUNTED_AT_ONCE, desk.settings)
 
     @app.post("/v1/answer", response_model=AnswerReply, responses={**STREAM, **REFUSALS})
     async def answers(asked: AnswerRequest) -> Response:
         """Answers the last message with what stands around a model; a stream of typed events if `stream` is true."""
         speaker = desk.speaker(asked.model)
         messages, options = asked.conversation, asked.options(desk.settings)
-        flags = await to_thread.run_sync(triage_of, messages)
+        flags = await to_thread.run_sync(triage_of, messages, limiter=triaging)
         structured = asked.format == "sections"
         return Reply(
             desk,
@@ -144,7 +155,9 @@ def add_guarded(app: FastAPI, desk: Desk) -> None:
         """How many tokens a text takes of the context."""
         speaker = desk.speaker(asked.model)
         try:
-            return TokensReply(tokens=await to_thread.run_sync(speaker.tokens, asked.text))
+            return TokensReply(tokens=await counting.run(speaker.tokens, asked.text))
+        except Refused:
+            raise
         except Exception as error:  # noqa: BLE001 - told as for an answer, and logged by place alone
             raise Refused(of_exception(error)) from None
 

@@ -7,7 +7,7 @@ came while the last ones were sent go out together, in one message.
 import json
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from anyio import CancelScope, create_task_group
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from bedside.records import Delta
 from bedside.runtime.backend import Speaker
 from bedside.serve.access import KEY_NAME
 from bedside.serve.audit import Entry
@@ -27,7 +28,7 @@ DONE = "[DONE]"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is counted and audited of an answer; `flags` are what triage found.
+    """What is counted and audited of an answer, as far as it came; `flags` are what triage found.
 
     `finish` is "stop" or "length", or why there is no whole answer: "gone", "timeout", "error".
     """
@@ -37,6 +38,10 @@ class Outcome:
     completion_tokens: int
     finish: str
     flags: tuple[str, ...] = ()
+
+    def after(self, delta: Delta) -> "Outcome":
+        """With one more piece, which counts as a token until the model tells how many there are."""
+        return replace(self, answer=self.answer + delta.answer, completion_tokens=self.completion_tokens + 1)
 
 
 class Form(Protocol):
@@ -53,8 +58,8 @@ class Form(Protocol):
         """The JSON of a reply that is not streamed, from all events."""
         ...
 
-    def outcome(self, event: Any) -> Outcome | None:
-        """What came of it, if the event is the one that tells."""
+    def outcome(self, before: Outcome, event: Any) -> Outcome:
+        """What has come of it with one more event."""
         ...
 
 
@@ -70,8 +75,21 @@ class Account:
         self._form = form
         self._scope = scope
         self._begun = monotonic()
-        self._outcome: Outcome | None = None
-        self._finish = "gone"
+        self._outcome = Outcome("", 0, 0, "gone")
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What triage found."""
+        return self._outcome.flags
+
+    def add(self, events: Iterable[Any]) -> None:
+        """Counts events."""
+        for event in events:
+            self._outcome = self._form.outcome(self._outcome, event)
+
+    def fail(self, fault: Fault) -> None:
+        """There is no whole answer."""
+        self._outcome = replace(self._outcome, finish="timeout" if fault.code == TIMEOUT else "error")
 
     async def watched(self, feed: Feed) -> AsyncIterator[Batch]:
         """The batches of a feed. Raises Refused where it ends with a fault, after what came before it."""
@@ -82,15 +100,14 @@ class Account:
                 began = True
                 self._desk.metrics.first.labels(self._model).observe(monotonic() - self._begun)
             if batch:
-                self._outcome = self._form.outcome(batch[-1])
+                self.add(batch)
                 yield batch
             if fault:
-                self._finish = "timeout" if fault.code == TIMEOUT else "error"
                 raise Refused(fault)
 
     def close(self) -> None:
         """The generation is over, whether it was finished or not."""
-        done = self._outcome or Outcome("", 0, 0, self._finish)
+        done = self._outcome
         metrics = self._desk.metrics
         metrics.prompt_tokens.labels(self._model).inc(done.prompt_tokens)
         metrics.completion_tokens.labels(self._model).inc(done.completion_tokens)
@@ -118,7 +135,8 @@ class Account:
 class Reply(Response):
     """The response to one request; the model is only asked when the response is sent.
 
-    `early` events of a stream are sent at once, before there is a seat; a refusal that follows is one more event.
+    `early` events of a stream are sent at once, before there is a seat, unless it is known that there will be none; a
+    refusal that follows is one more event.
     """
 
     def __init__(
@@ -144,20 +162,30 @@ class Reply(Response):
         """Runs until the answer is sent or the client has gone."""
         async with create_task_group() as group:
             group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
-            try:
-                await self._respond(scope, receive, send)
-            except Refused as refused:
-                await self._fail(refused.fault, scope, receive, send)
+            await self._respond(scope, receive, send)
             group.cancel_scope.cancel()
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         account = Account(self._desk, self._speaker.name, self._form, scope)
-        if self._stream and self._early:
-            await self._send_events(self._early, send)
-        async with self._desk.feed(self._speaker, self._steps()) as feed:
-            try:
-                await self._send_answer(account.watched(feed), scope, receive, send)
-            finally:
+        account.add(self._early)
+        noted = False
+        try:
+            if self._stream and self._early:
+                self._desk.check(self._speaker)
+                noted = bool(account.flags)
+                await self._send_events(self._early, send)
+            async with self._desk.feed(self._speaker, self._steps) as feed:
+                noted = True
+                try:
+                    await self._send_answer(account.watched(feed), scope, receive, send)
+                except Refused as refused:  # told before the feed is left, which waits until the model has stopped
+                    account.fail(refused.fault)
+                    await self._fail(refused.fault, scope, receive, send)
+        except Refused as refused:
+            account.fail(refused.fault)
+            await self._fail(refused.fault, scope, receive, send)
+        finally:
+            if noted:
                 account.close()
 
     async def _send_answer(self, batches: AsyncIterator[Batch], scope: Scope, receive: Receive, send: Send) -> None:
@@ -182,7 +210,7 @@ class Reply(Response):
     async def _fail(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         """Within a stream it is too late for a status; the clients know an error's shape there, too."""
         if self._started:
-            await self._send_lines([json.dumps(fault.body.model_dump()), DONE], send, more=False)
+            await self._send_lines([json.dumps(fault.event), DONE], send, more=False)
         else:
             await fault.response(scope, receive, send)
 
