@@ -55,6 +55,8 @@ def test_what_no_living_person_has_is_no_vital_sign(text: str) -> None:
         ("a newborn", True),
         ("my 3-month-old has a cough", True),
         ("a 5-year-old, previously healthy boy", True),
+        ("a 13-year-old african-american girl", True),
+        ("a newborn of a 29-year-old g3p2", False),
         ("the baby is 10 days old", True),
         ("he is 9.", True),
         ("12m with wheeze", True),

@@ -44,16 +44,17 @@ _TEMPERATURE = re.compile(
 )
 _PATTERNS = {name: re.compile(pattern) for name, pattern in _NUMBERS.items()}
 _PERSON = (
-    r"(?:boy|girl|child|kid|baby|infant|newborn|neonate|toddler|male|female|man|woman|patient|son|daughter|brother|sister"
-    r"|nephew|niece|grandson|granddaughter|twins?|m|f)"
+    r"(?:boy|girl|child|kid|teenager|baby|infant|newborn|neonate|toddler|male|female|man|woman|patient|son|daughter"
+    r"|brother|sister|nephew|niece|grandson|granddaughter|twins?|m|f)"
 )
-_OF_SOMEBODY = (
-    rf"(?= ?(?:$|[^\w ]| (?:[\w-]{{1,15}},? ){{0,3}}{_PERSON}\b|(?:with|who|whose|has|had|is|was|and|in|on|at|from|by|for"
-    r"|after|since|presents?|presented|presenting|comes?|came|brought|weighs|weighing|admitted|referred)\b))"
+_BEHIND = re.compile(
+    rf" ?(?:$|[^\w ]|(?:(?!(?:of|in|on|at|from|by|to|the|this|an?|and)\b)[\w-]{{1,20}} ){{0,3}}{_PERSON}\b"
+    r"|(?:with|who|whose|has|had|is|was|and|in|on|at|from|by|for|after|since|present(?:s|ed|ing)?|comes?|came|brought"
+    r"|weigh(?:s|ing)|admitted|referred)\b)"
 )
-"""Behind "old": what is old is nobody where a thing follows, as in "10-day-old surgical wound"."""
+"""Behind "old", where it is told of a person; what is old is a thing in "10-day-old surgical wound"."""
 _AGE = re.compile(
-    rf"\b(\d{{1,3}})[ -]?(years?|yrs?|months?|weeks?|days?)[ -]?old\b{_OF_SOMEBODY}|\b(\d{{1,3}}) ?(?:yo|y/o|y\.o\.)(?!\w)"
+    r"\b(\d{1,3})[ -]?(years?|yrs?|months?|weeks?|days?)[ -]?old\b|\b(\d{1,3}) ?(?:yo|y/o|y\.o\.)(?!\w)"
     r"|(?<!\bat )(?<!\bsince )(?<!\bfrom )\baged? ?:? ?(\d{1,3})\b|(?:^|[.!?\n] ?)(\d{2}) ?[mf]\b"
     r"|\b(?:he|she|i)(?: is| am|'s|'m) (\d{1,3})(?=[,;!?)\n]|\.(?!\d)|$| and\b| with\b)"
     r"|\b(newborn|neonate|infant|toddler)\b"
@@ -85,24 +86,26 @@ def numbers(text: str) -> Iterator[tuple[str, float, int]]:
 
 def is_child(text: str) -> bool:
     """Whether an age below 16 years is told and none of 16 or more: where both are, an adult may be the patient."""
-    ages = [_years(match) for match in _AGE.finditer(text) if _is_of_somebody(match)]
-    return bool(ages) and max(ages) < ADULT
+    told = [(_years(match), match) for match in _AGE.finditer(text)]
+    return all(years < ADULT for years, _ in told) and any(_is_of_somebody(match) for _, match in told)
 
 
 def _years(match: re.Match[str]) -> int:
-    """Full years; what is told in days, weeks or months, or by the word, is below one, but for many months."""
-    told, unit, *others, word = match.groups()
+    """Full years; a word such as "newborn" tells of none."""
+    number, unit, *others, word = match.groups()
     if word:
         return 0
-    number = int(told or next(filter(None, others)))
-    return number // PER_YEAR[unit[0]] if unit else number
+    return int(number or next(filter(None, others))) // PER_YEAR[unit[0] if unit else "y"]
 
 
 def _is_of_somebody(match: re.Match[str]) -> bool:
-    """Whether "is 10 days old" is said of a person: a wound may be."""
+    """Whether "10 days old" is said of a person: a wound may be as old."""
+    if not match[2]:
+        return True
     before = match.string[max(0, match.start() - BEFORE) : match.start()]
-    stated = _STATED.search(before) if match[2] else None
-    return not stated or bool(_SUBJECT.search(SENTENCE_END.split(before)[-1]))
+    if _STATED.search(before):
+        return bool(_SUBJECT.search(SENTENCE_END.split(before)[-1]))
+    return bool(_BEHIND.match(match.string, match.end()))
 
 
 def score(vitals: Vitals, bands: Mapping[str, Bands]) -> int:
