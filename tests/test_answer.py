@@ -95,6 +95,20 @@ def test_an_answer_that_is_cut_keeps_the_sections_that_were_reached():
     assert last.sections[0] == Section("Diagnosis", ("STEMI",))
 
 
+@pytest.mark.parametrize(
+    "said", ["{", '{"Diag', '{"Diagnosis": [', '{"Diagnosis": ["', '{"Diagnosis": [], "Plan": []}']
+)
+def test_an_answer_that_is_cut_before_it_says_anything_is_not_shown_as_json(said: str):
+    *_, last = told(ScriptedBackend([("Hm.", said)], SECTION))
+    assert (last.answer, last.sections, last.reasoning) == ("", (), "Hm.")
+
+
+@pytest.mark.parametrize("said", ['{"diagnosis": "STEMI"}', '{"Diagnosis": "STEMI"}'])
+def test_json_of_another_shape_is_shown_as_it_is(said: str):
+    *_, last = told(ScriptedBackend([("", said)], SECTION))
+    assert (last.answer, last.sections) == (said, ())
+
+
 def test_a_model_that_cannot_be_constrained_is_asked_for_plain_text():
     backend = ScriptedBackend([("", "It is a STEMI.")], SECTION)
     backend.constrains = False

@@ -90,8 +90,7 @@ def _structured(
     with closing(answer(speaker, [*messages[:-1], last], asked)) as events:
         for event in events:
             if isinstance(event, Answer):
-                found = sections.parse(event.answer)
-                yield replace(event, answer=sections.markdown(found), sections=found) if found else event
+                yield _sectioned(event)
             elif not event.answer:
                 yield event
             else:
@@ -102,6 +101,14 @@ def _structured(
                 elif found != drafted:
                     drafted = found
                     yield Drafted(found)
+
+
+def _sectioned(event: Answer) -> Answer:
+    """With the sections that were reached; nothing is shown of JSON that was cut before it said anything."""
+    found = sections.parse(event.answer)
+    if not found and not sections.is_empty(event.answer):
+        return event
+    return replace(event, answer=sections.markdown(found), sections=found)
 
 
 def _answer(generation: Generation, model: str) -> Answer:
