@@ -46,8 +46,8 @@ The text of the user is read by rules, before the model is asked and whatever it
 denied ("no chest pain"), past, only supposed, or asked about with no person in the sentence ("What are the signs of a
 stroke?"). Numbers are read from prose ("BP 82/54", "sats 88", "temp 39.8"): mmHg, percent, breaths and beats a minute,
 °C. Limits of blood pressure, pulse and breathing rate, and NEWS2, hold for adults, and are passed over where an age
-below 16 is told; no rule is made for children or pregnancy. NEWS2 is added up from what is told; what is not counts as
-normal.
+below 16 is told and none of 16 or more; no rule is made for children or pregnancy. NEWS2 is added up from what is told;
+what is not counts as normal.
 
 `python benchmarks/triage.py --data FOLDER` measures what the rules see and miss; the note above has the figures.
 """

@@ -1,5 +1,7 @@
 """The one answering path."""
 
+import json
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -7,7 +9,10 @@ import pytest
 from bedside.answer import Drafted, answer, case, guarded
 from bedside.errors import UsageError
 from bedside.recipe import PromptSection
-from bedside.records import Answer, Delta, Flag, GenerationOptions, Message, Section
+from bedside.records import Answer, Delta, Flag, Generation, GenerationOptions, Message, Section
+from bedside.runtime.budget import stream_with_answer
+from bedside.runtime.reading import Piece
+from bedside.runtime.remote import AS_SERVED
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.text import prompts, sections
 
@@ -80,7 +85,7 @@ def test_a_structured_answer_comes_as_drafts_and_ends_as_sections_and_their_mark
     assert last.answer == "## Diagnosis\n\n- STEMI\n\n## Plan\n\n- ECG"
     assert not [event for event in before if isinstance(event, Delta) and event.answer]
     assert backend.options[0].schema == sections.SCHEMA
-    assert backend.options[0].answer_tokens == 50
+    assert backend.options[0].answer_tokens == 75
     assert backend.asked[0][-1].content == f"Chest pain?\n\n{prompts.SECTIONS}"
 
 
@@ -93,6 +98,45 @@ def test_a_model_that_says_something_else_is_shown_as_plain_text(said: str):
 def test_an_answer_that_is_cut_keeps_the_sections_that_were_reached():
     *_, last = told(ScriptedBackend([("", SAID[:40])], SECTION))
     assert last.sections[0] == Section("Diagnosis", ("STEMI",))
+
+
+@pytest.mark.parametrize(
+    "said", ["{", '{"Diag', '{"Diagnosis": [', '{"Diagnosis": ["', '{"Diagnosis": [], "Plan": []}']
+)
+def test_an_answer_that_is_cut_before_it_says_anything_is_not_shown_as_json(said: str):
+    *_, last = told(ScriptedBackend([("Hm.", said)], SECTION))
+    assert (last.answer, last.sections, last.reasoning) == ("", (), "Hm.")
+
+
+@pytest.mark.parametrize("said", ['{"diagnosis": "STEMI"}', '{"Diagnosis": "STEMI"}'])
+def test_json_of_another_shape_is_shown_as_it_is(said: str):
+    *_, last = told(ScriptedBackend([("", said)], SECTION))
+    assert (last.answer, last.sections) == (said, ())
+
+
+class Ruminating(ScriptedBackend):
+    """Never ends its thought, and fills every item of every section; a token of it has four characters."""
+
+    items = {name: [f"{i:0{size}}" for i in range(most)] for name, (_, most, size) in sections.BOUNDS.items()}
+
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+        return stream_with_answer(self.pieces, "Why?\n<think>\n", options)
+
+    def pieces(self, prompt: str, options: GenerationOptions) -> Generator[Piece]:
+        text = json.dumps(self.items) if options.schema else "so, " * 9999
+        cut = text[: 4 * options.max_tokens]
+        for at in range(0, len(cut), 4):
+            yield Piece(cut[at : at + 4], at // 4 + 1, 3)
+        yield Piece("", len(cut) // 4, 3, "stop" if cut == text else "length")
+
+
+def test_the_longest_structured_answer_fits_behind_reasoning_that_never_ends():
+    asked = [Message("user", "Chest pain?")]
+    *_, last = guarded(Ruminating([], SECTION), asked, GenerationOptions(max_tokens=1024), (), structured=True)
+    assert isinstance(last, Answer)
+    assert {section.name: list(section.items) for section in last.sections} == Ruminating.items
+    assert (last.finish, last.forced) == ("stop", True)
+    assert last.reasoning
 
 
 def test_a_model_that_cannot_be_constrained_is_asked_for_plain_text():
@@ -117,3 +161,15 @@ def test_a_case_is_written_without_reasoning_and_without_the_trained_system_mess
     assert backend.options[0].thinking_tokens == 0
     assert backend.asked[0][0] == Message("system", prompts.CASE_SYSTEM)
     assert "cardiology" in backend.asked[0][-1].content
+
+
+def test_a_case_of_a_server_that_reasons_as_it_likes_sets_no_limit_to_that():
+    class Elsewhere(ScriptedBackend):
+        def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+            if options.thinking_tokens is not None:
+                raise UsageError("how long it reasons is for its server to set")
+            return super().stream(messages, options)
+
+    backend = Elsewhere([("", "A 50-year-old man …")], AS_SERVED)
+    *_, last = case(backend, "cardiology", "hard", GenerationOptions(seed=7))
+    assert last.answer.startswith("A 50-year-old")

@@ -4,7 +4,8 @@
         ...                                                  # Delta, …, Delta, Answer
 
 The system message that the model was trained with is put in front unless the conversation brings its own. A quarter of
-the tokens is kept for the answer: reasoning that does not end by then is closed, and `Answer.forced` says so.
+the tokens is kept for the answer, and of a structured one all that it may need, up to three quarters: reasoning that
+does not end by then is closed, and `Answer.forced` says so.
 
 `guarded` is the same with what stands around a model: the flags of the triage, and sections if they are wanted. The
 triage is shown before the model is asked, so it comes first: `triage_of(messages)`. Evaluation and parity ask the bare
@@ -66,14 +67,15 @@ def guarded(
 def case(
     speaker: Speaker, specialty: prompts.Specialty, difficulty: prompts.Difficulty, options: GenerationOptions
 ) -> Generator[Delta | Answer]:
-    """Streams an invented vignette; a model that reasons writes it at once."""
+    """Streams an invented vignette; a model whose reasoning can be closed writes it at once."""
     messages = [
         Message("system", prompts.CASE_SYSTEM),
         Message("user", prompts.CASE.format(specialty="orthopaedics", difficulty=prompts.DIFFICULTIES["easy"])),
         Message("assistant", prompts.CASE_EXAMPLE),
         Message("user", prompts.CASE.format(specialty=specialty, difficulty=prompts.DIFFICULTIES[difficulty])),
     ]
-    return answer(speaker, messages, replace(options, thinking_tokens=0))
+    thinking = 0 if speaker.prompt.reasoning == "think" else None
+    return answer(speaker, messages, replace(options, thinking_tokens=thinking))
 
 
 def _structured(
@@ -83,15 +85,14 @@ def _structured(
         yield from answer(speaker, messages, options)
         return
     last = replace(messages[-1], content=f"{messages[-1].content.strip()}\n\n{prompts.SECTIONS}")
-    kept = options.answer_tokens or options.max_tokens // 2  # a cut answer lacks whole sections
+    kept = options.answer_tokens or min(sections.TOKENS, options.max_tokens * 3 // 4)  # a cut one lacks whole sections
     asked = replace(options, schema=sections.SCHEMA, answer_tokens=kept)
     text = ""
     drafted: tuple[Section, ...] = ()
     with closing(answer(speaker, [*messages[:-1], last], asked)) as events:
         for event in events:
             if isinstance(event, Answer):
-                found = sections.parse(event.answer)
-                yield replace(event, answer=sections.markdown(found), sections=found) if found else event
+                yield _sectioned(event)
             elif not event.answer:
                 yield event
             else:
@@ -102,6 +103,14 @@ def _structured(
                 elif found != drafted:
                     drafted = found
                     yield Drafted(found)
+
+
+def _sectioned(event: Answer) -> Answer:
+    """With the sections that were reached; nothing is shown of JSON that was cut before it said anything."""
+    found = sections.parse(event.answer)
+    if not found and not sections.is_empty(event.answer):
+        return event
+    return replace(event, answer=sections.markdown(found), sections=found)
 
 
 def _answer(generation: Generation, model: str) -> Answer:

@@ -132,6 +132,19 @@ def test_a_child_is_not_measured_by_an_adults_vital_signs() -> None:
     assert triage(text.format("30-year-old woman")) != ()
 
 
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("sepsis", "His 10-day-old surgical wound is infected. He is 71. BP 78/40, pulse 134, RR 32."),
+        ("sepsis", "Walks 10 m at most. 72-year-old man with pneumonia. BP 82/54, RR 30."),
+        ("sepsis", "The wound is 10 days old and infected. BP 78/40, pulse 134, RR 32."),
+        ("vital-signs", "Her 3-week-old baby is well. She is a 30-year-old woman. BP 82/54, HR 135, RR 30."),
+    ],
+)
+def test_an_adult_is_no_child_by_the_age_of_something_or_somebody_else(rule: str, text: str) -> None:
+    assert rule in [flag.rule for flag in triage(text)]
+
+
 def test_oxygen_is_judged_by_another_threshold_in_chronic_lung_disease() -> None:
     assert triage("SpO2 90 %") != ()
     assert triage("History of COPD, SpO2 90 %") == ()

@@ -11,6 +11,10 @@ from bedside.guard.rules import Bands
 
 ADULT = 16
 """Years from which the adult thresholds hold (NEWS2 and NICE NG253)."""
+PER_YEAR = {"y": 1, "m": 12, "w": 52, "d": 365}
+BEFORE = 80
+"""Characters that are read before an age."""
+SENTENCE_END = re.compile(r"[.!?;\n]")
 Vitals = Mapping[str, tuple[float, ...]]
 
 _TO = (
@@ -39,10 +43,24 @@ _TEMPERATURE = re.compile(
     rf"|(?<![\d.,]){_DEGREES} ?(?:°|º|degrees? )? ?([cf])\b"
 )
 _PATTERNS = {name: re.compile(pattern) for name, pattern in _NUMBERS.items()}
+_PERSON = (
+    r"(?:boy|girl|child|kid|teenager|baby|infant|newborn|neonate|toddler|male|female|man|woman|patient|son|daughter"
+    r"|brother|sister|nephew|niece|grandson|granddaughter|twins?|m|f)"
+)
+_BEHIND = re.compile(
+    rf" ?(?:$|[^\w ]|(?:(?!(?:of|in|on|at|from|by|to|the|this|an?|and)\b)[\w-]{{1,20}} ){{0,3}}{_PERSON}\b"
+    r"|(?:with|who|whose|has|had|is|was|and|in|on|at|from|by|for|after|since|present(?:s|ed|ing)?|comes?|came|brought"
+    r"|weigh(?:s|ing)|admitted|referred)\b)"
+)
+"""Behind "old", where it is told of a person; what is old is a thing in "10-day-old surgical wound"."""
 _AGE = re.compile(
     r"\b(\d{1,3})[ -]?(years?|yrs?|months?|weeks?|days?)[ -]?old\b|\b(\d{1,3}) ?(?:yo|y/o|y\.o\.)(?!\w)"
-    r"|\baged? ?:? ?(\d{1,3})\b|\b(\d{2}) ?[mf]\b|\b(newborn|neonate|infant|toddler)\b"
+    r"|(?<!\bat )(?<!\bsince )(?<!\bfrom )\baged? ?:? ?(\d{1,3})\b|(?:^|[.!?\n] ?)(\d{2}) ?[mf]\b"
+    r"|\b(?:he|she|i)(?: is| am|'s|'m) (\d{1,3})(?=[,;!?)\n]|\.(?!\d)|$| and\b| with\b)"
+    r"|\b(newborn|neonate|infant|toddler)\b"
 )
+_STATED = re.compile(r"\b(?:is|are|was|were|looks)(?: (?:now|about|only|just|already|almost|nearly|over)){0,2} $")
+_SUBJECT = re.compile(rf"\b(?:he|she|i|who|{_PERSON})\b")
 LIVING = {
     "systolic": (30, 300),
     "pulse": (15, 300),
@@ -67,13 +85,27 @@ def numbers(text: str) -> Iterator[tuple[str, float, int]]:
 
 
 def is_child(text: str) -> bool:
-    """Whether the first age that is told lies below 16 years."""
-    match = _AGE.search(text)
-    if not match:
-        return False
-    if match[6] or (match[2] and not match[2].startswith("y")):
+    """Whether an age below 16 years is told and none of 16 or more: where both are, an adult may be the patient."""
+    told = [(_years(match), match) for match in _AGE.finditer(text)]
+    return all(years < ADULT for years, _ in told) and any(_is_of_somebody(match) for _, match in told)
+
+
+def _years(match: re.Match[str]) -> int:
+    """Full years; a word such as "newborn" tells of none."""
+    number, unit, *others, word = match.groups()
+    if word:
+        return 0
+    return int(number or next(filter(None, others))) // PER_YEAR[unit[0] if unit else "y"]
+
+
+def _is_of_somebody(match: re.Match[str]) -> bool:
+    """Whether "10 days old" is said of a person: a wound may be as old."""
+    if not match[2]:
         return True
-    return int(match[1] or match[3] or match[4] or match[5]) < ADULT
+    before = match.string[max(0, match.start() - BEFORE) : match.start()]
+    if _STATED.search(before):
+        return bool(_SUBJECT.search(SENTENCE_END.split(before)[-1]))
+    return bool(_BEHIND.match(match.string, match.end()))
 
 
 def score(vitals: Vitals, bands: Mapping[str, Bands]) -> int:

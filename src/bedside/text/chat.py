@@ -4,6 +4,7 @@ Templates come from strangers (hub models, GGUF files), so they run in `sandbox`
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -21,6 +22,9 @@ LETTERS = "ABCDEFGHIJ"
 DECISIONS = ("yes", "no", "maybe")
 JOINER = "\u2060"
 """A sign that is not seen, has no width and breaks no line (Unicode's WORD JOINER)."""
+_ENDS = r"\n\r\v\f\x85\u2028\u2029"
+LINE_START = rf"(?<![^{_ENDS}])[^\S{_ENDS}]*"
+"""The start of a line, of whatever Unicode ends one with, and the space there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,8 @@ class Renderer:
     """A chat template with the special tokens that it may print.
 
     `controls` are the texts of which the tokenizer makes control tokens. Only the template may print them: typed by
-    somebody into a question, one could end that turn and begin another, so there it is broken by a `JOINER`.
+    somebody into a question, one could end that turn and begin another, so there it is broken by a `JOINER`. So are
+    the headings of "alpaca-think" at the start of a line, where the template parts its turns by them.
     """
 
     template: str
@@ -37,8 +42,14 @@ class Renderer:
     controls: tuple[str, ...] = ()
 
     def render(self, messages: Sequence[Message], generation: bool) -> str:
-        """The conversation as text; `generation` adds what stands before the assistant's next turn."""
-        turns = [asdict(message if message.role == "assistant" else self._as_text(message)) for message in messages]
+        """The conversation as text; `generation` adds what stands before the assistant's next turn.
+
+        Earlier turns of the assistant are text like the user's, since a client sends them: in training too, so that a
+        prompt is the same there. What is trained, a last turn without `generation`, is printed as it is.
+        """
+        trained = messages[-1:] if not generation and messages and messages[-1].role == "assistant" else []
+        read = messages[: len(messages) - len(trained)]
+        turns = [asdict(message) for message in (*map(self._as_text, read), *trained)]
         try:
             return _compile(self.template).render(
                 messages=turns,
@@ -53,10 +64,18 @@ class Renderer:
 
     def _as_text(self, message: Message) -> Message:
         content = message.content
+        meant = (think.OPEN_TAG, think.CLOSE_TAG) if message.role == "assistant" else ()
         for token in self.controls:
-            if token in content:
-                content = content.replace(token, token[0] + JOINER + token[1:])
+            if token in content and token not in meant:
+                content = content.replace(token, _broken(token))
+        for heading in prompts.ALPACA_HEADINGS:
+            if heading in content and heading in self.template:
+                content = re.sub(f"({LINE_START}){heading}", rf"\g<1>{_broken(heading)}", content)
         return replace(message, content=content)
+
+
+def _broken(text: str) -> str:
+    return text[0] + JOINER + text[1:]
 
 
 def renderer_of(file: GgufMetadata) -> Renderer:

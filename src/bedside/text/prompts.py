@@ -100,6 +100,9 @@ CASE_EXAMPLE = (
 )
 """The turn before, in orthopaedics, which is not on the list: without an example a small model writes no vignette."""
 
+ALPACA_HEADINGS = ("### Instruction:", "### Question:", "### Response:")
+"""What begins a part of "alpaca-think" where it stands at the start of a line."""
+
 ALPACA_TEMPLATE = """\
 {{%- if messages[0]['role'] == 'system' -%}}
 {{%- set instruction = messages[0]['content'] -%}}

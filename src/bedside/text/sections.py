@@ -20,9 +20,11 @@ BOUNDS = {
 }
 """Of each section the fewest and the most items, and the characters of an item.
 
-A small model repeats itself until it is stopped, so that what it may say at most, about 700 tokens, must fit into an
+A small model repeats itself until it is stopped, so that what it may say at most, about `TOKENS`, must fit into an
 answer. Nothing asks for a red flag or a gap where there is none.
 """
+TOKENS = 700
+"""What the longest answer takes, at a token for each four characters."""
 NAMES = tuple(BOUNDS)
 SCHEMA = json.dumps(
     {
@@ -51,20 +53,31 @@ def opens(text: str) -> bool | None:
 
 def parse(text: str) -> tuple[Section, ...]:
     """The sections of an answer that may be cut anywhere, without those in which nothing is said."""
-    try:
-        read = from_json(text.strip(), allow_partial="trailing-strings")
-    except ValueError:
-        return ()
-    if not isinstance(read, dict):
-        return ()
+    read = _object(text) or {}
     found = (Section(name, _items(read.get(name), *BOUNDS[name][1:])) for name in NAMES)
     return tuple(section for section in found if section.items)
+
+
+def is_empty(text: str) -> bool:
+    """Whether an answer is JSON, whole or cut, of lists in which nothing is said: no person should be shown it."""
+    read = _object(text)
+    ends = text.partition("}")[2].strip() == ""  # the reader passes over what follows an object
+    return ends and read is not None and all(not value or value == [""] for value in read.values())
 
 
 def markdown(sections: Sequence[Section]) -> str:
     """The sections as a person reads them."""
     parts = [f"## {one.name}\n\n" + "\n".join(f"- {item}" for item in one.items) for one in sections]
     return "\n\n".join(parts)
+
+
+def _object(text: str) -> dict[str, object] | None:
+    """The JSON object that a text is, as far as it goes; None if it is none."""
+    try:
+        read = from_json(text.strip(), allow_partial="trailing-strings")
+    except ValueError:
+        return None
+    return read if isinstance(read, dict) else None
 
 
 def _items(read: object, most: int, characters: int) -> tuple[str, ...]:
