@@ -26,6 +26,7 @@ POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'none'; object-src 'none'; "
     "base-uri 'self'; form-action 'self'"
 )
+HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-DNS-Prefetch-Control": "off"}
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 
@@ -87,7 +88,7 @@ def page(url: str) -> Any:
     @app.middleware("http")
     async def policy(request: Any, call_next: Any) -> Any:
         response = await call_next(request)
-        response.headers.update({"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"})
+        response.headers.update(HEADERS)
         return response
 
     box = gradio.Chatbot(label="Bedside", sanitize_html=True, buttons=["copy"])  # none that sends it to a hub

@@ -107,7 +107,9 @@ def test_its_page_asks_nobody_else_whatever_the_answer_holds(
         blocked: list[Request] = []
         page.on("request", lambda request: asked.append(request))
         page.on("requestfailed", lambda request: blocked.append(request) if request.failure == "csp" else None)
-        page.goto(address)
+        loaded = page.goto(address)
+        assert loaded
+        assert loaded.headers["x-dns-prefetch-control"] == "off"
         page.get_by_text(NOTICE).wait_for()
         page.get_by_role("textbox").first.fill("What raises the JVP?")
         page.keyboard.press("Enter")

@@ -17,7 +17,7 @@ ASK = {"messages": [{"role": "user", "content": "What raises the JVP?"}]}
 KEY = "a-key-of-the-ward"
 
 
-@pytest.mark.parametrize("path", ["", "page.js", "page.css", "v1/models", "healthz", "nowhere"])
+@pytest.mark.parametrize("path", ["", "page.js", "page.css", "icon.svg", "v1/models", "healthz", "nowhere"])
 def test_every_response_carries_the_security_headers(serving: Serving, path: str) -> None:
     with serving(ScriptedBackend([])) as url:
         headers = httpx.get(url + path).headers
@@ -25,6 +25,8 @@ def test_every_response_carries_the_security_headers(serving: Serving, path: str
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'")
     assert "unsafe" not in policy
     assert "http" not in policy
+    assert "data:" not in policy
+    assert headers["x-dns-prefetch-control"] == "off"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cache-control"] == "no-store"

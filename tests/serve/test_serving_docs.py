@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from bedside.runtime.scripted import ScriptedBackend
+from bedside.serve.feedback import Feedback, FeedbackRequest
+from bedside.serve.guarded_wire import AnswerReply, AnswerRequest
 
 from .conftest import Serving
 from .test_embeddings import Lengths
@@ -25,8 +27,9 @@ class AllMiniLm(Lengths):
 
 
 @pytest.mark.parametrize(("language", "code"), EXAMPLES, ids=lambda text: text.splitlines()[0][:40])
-def test_an_example_runs(serving: Serving, language: str, code: str) -> None:
-    with serving(ScriptedBackend([REPLY]), app={"embedder": AllMiniLm()}) as url:
+def test_an_example_runs(serving: Serving, tmp_path: Path, language: str, code: str) -> None:
+    app = {"embedder": AllMiniLm(), "feedback": Feedback(tmp_path / "feedback.jsonl")}
+    with serving(ScriptedBackend([REPLY]), app=app) as url:
         assert HERE in code
         said = _run(language, code.replace(HERE, url))
     assert said.strip()
@@ -49,3 +52,8 @@ def _run(language: str, code: str) -> str:
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("fields", [AnswerRequest.model_fields, AnswerReply.model_fields, FeedbackRequest.model_fields])
+def test_the_page_names_every_key_of_the_guarded_endpoints(fields: dict[str, object]) -> None:
+    assert [name for name in fields if f"`{name}`" not in PAGE and f'"{name}":' not in PAGE] == []

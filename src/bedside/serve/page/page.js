@@ -21,12 +21,13 @@ const chosen = () => settings.model || models[0] || "bedside";
 /** Whom to ask; side by side the base stands first. */
 const audience = () => (find("compare").checked ? [models[1], models[0]] : [chosen()]);
 
-async function ask(text, again = false) {
+/** With `old`, a turn of the same question, its answer is drawn anew; `old` is hidden until there is one. */
+async function ask(text, old = null) {
   const turn = new Turn(text, audience().map((model) => new Voice(model)));
   const control = begin();
   turn.element.scrollIntoView();
-  const errors = await Promise.all(turn.voices.map((voice) => converse(turn, voice, control.signal, again)));
-  if (turn.element.isConnected) conclude(turn, errors.find(Boolean));
+  const errors = await Promise.all(turn.voices.map((voice) => converse(turn, voice, control.signal, old !== null)));
+  if (turn.element.isConnected) conclude(turn, old, errors.find(Boolean));
   else turn.remove(); // a new conversation was begun
   if (running === control) rest();
 }
@@ -61,9 +62,15 @@ function messagesFor(model, text) {
   return [...said, { role: "user", content: text }];
 }
 
-function conclude(turn, error) {
+function conclude(turn, old, error) {
   turn.settle();
-  if (turn.begun) {
+  if (old && !turn.answered) {
+    turn.remove();
+    old.element.hidden = false;
+    conversation.turns.push(old);
+    announce("There is no new answer; the one before it stays.");
+  } else if (turn.begun) {
+    old?.remove();
     conversation.turns.push(turn);
     save();
     announce(!turn.answered ? "There is no answer." : error ? "The answer is incomplete." : "The answer is complete.");
@@ -79,12 +86,12 @@ function save() {
   remember({ id: conversation.id, title: titleOf(conversation.turns[0].text), time: Date.now(), turns });
 }
 
-/** Asks the last question once more, in place of its answer. */
+/** Asks the last question once more; a new answer takes the place of the old one. */
 function askAgain(turn) {
   if (running || turn !== conversation.turns.at(-1)) return;
   conversation.turns.pop();
-  turn.remove();
-  ask(turn.text, true);
+  turn.element.hidden = true;
+  ask(turn.text, turn);
 }
 
 async function generate() {

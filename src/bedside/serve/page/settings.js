@@ -35,17 +35,21 @@ export function prepareSettings(changed) {
   find("open-settings").addEventListener("click", () => dialog.showModal());
   form.addEventListener("change", ({ target }) => {
     if (!target.checkValidity()) return;
-    settings[target.name] = valueOf(target);
-    save(changed);
+    save({ [target.name]: valueOf(target) }, changed);
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     dialog.close();
   });
   find("reset-settings").addEventListener("click", () => {
-    Object.assign(settings, DEFAULTS);
+    save(DEFAULTS, changed);
     show();
-    save(changed);
+  });
+  addEventListener("storage", ({ key }) => { // another tab has changed them; null where it cleared everything
+    if (key !== KEY && key !== null) return;
+    Object.assign(settings, DEFAULTS, recall(browser, KEY, {}));
+    show();
+    changed();
   });
   show();
 }
@@ -64,7 +68,9 @@ function show() {
   }
 }
 
-function save(changed) {
-  keep(browser, KEY, settings);
+/** Keeps these settings alone, so that what another tab has changed meanwhile stands. */
+function save(values, changed) {
+  Object.assign(settings, values);
+  keep(browser, KEY, { ...recall(browser, KEY, {}), ...values });
   changed();
 }
