@@ -6,6 +6,7 @@
     ├── RecipeError (ValueError)     the recipe or an override of it
     ├── DataError (ValueError)       a data file or a row of it
     ├── ModelError (ValueError)      a base model, adapter, tokenizer or GGUF file
+    │   └── RemoteError              a server that says something else than an answer
     ├── RunError (RuntimeError)      a run folder: busy, missing a stage, disk full
     ├── OfflineError (ConnectionError)  a hub or server that cannot be reached
     ├── MissingExtra (ImportError)   an optional dependency; names the line that installs it
@@ -40,6 +41,10 @@ class DataError(BedsideError, ValueError):
 
 class ModelError(BedsideError, ValueError):
     """A model, adapter, tokenizer or GGUF file cannot be used."""
+
+
+class RemoteError(ModelError):
+    """A server was reached, and what it says is no answer."""
 
 
 class RunError(BedsideError, RuntimeError):

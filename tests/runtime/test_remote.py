@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bedside.errors import ModelError, OfflineError, UsageError
+from bedside.errors import ModelError, OfflineError, RemoteError, UsageError
 from bedside.records import Delta, Generation, GenerationOptions, Message, TokenLogprob
 from bedside.runtime.remote import KEY, TRIES, Remote
 
@@ -364,6 +364,23 @@ def test_what_a_server_says_instead_of_a_stream_is_told(server: Server, reply: R
     server.reply = lambda n, request: reply
     with pytest.raises(ModelError, match=message):
         list(Remote(server.url).stream(QUESTION, GenerationOptions()))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (422, JSON, json.dumps({"detail": [{"input": "Mr Smith"}]})),
+        (400, JSON, json.dumps({"error": {"input": "Mr Smith"}})),
+        (500, JSON, json.dumps({"asked": "Mr Smith"})),
+        streamed({"choices": [{"delta": {"content": ["Mr Smith"]}}]}),
+        streamed(["Mr Smith"]),
+    ],
+)
+def test_of_what_a_server_says_only_its_error_s_message_is_told(server: Server, reply: Reply):
+    server.reply = lambda n, request: reply
+    with pytest.raises(RemoteError) as error:
+        list(Remote(server.url).stream(QUESTION, GenerationOptions()))
+    assert "Smith" not in str(error.value)
 
 
 def test_a_stream_to_nobody_is_told():

@@ -5,7 +5,7 @@ import httpx
 import openai
 import pytest
 
-from bedside.errors import ContextTooLong, ModelError
+from bedside.errors import ContextTooLong, ModelError, OfflineError, RemoteError
 from bedside.records import Message
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.faults import RETRY_AFTER_S
@@ -122,6 +122,15 @@ def test_a_conversation_that_is_too_long_is_a_400_streamed_or_not(
     assert refused.value.code == "context_length_exceeded"
 
 
+@pytest.mark.parametrize("error", [OfflineError("no answer"), RemoteError("status 500: down")])
+def test_what_another_server_does_wrong_is_a_502(
+    serving: Serving, failing: type[FailingSpeaker], error: Exception
+) -> None:
+    with serving(failing(error)) as url:
+        reply = post(url, {"messages": [QUESTION]})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_error")
+
+
 def test_a_failure_within_a_stream_reaches_the_client(serving: Serving, failing: type[FailingSpeaker]) -> None:
     with serving(failing(ModelError("llama.cpp: gone"), words=2)) as url, client(url) as api:
         stream = api.chat.completions.create(**{**ASK, "model": "failing"}, stream=True)
@@ -191,9 +200,9 @@ def test_the_schema_documents_the_refusals_and_no_422(serving: Serving) -> None:
     }
     assert told.pop("/healthz") == {"200"}
     assert told.pop("/readyz") == {"200", "503"}
-    assert told.pop("/v1/feedback") == {"204", "4XX", "503"}
+    assert told.pop("/v1/feedback") == {"204", "4XX", "500", "502", "503"}
     assert "/v1/chat/completions" in told
-    assert all(responses == {"200", "4XX", "503"} for responses in told.values())
+    assert all(responses == {"200", "4XX", "500", "502", "503"} for responses in told.values())
 
 
 def test_a_client_that_goes_stops_the_model(serving: Serving, endless: EndlessSpeaker) -> None:

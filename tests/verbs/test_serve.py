@@ -14,7 +14,10 @@ import pytest
 
 from bedside import cli
 from bedside.export.convert import write_gguf
+from bedside.recipe import ServeSection
+from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.audit import Audit
+from bedside.verbs import serve as verb
 
 from ..serve.test_audit import entry
 
@@ -211,3 +214,18 @@ def test_the_watch_itself_sees_what_leaves(leak: str) -> None:
     done = subprocess.run([sys.executable, "-c", WATCHED + leak], capture_output=True, text=True, check=False)
     assert done.returncode == OUTGOING
     assert "outgoing: socket." in done.stderr
+
+
+def test_no_more_seats_are_given_than_the_model_can_answer_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class One(ScriptedBackend):
+        at_once = 1
+
+    apps: list[Any] = []
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(verb, "speakers", lambda *given: [One([])])
+    monkeypatch.setattr("bedside.serve.run.serve", lambda app, listener: apps.append(app))
+    settings = ServeSection(port=0, audit="", feedback="", keys=str(tmp_path / "keys"))
+    verb.serve("one", settings, 2, None, tmp_path)
+    assert apps[0].state.desk.seats == 1

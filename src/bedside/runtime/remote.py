@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 import httpx
 
-from bedside.errors import ModelError, OfflineError, UsageError, first_line
+from bedside.errors import ModelError, OfflineError, RemoteError, UsageError, first_line
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Finish, Generation, GenerationOptions, Message, TokenLogprob
 from bedside.runtime.reading import Piece, Reading
@@ -179,7 +179,7 @@ class Remote:
             else:
                 yield from reading.close()
         if not chunks:
-            raise ModelError(f"{self._url}: a reply without a stream of answers; is it an OpenAI-compatible server?")
+            raise RemoteError(f"{self._url}: a reply without a stream of answers; is it an OpenAI-compatible server?")
         yield Generation(
             reasoning="\n\n".join(filter(None, (reasoning.strip(), reading.reasoning.strip()))),
             answer=reading.answer if path == "/completions" else reading.answer.strip(),
@@ -193,7 +193,7 @@ class Remote:
         try:
             return [_piece(choice) for choice in event.get("choices") or ()]
         except (KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{self._url}: a chunk without choices[0].delta in text: {_shown(event)}") from error
+            raise RemoteError(f"{self._url}: a chunk without choices[0].delta in text") from error
 
     def _events(self, path: str, request: dict[str, Any]) -> Generator[dict[str, Any]]:
         """The JSON of each server-sent event, up to the last."""
@@ -214,7 +214,7 @@ class Remote:
 
     def _object(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise ModelError(f"{self._url}: a chunk that is no object: {_shown(value)}")
+            raise RemoteError(f"{self._url}: a chunk that is no object")
         return value
 
     def _only_model(self) -> str:
@@ -270,15 +270,17 @@ class Remote:
             value = json.loads(body)
         except (ValueError, RecursionError) as error:
             kind = _shown(headers.get("Content-Type", "no type").partition(";")[0])
-            raise ModelError(
+            raise RemoteError(
                 f"{self._url}: status {status} with {kind} instead of JSON;"
                 " give the address of its API, such as http://127.0.0.1:8080/v1"
             ) from error
         wrong = value.get("error") if isinstance(value, dict) else None
         if wrong or status >= 300:
-            told = wrong.get("message", wrong) if isinstance(wrong, dict) else wrong or value
+            wrong = wrong or (value.get("detail") if isinstance(value, dict) else None)
+            told = wrong.get("message") if isinstance(wrong, dict) else wrong
+            told = told if isinstance(told, str) else "no message"  # anything else may quote what was asked
             key = f"; set {KEY}" if status in (401, 403) else ""
-            raise ModelError(f"{self._url}: status {status}: {_shown(told)}{key}")
+            raise RemoteError(f"{self._url}: status {status}: {_shown(told)}{key}")
         return value
 
 

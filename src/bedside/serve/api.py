@@ -20,6 +20,8 @@ from bedside.serve.wire import ChatRequest, TextRequest
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorReply, "description": "The request is refused; `error.message` says why"},
+    500: {"model": ErrorReply, "description": "The model or the server failed"},
+    502: {"model": ErrorReply, "description": "The remote server that was asked cannot be reached, or gives no answer"},
     503: {"model": ErrorReply, "description": "The server is being stopped, or the answer took too long"},
 }
 EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from bedside.errors import BedsideError, ContextTooLong, UsageError
+from bedside.errors import BedsideError, ContextTooLong, OfflineError, RemoteError, UsageError
 from bedside.serve.shapes import ErrorDetail, ErrorReply
 from bedside.serve.wire import HINTS, UNSUPPORTED
 
@@ -92,6 +92,8 @@ def of_exception(error: Exception) -> Fault:
         return Fault(400, str(error), param="messages", code="context_length_exceeded")
     if isinstance(error, UsageError):
         return Fault(400, str(error))
+    if isinstance(error, (RemoteError, OfflineError)):
+        return Fault(502, str(error), "server_error", code="upstream_error")
     if isinstance(error, BedsideError):
         return Fault(500, str(error), "server_error", code="model_error")
     log_place(error)

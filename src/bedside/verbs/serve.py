@@ -39,9 +39,10 @@ def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, r
             say(run.meaning_of_open(settings))
         audit = stack.enter_context(closing(Audit(audit_file(settings)))) if settings.audit else None
         served = [stack.enter_context(closing(one)) for one in speakers(model, runs, settings, slots)]
+        seats = min(slots, *(one.at_once for one in served))
         feedback = Feedback(feedback_file(settings)) if settings.feedback else None
         app = create_app(
-            served, settings, slots=slots, keys=known, warning=warning, audit=audit, feedback=feedback,
+            served, settings, slots=seats, keys=known, warning=warning, audit=audit, feedback=feedback,
             embedder=Embedder(Path(settings.embedder).expanduser()) if settings.embedder else None,
         )  # fmt: skip
         run.serve(app, listener)
