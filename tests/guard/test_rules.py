@@ -5,7 +5,8 @@ import re
 import pytest
 
 from bedside.guard import rules as module
-from bedside.guard.rules import rules
+from bedside.guard.rules import NUMBERS, rules
+from bedside.guard.vitals import LIVING
 
 
 def test_every_rule_has_a_source_with_a_year_and_an_address() -> None:
@@ -22,6 +23,10 @@ def test_nobody_is_told_that_a_clinician_has_reviewed_it() -> None:
 def test_every_sign_serves_a_rule_or_the_score() -> None:
     used = {option for rule in rules().rules for way in rule.when for part in way for option in part.options}
     assert {sign.name for sign in rules().signs} <= used | set(rules().points)
+
+
+def test_a_rule_may_name_just_the_numbers_that_are_read() -> None:
+    assert set(NUMBERS) == set(LIVING)
 
 
 def test_no_repetition_in_a_pattern_is_unbounded() -> None:

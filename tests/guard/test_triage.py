@@ -35,6 +35,9 @@ EMERGENCIES = {
         "I can't stop thinking about killing myself",
         "She has had suicidal thoughts for three months and a plan",
         "He took an overdose of paracetamol tonight",
+        "She took 30 paracetamol tablets an hour ago",
+        "I have swallowed about forty 500 mg paracetamol tablets",
+        "he has taken too many pills",
     ],
     "sepsis": [
         "Pneumonia, RR 28, temp 39.2, BP 98/60",
@@ -97,6 +100,9 @@ def test_what_is_denied_does_not_count(text: str) -> None:
         "Attempted suicide 12 years ago, now well.",
         "Had anaphylaxis as a child.",
         "Weakness of the right hand for six months.",
+        "She took 30 mg tablets of codeine for her back.",
+        "He has taken 21 tablets over three weeks as prescribed.",
+        "Took 30 paracetamol tablets five years ago, now well.",
     ],
 )
 def test_what_is_past_does_not_count(text: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 FILE = Path(__file__).with_name("rules.toml")
 Time = Literal["now", "lasting", "ever"]
 Bands = tuple[tuple[float, int], ...]
-NUMBERS = ("systolic", "diastolic", "pulse", "respirations", "spo2", "temperature", "gcs")
+NUMBERS = ("systolic", "pulse", "respirations", "spo2", "temperature", "gcs")
 SCORE = "news2"
 LIMIT = re.compile(r"(\w+) (<=|>=|<|>) ([\d.]+)")
 NAMES = {
