@@ -15,6 +15,7 @@ import pytest
 from bedside import cli
 from bedside.export.convert import write_gguf
 from bedside.serve.audit import Audit
+from bedside.verbs.serve import elsewhere
 
 from ..serve.test_audit import entry
 
@@ -211,3 +212,14 @@ def test_the_watch_itself_sees_what_leaves(leak: str) -> None:
     done = subprocess.run([sys.executable, "-c", WATCHED + leak], capture_output=True, text=True, check=False)
     assert done.returncode == OUTGOING
     assert "outgoing: socket." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("http://name:word@10.0.0.7:8080/v1#big", "Every question is sent to the model's server at 10.0.0.7."),
+        ("model.gguf", ""),
+    ],
+)
+def test_a_model_of_another_server_is_warned_of_by_its_host_alone(model: str, said: str) -> None:
+    assert elsewhere(model) == said
