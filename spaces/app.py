@@ -8,10 +8,12 @@ In: these, BEDSIDE_API_KEY, GRADIO_SERVER_NAME, GRADIO_SERVER_PORT. Out: http://
 load remote images; the Content-Security-Policy that is set here lets the browser ask this server alone.
 """
 
+import atexit
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -97,13 +99,15 @@ def page(url: str) -> Any:
 
 
 def started() -> str:
-    """Starts `bedside serve` and gives its address."""
+    """Starts `bedside serve`, which ends with this process, and gives its address."""
     model = os.environ.get("BEDSIDE_MODEL") or str(embedded_gguf())
     command = [sys.executable, "-m", "bedside", "serve", model, "--port", "0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    atexit.register(server.terminate)
     for line in server.stderr or []:
         sys.stderr.write(line)
         if url := next((word for word in line.split() if word.startswith("http://")), None):
+            threading.Thread(target=sys.stderr.writelines, args=[server.stderr], daemon=True).start()
             return url
     sys.exit(server.wait())
 

@@ -1,6 +1,7 @@
 """The Gradio front end: its way to the API with no Gradio, and its page in a browser where Gradio is installed."""
 
 import importlib.util
+import subprocess
 import sys
 import threading
 import time
@@ -124,3 +125,23 @@ def test_its_page_asks_nobody_else_whatever_the_answer_holds(
         server.should_exit = True
         thread.join(PATIENCE_S)
     assert "gradio" in sys.modules
+
+
+def test_the_server_that_it_starts_can_say_much_and_ends_with_it(tmp_path: Path) -> None:
+    server, said, ended = tmp_path / "server", tmp_path / "said", tmp_path / "ended"
+    server.write_text(
+        f"#!/bin/sh\ntrap 'touch {ended}; exit' TERM\necho at http://127.0.0.1:1/ >&2\n"
+        f"head -c 300000 /dev/zero | tr '\\0' x >&2\ntouch {said}\nfor i in $(seq 200); do sleep 0.1; done\n"
+    )
+    server.chmod(0o755)
+    code = (
+        f"import os, runpy, sys, time\nstarted = runpy.run_path({str(APP)!r})['started']\n"
+        f"sys.executable = {str(server)!r}\nprint(started())\nfor i in range(50):\n"
+        f"    if os.path.exists({str(said)!r}): break\n    time.sleep(0.1)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, check=True, timeout=PATIENCE_S)
+    until = time.monotonic() + 5
+    while not ended.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert said.exists()
+    assert ended.exists()

@@ -296,7 +296,8 @@ def serve(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="A run, a GGUF file, a model folder or a bundle (.tar.zst); with --verify-log an audit log.",
+            help="A run, a GGUF file, a model folder, a bundle (.tar.zst), or an address (http://…#NAME), to which "
+            "every question is sent; with --verify-log an audit log.",
             show_default=False,
         ),
     ] = None,

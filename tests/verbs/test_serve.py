@@ -229,3 +229,14 @@ def test_no_more_seats_are_given_than_the_model_can_answer_at_once(
     settings = ServeSection(port=0, audit="", feedback="", keys=str(tmp_path / "keys"))
     verb.serve("one", settings, 2, None, tmp_path)
     assert apps[0].state.desk.seats == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("http://name:word@10.0.0.7:8080/v1#big", "Every question is sent to the model's server at 10.0.0.7."),
+        ("model.gguf", ""),
+    ],
+)
+def test_a_model_of_another_server_is_warned_of_by_its_host_alone(model: str, said: str) -> None:
+    assert verb.elsewhere(model) == said

@@ -53,7 +53,7 @@ SECURITY_HEADERS = {
 class Gate:
     """Refuses strangers, bounds requests, adds the security headers, and keeps a bug's message out of the log.
 
-    Nothing is answered that the audit log, if there is one, could not be told of.
+    Once a line of the audit log, if there is one, could not be written, no further request is let in.
     """
 
     def __init__(

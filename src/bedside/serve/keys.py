@@ -1,7 +1,8 @@
 """API keys: a file of names and hashes, of which the keys themselves cannot be found again.
 
-In: `NAME SHA-256` a line. Out: whose key a request carries. A key that is made here has 256 random bits, so that a
-plain SHA-256 of it can neither be guessed nor looked up; slow hashes are for what people choose.
+In: `NAME SHA-256` a line, read once at a server's start. Out: whose key a request carries. A key that is
+made here has 256 random bits, so that a plain SHA-256 of it can neither be guessed nor looked up; slow hashes are for
+what people choose.
 """
 
 import hashlib

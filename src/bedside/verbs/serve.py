@@ -4,13 +4,14 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bedside import recipe_file
 from bedside.errors import CheckFailed, MissingExtra
 from bedside.files import read_json
 from bedside.progress import say
 from bedside.recipe import Recipe, ServeSection
-from bedside.runtime.choose import exported, find_run, speakers
+from bedside.runtime.choose import exported, find_run, is_address, speakers
 from bedside.serve import keys, private
 from bedside.serve.audit import Audit, verify
 from bedside.verbs.pipeline import warn_if_stale
@@ -29,7 +30,7 @@ def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, r
         from bedside.serve.feedback import Feedback
     except ImportError as error:
         raise MissingExtra.named("bedside serve", "serve") from error
-    warning = unverified(model, runs)
+    warning = unverified(model, runs) or elsewhere(model)  # an address is no release
     if warning:
         say(f"{model}: {warning}")
     known = keys.read(key_file(settings)).with_given(api_key)
@@ -51,7 +52,8 @@ def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, r
 def new_key(name: str, settings: ServeSection) -> str:
     """Makes a key, keeps its hash, and says so; the key itself is returned for stdout, and nowhere else."""
     key = keys.new(name, key_file(settings))
-    say(f"{key_file(settings)}: the hash of '{name}'; the key itself is shown this once. Servers now want a key.")
+    told = "the key itself is shown this once. Servers want a key from their next start on."
+    say(f"{key_file(settings)}: the hash of '{name}'; {told}")
     return key
 
 
@@ -93,6 +95,12 @@ def unverified(model: str, runs: Path) -> str:
     if path.is_dir() or not found.is_file() or is_verified(read_json(found)):
         return ""
     return "Unverified: this model was not shown to answer as the one that was trained."
+
+
+def elsewhere(model: str) -> str:
+    """A warning where the model is another server's; "" elsewhere."""
+    host = urlsplit(model).hostname if is_address(model) else None
+    return f"Every question is sent to the model's server at {host}." if host else ""
 
 
 def unpacked(model: str) -> str:
