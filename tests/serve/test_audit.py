@@ -1,7 +1,8 @@
 import json
-import multiprocessing
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -174,13 +175,9 @@ def test_lines_of_a_busy_time_are_written_together_and_none_is_lost_to_a_power_c
 
 def test_servers_that_share_a_log_write_one_chain(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    spawn = multiprocessing.get_context("spawn")
-    writers = [spawn.Process(target=write, args=(path, 20)) for _ in range(3)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    script = f"from pathlib import Path; from {__name__} import write; write(Path({str(path)!r}), 20)"
+    writers = [subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[2]) for _ in range(3)]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert (verify(path).lines, verify(path).fault) == (60, "")
 
 

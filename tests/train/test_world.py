@@ -210,8 +210,8 @@ def test_rows_are_dealt_evenly_and_each_once(lengths: list[int], size: int):
         (["train.strategy=fsdp"], 8, 8, None),
         (["train.strategy=fsdp"], 4, 3, "3 validation rows for 4 processes"),
         (["train.strategy=ddp"], 4, 3, None),
-        (["train.strategy=fsdp", "model.quantise=nf4"], 2, 0, "cannot share out 4-bit weights"),
-        (["train.strategy=ddp", "model.quantise=nf4"], 2, 0, None),
+        (["train.strategy=fsdp", "model.quantise=nf4", "export.adapter=no"], 2, 0, "cannot share out 4-bit weights"),
+        (["train.strategy=ddp", "model.quantise=nf4", "export.adapter=no"], 2, 0, None),
         (["train.strategy=fsdp", "train.optimizer=adamw_8bit"], 2, 0, "cannot share out 8-bit moments"),
     ],
 )

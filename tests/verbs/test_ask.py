@@ -52,7 +52,9 @@ def test_an_emergency_is_told_on_stderr_before_the_answer(capsys: pytest.Capture
     assert cli.run(["ask", "any", "Passed out, BP 70/40"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "Meningitis. \n"
-    assert printed.err.startswith("EMERGENCY? Low blood pressure with signs of shock (systolic 70 (<= 90), collapse).")
+    assert printed.err.startswith(
+        "EMERGENCY? Low blood pressure with signs of shock (systolic pressure 70 (≤ 90), collapse)."
+    )
 
 
 @pytest.mark.usefixtures("scripted")
