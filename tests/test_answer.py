@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bedside.answer import Drafted, answer, case, guarded
-from bedside.errors import UsageError
+from bedside.errors import RemoteError, UsageError
 from bedside.recipe import PromptSection
 from bedside.records import Answer, Delta, Flag, Generation, GenerationOptions, Message, Section
 from bedside.runtime.budget import stream_with_answer
@@ -173,3 +173,25 @@ def test_a_case_of_a_server_that_reasons_as_it_likes_sets_no_limit_to_that():
     backend = Elsewhere([("", "A 50-year-old man …")], AS_SERVED)
     *_, last = case(backend, "cardiology", "hard", GenerationOptions(seed=7))
     assert last.answer.startswith("A 50-year-old")
+
+
+def test_where_a_server_refuses_the_schema_the_answer_is_plain_text():
+    class Refusing(ScriptedBackend):
+        def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+            if options.schema:
+                raise RemoteError("response_format is not known here")
+            yield from super().stream(messages, options)
+
+    *_, last = guarded(Refusing([("", "Rest.")]), [Message("user", "A case.")], GenerationOptions(), (), True)
+    assert isinstance(last, Answer)
+    assert (last.answer, last.sections) == ("Rest.", ())
+
+
+def test_a_server_that_fails_in_the_middle_of_sections_is_not_asked_again():
+    class Failing(ScriptedBackend):
+        def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+            yield Delta(reasoning="Hm. ")
+            raise RemoteError("gone")
+
+    with pytest.raises(RemoteError, match="gone"):
+        list(guarded(Failing([]), [Message("user", "A case.")], GenerationOptions(), (), True))

@@ -16,7 +16,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from bedside.errors import UsageError
+from bedside.errors import RemoteError, UsageError
 from bedside.records import Answer, Delta, Flag, Generation, GenerationOptions, Message, Section
 from bedside.runtime.backend import Speaker
 from bedside.text import prompts, sections
@@ -81,9 +81,25 @@ def case(
 def _structured(
     speaker: Speaker, messages: Sequence[Message], options: GenerationOptions
 ) -> Generator[Delta | Drafted | Answer]:
+    """Sections, or plain text of a speaker that cannot be held to them; a server may say so only when it is asked."""
     if not speaker.constrains or not messages:
         yield from answer(speaker, messages, options)
         return
+    said = False
+    try:
+        with closing(_drafted(speaker, messages, options)) as events:
+            for event in events:
+                said = True
+                yield event
+    except RemoteError:
+        if said:
+            raise
+        yield from answer(speaker, messages, options)
+
+
+def _drafted(
+    speaker: Speaker, messages: Sequence[Message], options: GenerationOptions
+) -> Generator[Delta | Drafted | Answer]:
     last = replace(messages[-1], content=f"{messages[-1].content.strip()}\n\n{prompts.SECTIONS}")
     kept = options.answer_tokens or min(sections.TOKENS, options.max_tokens * 3 // 4)  # a cut one lacks whole sections
     asked = replace(options, schema=sections.SCHEMA, answer_tokens=kept)

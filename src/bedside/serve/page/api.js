@@ -46,7 +46,7 @@ export async function* events(response) {
       const data = line.replace(/^data: /, "");
       if (data === "[DONE]") return;
       const event = JSON.parse(data);
-      if (event.error) throw new Refused(500, event.error, null);
+      if (event.error) throw new Refused(500, event.error, event.retry_after ?? null);
       yield event;
     }
   }
