@@ -14,10 +14,10 @@ from bedside.evaluate.tasks import commonest
 from bedside.metrics import calibration, conformal
 from bedside.metrics.bertscore import BertScore, averaged
 from bedside.metrics.calibration import Bin, RiskCoverage
-from bedside.metrics.classification import Baseline, Classification, baselines, classify
+from bedside.metrics.classification import Baseline, Classification, baselines, classify, shares
 from bedside.metrics.conformal import AnswerSets
 from bedside.metrics.overlap import Bleu, bleu, exact_match, names, rouge
-from bedside.metrics.paired import Interval, mean_interval, wilson
+from bedside.metrics.paired import Interval, mean_interval
 from bedside.recipe import TaskName
 from bedside.records import Example
 from bedside.text.chat import DECISIONS, LETTERS
@@ -126,15 +126,10 @@ def worded(rows: Sequence[Row], seed: int) -> Worded:
 
 
 def _named(rows: Sequence[Row]) -> Named:
-    n, unparsed = len(rows), sum(row["chosen"] is None for row in rows)
+    unparsed = sum(row["chosen"] is None for row in rows)
     right = sum(row["chosen"] == row["gold"] for row in rows)
     return Named(
-        n=n,
-        unparsed=unparsed,
-        accuracy=right / (n - unparsed) if unparsed < n else None,
-        strict=right / n,
-        strict_ci=wilson(right, n),
-        bounds=(right / n, (right + unparsed) / n),
+        **shares(len(rows), unparsed, right),
         commonest=commonest([row["gold"] for row in rows]),
     )
 

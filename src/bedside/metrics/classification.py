@@ -8,6 +8,7 @@ Sources: macro-F1 as the mean of the classes' F1 (Opitz and Burst 2019, arXiv:19
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,18 +66,25 @@ def classify(gold: Sequence[str], predicted: Sequence[str | None], labels: Seque
     table = confusion(gold, predicted, labels)
     n, unparsed, right = int(table.sum()), int(table[:, -1].sum()), int(np.trace(table))
     return Classification(
-        n=n,
-        unparsed=unparsed,
-        accuracy=right / (n - unparsed) if unparsed < n else None,
-        strict=right / n,
-        strict_ci=wilson(right, n),
-        bounds=(right / n, (right + unparsed) / n),
+        **shares(n, unparsed, right),
         macro_f1=macro_f1(table),
         macro_f1_ci=_macro_f1_interval(table, seed),
         labels=tuple(labels),
         classes=tuple(_per_class(label, i, table) for i, label in enumerate(labels)),
         confusion=tuple(tuple(row) for row in table.tolist()),
     )
+
+
+def shares(n: int, unparsed: int, right: int) -> dict[str, Any]:
+    """The fields that every record of right, wrong and unparsed answers has: `n` to `bounds` of `Classification`."""
+    return {
+        "n": n,
+        "unparsed": unparsed,
+        "accuracy": right / (n - unparsed) if unparsed < n else None,
+        "strict": right / n,
+        "strict_ci": wilson(right, n),
+        "bounds": (right / n, (right + unparsed) / n),
+    }
 
 
 def confusion(gold: Sequence[str], predicted: Sequence[str | None], labels: Sequence[str]) -> Counts:
