@@ -27,6 +27,7 @@ from bedside.plan import memory
 from bedside.plan.setup import Lengths, Setup
 from bedside.recipe import TrainSection
 from bedside.runtime.device import Device, choose, use_all_cores
+from bedside.runtime.hf import keep_layout
 from bedside.train import loop, lora
 from bedside.train.learner import Learner
 from bedside.train.optimizer import Updater
@@ -101,6 +102,7 @@ def built(config: LlamaConfig, where: Device) -> PreTrainedModel:
         elif hasattr(module, "variance_epsilon"):
             module.weight = nn.Parameter(torch.ones(module.weight.shape, dtype=where.dtype))
     model.is_loaded_in_4bit = True  # by which peft knows how to put its update on it
+    keep_layout(model)
     result: PreTrainedModel = model.requires_grad_(False)
     return result
 

@@ -39,5 +39,11 @@ def test_planning_loads_neither_torch_nor_transformers(recipe: str) -> None:
     assert loaded_by(code, ("torch", "transformers", "peft", "bitsandbytes")) == []
 
 
+def test_what_trains_loads_without_a_word_of_the_libraries_below_it() -> None:
+    code = "import bedside.train.learner, bedside.runtime.hf"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_the_watch_itself_sees_what_is_loaded() -> None:
     assert loaded_by("import numpy", HEAVY) == ["numpy"]

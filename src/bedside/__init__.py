@@ -10,6 +10,10 @@ A run is a folder of stages (`bedside.runs`); each stage reads directories and w
 A research tool and no medical device.
 """
 
+import logging
 from importlib.metadata import version
 
 __version__ = version("bedside")
+
+# On a CPU with bf16 bitsandbytes says, when it is imported, that a kernel from a hub is not there; it is not wanted.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -11,7 +11,7 @@ from bedside.plan.setup import Setup
 FP32 = 4
 STACKED = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Layers that read the same input."""
-FUSED_CHUNK = 256
+FUSED_CHUNK = 128
 """Tokens whose logits the fused step holds at once in each lane (`fused.step.CHUNK`)."""
 
 
@@ -78,8 +78,11 @@ def _tuned(setup: Setup, group: Sequence[str]) -> bool:
 
 
 def working(setup: Setup) -> int:
-    """Bytes that the largest single step of a pass works with, beside what is kept: the loss, or a layer backward."""
-    return round(max(_loss(setup), _backward(setup)))
+    """Bytes that the largest single step of a pass works with, beside what is kept: the loss, or a layer backward.
+
+    The fused step keeps its room for the loss.
+    """
+    return round(_loss(setup) + _backward(setup) if setup.fused else max(_loss(setup), _backward(setup)))
 
 
 def _loss(setup: Setup) -> float:
@@ -87,7 +90,7 @@ def _loss(setup: Setup) -> float:
     V, b = setup.shape.vocabulary, setup.width
     if setup.fused:
         chunk = min(FUSED_CHUNK * setup.lanes, setup.answers)
-        return chunk * V * (FP32 + (2 * b if b != FP32 else 0))
+        return chunk * V * (FP32 + (b if b != FP32 else 0))
     copies = 3 * FP32 + (2 * b if b != FP32 else 0)
     return setup.answers * V * copies
 

@@ -5,7 +5,7 @@ import importlib.util
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -76,10 +76,22 @@ def load_model(folder: Path, device: Device, quantise: Literal["none", "nf4"] = 
         raise ModelError(f"{folder}: cannot be loaded (its weights lack {len(missing)} tensors, such as {missing[0]})")
     if quantise == "nf4":
         let_go_of_file(model)
+        keep_layout(model)
     model.generation_config = transformers.GenerationConfig(
         eos_token_id=model.generation_config.eos_token_id, pad_token_id=model.config.pad_token_id
     )
     return model
+
+
+def keep_layout(model: PreTrainedModel) -> None:
+    """Keeps bitsandbytes from packing 4-bit weights where no gradient is wanted, as it does on CPUs with AVX-512 bf16.
+
+    That is never undone (0.50), its product passes no gradient on, and it rounds to bf16 whatever the model's type is.
+    """
+    modules: Iterable[Any] = model.modules()
+    for module in modules:
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _nf4(device: Device) -> BitsAndBytesConfig:

@@ -4,7 +4,7 @@ The base may be in 4 bits (QLoRA, arXiv:2305.14314); the update is in fp32 whate
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ def attach(model: PreTrainedModel, settings: TrainSection, seed: int) -> PeftMod
 
     Raises ModelError if a target is not in the model, or the adapter is not there or made for another model.
     """
-    _keep_layout(model)
     if settings.adapter is not None:
         return _continued(model, adapter.located(settings.adapter))
     linear = _linear_names(model)
@@ -110,15 +109,6 @@ def _refuse_misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], fo
         shapes = [side[name].shape if name in side else None for side in (found, wanted)]
         if shapes[0] != shapes[1]:
             raise adapter.misfit(folder, name, *shapes)
-
-
-def _keep_layout(model: PreTrainedModel) -> None:
-    """Keeps bitsandbytes from packing 4-bit weights for inference when they are used without gradient, as a validation
-    does: on CPUs with AVX-512 bf16 (0.50) that is not undone, and its product passes no gradient on afterwards."""
-    modules: Iterable[Any] = model.modules()
-    for module in modules:
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def _linear_names(model: PreTrainedModel) -> list[str]:
