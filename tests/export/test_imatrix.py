@@ -13,14 +13,16 @@ from bedside.export.agreement import Agreement, Text, in_llama_cpp, in_transform
 from bedside.export.convert import write_gguf
 from bedside.export.imatrix import measure
 from bedside.recipe import Quantisation
+from bedside.runtime.device import choose
 from bedside.runtime.libllama import File
 
 ROWS = [[int(i) for i in torch.randint(3, 390, (40,), generator=torch.Generator().manual_seed(n))] for n in range(6)]
 LINEAR = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
-def test_it_is_the_mean_square_of_what_each_layer_is_given(tiny_llama: Path) -> None:
+def test_it_is_the_mean_square_of_what_each_layer_is_given(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the hidden states that transformers itself returns, through the norm before the layer."""
+    monkeypatch.setattr(imatrix, "choose", lambda: choose("fp32"))
     found = measure(tiny_llama, ROWS[:2], "two rows")
     model = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32).eval()
     with torch.inference_mode():

@@ -106,7 +106,7 @@ async def no_http(url: str, number: int) -> int:
         await writer.drain()
         writer.write_eof()
         status = (await asyncio.wait_for(reader.readline(), PATIENCE_S)).split()
-    except ConnectionError:
+    except OSError:  # it hung up first, before a word or after
         return 0
     finally:
         writer.close()

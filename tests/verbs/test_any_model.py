@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bedside import cli
+from bedside.runtime.device import choose
 
 from .conftest import Place
 
@@ -37,7 +38,8 @@ def test_the_merged_folder_scores_as_the_tuned_model_does(done: Place, json_of):
     merged = json_of(*done.command("evaluate", "--model", str(done.runs / "tiny/merged")))
     tuned = json_of(*done.command("evaluate"))
     values = [{task["task"]: task["value"] for task in scores["tasks"]} for scores in (merged, tuned)]
-    assert values[0] == pytest.approx(values[1], abs=1e-4)
+    rounding = 1e-4 if choose().precision == "fp32" else 0.05  # that of merged weights to the type of the base
+    assert values[0] == pytest.approx(values[1], abs=rounding)
 
 
 def test_a_server_that_dies_keeps_what_it_answered_and_is_not_asked_again(done: Place, tmp_path: Path, json_of, capsys):
