@@ -175,11 +175,12 @@ def test_a_case_of_a_server_that_reasons_as_it_likes_sets_no_limit_to_that():
     assert last.answer.startswith("A 50-year-old")
 
 
-def test_where_a_server_refuses_the_schema_the_answer_is_plain_text():
+@pytest.mark.parametrize("refusal", [RemoteError("response_format is not known here"), UsageError("cannot be held")])
+def test_where_the_schema_is_refused_the_answer_is_plain_text(refusal: Exception):
     class Refusing(ScriptedBackend):
         def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
             if options.schema:
-                raise RemoteError("response_format is not known here")
+                raise refusal
             yield from super().stream(messages, options)
 
     *_, last = guarded(Refusing([("", "Rest.")]), [Message("user", "A case.")], GenerationOptions(), (), True)

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a check says no, 2 the user's mistake, 3 an extra is miss
 
 import errno
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,7 +54,8 @@ UsageMistake: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
-    """Runs the command line and exits."""
+    """Runs the command line and exits. SIGTERM interrupts as Ctrl-C does, so that what is open is closed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(launch.together(lambda: run(sys.argv[1:])))
 
 

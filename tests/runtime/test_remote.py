@@ -383,6 +383,25 @@ def test_of_what_a_server_says_only_its_error_s_message_is_told(server: Server, 
     assert "Smith" not in str(error.value)
 
 
+def test_an_answer_that_ends_without_a_word_is_no_whole_answer(server: Server):
+    server.reply = lambda n, request: streamed(chunk(content="Yes, bu"), ended="")
+    with pytest.raises(OfflineError, match="broke off"):
+        list(Remote(server.url).stream(QUESTION, GenerationOptions()))
+
+
+def test_a_stream_that_says_that_it_is_over_needs_no_end_mark(server: Server):
+    server.reply = lambda n, request: streamed(chunk(content="Yes."), chunk("length"), ended="")
+    assert heard(Remote(server.url).stream(QUESTION, GenerationOptions()))[1].finish == "length"
+
+
+def test_no_proxy_is_told_of_a_question_for_this_machine(server: Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    (found,) = Remote(server.url).write(ASKED[:1], OPTIONS)
+    assert found.answer == "Yes."
+
+
 def test_a_stream_to_nobody_is_told():
     remote = Remote("http://127.0.0.1:9/v1#toy")
     with pytest.raises(OfflineError, match="no answer"):

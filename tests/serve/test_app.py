@@ -148,6 +148,20 @@ def test_a_bug_is_a_500_and_logs_no_text_of_anybody(
     assert "Smith" not in caplog.text + response.text + "".join(capfd.readouterr())
 
 
+def test_the_log_names_the_place_of_a_bug_while_an_answer_is_sent(
+    serving: Serving, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> str:
+        raise KeyError("Mr Smith, born 1950")
+
+    monkeypatch.setattr("bedside.serve.forms.ChatForm.whole", broken)
+    with serving(ScriptedBackend([REPLY])) as url:
+        assert post(url, {"messages": [QUESTION]}).status_code == 500
+    assert "KeyError at" in caplog.text
+    assert "test_app.py" in caplog.text
+    assert "Smith" not in caplog.text
+
+
 def test_an_ordinary_answer_and_a_refusal_log_nothing(
     serving: Serving, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,7 +94,9 @@ def test_a_bundle_is_checked_and_served_without_a_network(done: Place, tmp_path:
         body = {"messages": [{"role": "user", "content": "Which drug is number 3?"}], "max_tokens": 8}
         assert httpx.get(url + "v1/models").json()["data"][0]["id"] == "tiny-q8_0"
         assert httpx.post(url + "v1/chat/completions", json=body, timeout=60).status_code == 200
-        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
+        assert server.stderr.read().endswith("bedside: interrupted\n"), "all that is open was closed"
+    assert server.returncode == 130
     assert cli.run(["export", "--verify", str(tmp_path / "tiny")]) == 0
 
 

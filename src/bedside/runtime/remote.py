@@ -37,6 +37,10 @@ CONNECT_S = 30.0
 LARGEST_REPLY = 16 * 2**20
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 SHOWN = 120
+DONE: dict[str, Any] = {}
+"""An event that says nothing more than that the stream is whole."""
+LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+"""What goes to this machine goes to no proxy, whatever the environment names."""
 HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 LASTING = ("meta", "root", "parent", "max_model_len", "owned_by")
 """What llama.cpp and vLLM list of a model and that stays; `created` is the time of the request or of the start."""
@@ -66,7 +70,9 @@ class Remote:
         self._wait = wait or self._closed.wait
         self._sockets: WeakSet[socket.socket] = WeakSet()
         timeout = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
-        self._client = httpx.Client(timeout=timeout, headers=_headers(), follow_redirects=False)
+        self._client = httpx.Client(
+            timeout=timeout, headers=_headers(), follow_redirects=False, mounts=dict.fromkeys(LOOPBACK)
+        )
         try:
             userinfo = httpx.URL(self._url).userinfo
         except httpx.InvalidURL as error:
@@ -164,12 +170,14 @@ class Remote:
         """What a server streams. Without its usage a chunk is counted as a token; a stop sequence ends it from here."""
         reasoning, chunks = "", 0
         usage: dict[str, Any] = {}
-        piece = Piece("", 0, 0)
+        piece, over = Piece("", 0, 0), False
         with closing(self._events(path, request)) as events:
             for event in events:
+                over = over or event is DONE
                 usage = event if event.get("usage") else usage
                 for apart, piece in self._pieces(event):
                     chunks += 1
+                    over = over or piece.finish is not None
                     if apart:
                         reasoning += apart
                         yield Delta(reasoning=apart)
@@ -180,6 +188,8 @@ class Remote:
                 yield from reading.close()
         if not chunks:
             raise RemoteError(f"{self._url}: a reply without a stream of answers; is it an OpenAI-compatible server?")
+        if not (over or reading.stopped):
+            raise OfflineError(f"{self._url}: the answer broke off")
         yield Generation(
             reasoning="\n\n".join(filter(None, (reasoning.strip(), reading.reasoning.strip()))),
             answer=reading.answer if path == "/completions" else reading.answer.strip(),
@@ -196,7 +206,7 @@ class Remote:
             raise RemoteError(f"{self._url}: a chunk without choices[0].delta in text") from error
 
     def _events(self, path: str, request: dict[str, Any]) -> Generator[dict[str, Any]]:
-        """The JSON of each server-sent event, up to the last."""
+        """The JSON of each server-sent event; DONE for the mark after the last."""
         asked = {**request, "stream": True, "stream_options": {"include_usage": True}}
         watched = {"trace": self._trace}
         try:
@@ -205,8 +215,10 @@ class Remote:
                 if reply.status_code >= 300:
                     self._read(reply.status_code, reply.headers, b"".join(pieces))
                 for line in _lines(pieces):
-                    if line.startswith(b"data:") and (data := line.removeprefix(b"data:").strip()) != b"[DONE]":
-                        yield self._object(self._read(reply.status_code, reply.headers, data))
+                    if line.startswith(b"data:"):
+                        data = line.removeprefix(b"data:").strip()
+                        done = data == b"[DONE]"
+                        yield DONE if done else self._object(self._read(reply.status_code, reply.headers, data))
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
             raise ModelError(f"{self._url}: no address of a server ({first_line(error)})") from error
         except httpx.HTTPError as error:
