@@ -11,6 +11,7 @@ load remote images; the Content-Security-Policy that is set here lets the browse
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -24,9 +25,8 @@ from bedside.models.locate import embedded_gguf
 from bedside.text.prompts import NOTICE
 
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'none'; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; base-uri "
+    "'self'; img-src 'self' data: blob:; font-src 'self' data:; frame-src 'none'; object-src 'none'; form-action 'self'"
 )
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-DNS-Prefetch-Control": "off"}
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -35,9 +35,8 @@ FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "mon
 
 def replies(url: str, question: str, history: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The messages that answer a question, again and again as they grow: the reasoning, folded, and the answer."""
-    asked = [*conversation(history), {"role": "user", "content": question}]
     reasoning, answer = "", ""
-    for delta in deltas(url, asked):
+    for delta in deltas(url, [*conversation(history), {"role": "user", "content": question}]):
         reasoning += delta.get("reasoning_content") or ""
         answer += delta.get("content") or ""
         yield messages(reasoning, answer)
@@ -100,8 +99,9 @@ def page(url: str) -> Any:
 
 def started() -> str:
     """Starts `bedside serve`, which ends with this process, and gives its address."""
-    model = os.environ.get("BEDSIDE_MODEL") or str(embedded_gguf())
-    command = [sys.executable, "-m", "bedside", "serve", model, "--port", "0"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # which by itself would leave the server behind
+    command = [sys.executable, "-m", "bedside", "serve", "--port", "0"]
+    command.append(os.environ.get("BEDSIDE_MODEL") or str(embedded_gguf()))
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     atexit.register(server.terminate)
     for line in server.stderr or []:
@@ -115,6 +115,6 @@ def started() -> str:
 if __name__ == "__main__":
     import uvicorn
 
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    app = page(os.environ.get("BEDSIDE_URL") or started())
-    uvicorn.run(app, host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port=port, log_level="warning")
+    uvicorn.run(page(os.environ.get("BEDSIDE_URL") or started()), host=host, port=port, log_level="warning")

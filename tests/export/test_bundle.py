@@ -161,6 +161,8 @@ PLAIN = {"a.gguf": _about(X)}
         ([], {"a.gguf": {"bytes": -1, "sha256": ""}}, "bundle.json is damaged"),
         ([], {"a.gguf": {"bytes": 1.5, "sha256": ""}}, "bundle.json is damaged"),
         ([], {"a.gguf": "x"}, "bundle.json is damaged"),
+        ([], {"a/" * 1_000_000 + "a": _about(X)}, "bundle.json is damaged"),
+        ([_file("\x1b[2Ja", X)], PLAIN, "'?[2Ja' is not in its bundle.json"),
         ([_file("a.gguf", b"", tarfile.SYMTYPE, "/etc/passwd")], PLAIN, "'a.gguf' is no plain file"),
         ([_file("a.gguf", b"", tarfile.LNKTYPE, "/etc/passwd")], PLAIN, "'a.gguf' is no plain file"),
         ([_file("a.gguf", b"", tarfile.CHRTYPE)], PLAIN, "'a.gguf' is no plain file"),

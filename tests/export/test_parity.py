@@ -13,6 +13,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from bedside.errors import UsageError
@@ -242,6 +243,26 @@ def test_other_weights_are_found(bench: Bench, save_llama: Any) -> None:
     assert "weights-differ" in bench.faults()
 
 
+def test_a_file_whose_numbers_overflow_is_found(bench: Bench, tmp_path: Path) -> None:
+    shutil.copytree(bench.release.merged, tmp_path / "wide")
+    weights = load_file(tmp_path / "wide/model.safetensors")
+    weights["model.norm.weight"].fill_(3e38)
+    save_file(weights, tmp_path / "wide/model.safetensors", metadata={"format": "pt"})
+    bench.write(of=tmp_path / "wide")
+    found = bench.check()
+    told = {finding.where: finding.detail for finding in found.findings}
+    assert "no number at" in told["16-bit file"]
+    assert "places without a number" in told["q8_0"]
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_an_unquantised_file_is_held_to_what_the_16_bit_file_is_held_to(bench: Bench) -> None:
+    bench.release = replace(bench.release, files={"f16": bench.release.plain})
+    assert bench.check().ok
+    found = check(bench.release, ROWS, LIMITS.model_copy(update={"max_kl_exact": 1e-12}), silent)
+    assert "f16" in {finding.where for finding in found.findings}
+
+
 def test_a_quantisation_beyond_the_recipes_limits_is_found(bench: Bench) -> None:
     found = check(bench.release, ROWS, LIMITS.model_copy(update={"max_kl": 1e-9}), silent)
     assert [finding.fault for finding in found.findings] == ["quantisation-broke"]
@@ -324,6 +345,16 @@ def test_divergence_and_perplexity_are_those_of_the_textbook() -> None:
     assert told["first_difference"] == {
         "where": "", "position": 0, "reference": 0, "other": 2, "margin": pytest.approx(np.log(2), abs=1e-5),
     }  # fmt: skip
+
+
+def test_a_place_without_a_number_is_counted_and_in_no_sum() -> None:
+    p = np.log(np.array([[0.5, 0.5], [0.9, 0.1]], np.float32))
+    q = np.array([[np.nan, np.nan], [np.log(0.9), np.log(0.1)]], np.float32)
+    found = Agreement()
+    found.add(p, q, [0, 1])
+    told = found.to_json()
+    assert (told["broken"], told["places"], told["top1_agreement"]) == (1, 1, 1.0)
+    assert told["kl_mean"] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_tie_may_go_either_way() -> None:

@@ -108,6 +108,16 @@ def test_only_what_differs_is_named(save_release: SaveRelease) -> None:
     assert len(verify(folder).problems) == 1
 
 
+def test_what_a_hostile_release_holds_takes_neither_memory_nor_patience(save_release: SaveRelease) -> None:
+    folder = save_release()
+    _edit(release.CARD, "---\n", "---\n" + "-" * 500_000 + "\n")(folder)
+    _edit(release.TRAIN, "{", '{"a": ' + "[" * 200_000)(folder)
+    (folder / release.SUMS).write_bytes(b"x" * (release.LARGEST_TEXT + 1))
+    problems = verify(folder).problems
+    assert any("which cannot be read" in problem for problem in problems)
+    assert any("which no release has there" in problem for problem in problems)
+
+
 def test_what_a_hostile_card_says_reaches_no_terminal(save_release: SaveRelease) -> None:
     folder = save_release()
     _edit(release.CARD, "[0.625]", "[\x1b9]")(folder)

@@ -10,7 +10,7 @@ import pytest
 
 from bedside.answer import Drafted
 from bedside.errors import ModelError
-from bedside.records import Section
+from bedside.records import Delta, Section
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.audit import Audit
 from bedside.serve.guarded import GuardedForm
@@ -102,9 +102,10 @@ def test_of_an_answer_that_is_broken_off_is_logged_and_counted_what_there_was(
 def test_of_sections_that_are_broken_off_is_logged_what_there_was(audit: Audit) -> None:
     form = GuardedForm("bedside.answer", "m", "Why?")
     found = Outcome("", 0, 0, "gone")
-    for items in (("ST",), ("STEMI",)):
-        found = form.outcome(found, Drafted((Section("Diagnosis", items),)))
-    assert (found.answer.strip(), found.completion_tokens) == ("## Diagnosis\n\n- STEMI", 2)
+    found = form.outcome(found, Delta(reasoning="So "))
+    for items, tokens in ((("ST",), 9), (("STEMI",), 12)):
+        found = form.outcome(found, Drafted((Section("Diagnosis", items),), tokens))
+    assert (found.answer.strip(), found.completion_tokens) == ("## Diagnosis\n\n- STEMI", 12)
 
 
 def test_an_emergency_that_was_shown_leaves_a_line_though_no_seat_came_free(

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -150,6 +150,27 @@ def test_an_answer_that_takes_long_is_not_hung_up_on(
     monkeypatch.setattr(access, "BODY_S", 0.1)
     with serving(endless) as url, listening(url) as lines:
         assert sum("word" in next(lines) for _ in range(200)) > 50
+
+
+def test_a_head_without_end_is_hung_up_on(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "UNANSWERED_BYTES", 100_000)
+    with serving(ScriptedBackend([])) as url, connected(url) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            client.sendall(b"x" * 100_000_000)
+
+
+def test_more_connections_than_there_is_room_for_are_hung_up_on(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "CONNECTIONS", 2)
+    monkeypatch.setattr(run, "SPARE", 1)
+    with serving(ScriptedBackend([])) as url, ExitStack() as stack:
+        idle = [stack.enter_context(connected(url)) for _ in range(3)]
+        with connected(url) as one_more, suppress(ConnectionError):
+            assert one_more.recv(10) == b""
+        idle[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert idle[0].recv(65536)
 
 
 def connected(url: str) -> socket.socket:

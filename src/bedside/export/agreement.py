@@ -65,10 +65,12 @@ Follow = Callable[[Sequence[Text | Item]], list[Logprobs]]
 class Agreement:
     """Sums over places at which a `reference` model and another have told what may follow.
 
-    A first choice that differs counts as a tie where the reference prefers its own by less than `TIE` nats.
+    A first choice that differs counts as a tie where the reference prefers its own by less than `TIE` nats. Places at
+    which one of them told no number, as after an overflow, are `broken` and in no sum.
     """
 
     places: int = 0
+    broken: int = 0
     same: int = 0
     ties: int = 0
     divergence: float = 0.0
@@ -84,6 +86,10 @@ class Agreement:
             self._add(reference_TV[rows], other_TV[rows], said[rows], start, where)
 
     def _add(self, reference_TV: Logprobs, other_TV: Logprobs, said: Sequence[int], start: int, where: str) -> None:
+        whole_T = ~(np.isnan(reference_TV).any(-1) | np.isnan(other_TV).any(-1))
+        self.broken += int((~whole_T).sum())
+        reference_TV, other_TV = reference_TV[whole_T], other_TV[whole_T]
+        kept = np.flatnonzero(whole_T)
         ours, theirs = reference_TV.argmax(-1), other_TV.argmax(-1)
         lines = np.arange(len(ours))
         margins_T = reference_TV[lines, ours] - reference_TV[lines, theirs]
@@ -92,27 +98,29 @@ class Agreement:
         self.same += int((ours == theirs).sum())
         self.ties += int(tied_T.sum())
         self.divergence += float((np.exp(reference_TV) * (reference_TV - other_TV)).sum(dtype=np.float64))
-        chosen = np.asarray(said, int)
+        chosen = np.asarray(said, int)[whole_T]
         self.surprise = (
             self.surprise[0] - float(reference_TV[lines, chosen].sum()),
             self.surprise[1] - float(other_TV[lines, chosen].sum()),
         )
         for at in np.flatnonzero((ours != theirs) & ~tied_T)[:1]:
-            told = {"position": start + int(at), "reference": int(ours[at]), "other": int(theirs[at])}
+            told = {"position": start + int(kept[at]), "reference": int(ours[at]), "other": int(theirs[at])}
             self.parted.append({"where": where, **told, "margin": round(float(margins_T[at]), 6)})
 
     def add_item(self, reference_V: Logprobs, other_V: Logprobs, candidates: Sequence[int]) -> None:
         """Adds a question that both have answered by the likeliest of its candidates."""
         at = list(candidates)
         self.items += 1
+        self.broken += int(np.isnan(reference_V[at]).any() or np.isnan(other_V[at]).any())
         self.flips += int(reference_V[at].argmax() != other_V[at].argmax())
 
     def to_json(self) -> dict[str, Any]:
         """Means; `perplexity_ratio` is the other over the reference, `flips` are answers of `items` that changed."""
-        places = self.places
+        places = max(1, self.places)
         ratio = float(np.exp((self.surprise[1] - self.surprise[0]) / places))
         return {
             "places": self.places,
+            "broken": self.broken,
             "kl_mean": max(0.0, self.divergence / places),
             "top1_agreement": self.same / places,
             "top1_ties": self.ties,

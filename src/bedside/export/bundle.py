@@ -26,7 +26,7 @@ import pyarrow as pa
 from bedside.errors import CheckFailed, DataError, RunError, UsageError
 from bedside.export import release
 from bedside.export.card import is_verified
-from bedside.export.verify import verify
+from bedside.export.verify import printable, verify
 from bedside.export.wheels import wheels_text
 from bedside.files import read_json, replacing, sha256, whole_folder
 from bedside.progress import say
@@ -38,6 +38,8 @@ BLOCK = 512
 CHUNK = 2**20
 LARGEST_MANIFEST = 4 * 2**20
 MOST_FILES = 100_000
+LONGEST_NAME = 100
+"""Bytes that a header has for a name."""
 README = """\
 {name}: a language model tuned with Bedside, packed for a machine without a network.
 
@@ -149,7 +151,9 @@ def _header(name: str, size: int) -> bytes:
     info.size, info.mode = size, 0o644
     header = info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
     if len(header) != BLOCK:
-        raise UsageError(f"--bundle: '{name}' is too long a name for a bundle, which takes 100 bytes; shorten it")
+        raise UsageError(
+            f"--bundle: '{name}' is too long a name for a bundle, {LONGEST_NAME} bytes at most; shorten it"
+        )
     return header
 
 
@@ -173,6 +177,8 @@ def _manifest(path: Path, stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
 
 def _sound(files: Mapping[str, Any]) -> bool:
     """Whether all paths can only lie below a folder, none of them in place of another, with sizes and hashes."""
+    if any(len(name.encode(errors="replace")) > LONGEST_NAME for name in files):  # before all parents of it are made
+        return False
     folders = {str(parent) for name in files for parent in Path(name).parents}
     if MANIFEST in files or folders & files.keys() or len({name.lower() for name in files}) < len(files):
         return False
@@ -193,14 +199,14 @@ def _extract(path: Path, stream: IO[bytes], files: Mapping[str, Any], folder: Pa
     """Writes the members below a folder. Raises DataError at the first that is not as the manifest says."""
     left = dict(files)
     while (found := _next(path, stream)) is not None:
-        about = left.pop(found.name, None)
+        about, name = left.pop(found.name, None), printable(found.name)
         if about is None or found.size != about["bytes"]:
-            raise DataError(f"{path}: '{found.name}' is not in its {MANIFEST}, is there twice, or has another size")
+            raise DataError(f"{path}: '{name}' is not in its {MANIFEST}, is there twice, or has another size")
         (folder / found.name).parent.mkdir(parents=True, exist_ok=True)
         with (folder / found.name).open("xb") as file:
             written = _copy(lambda size: _exactly(path, stream, size), file.write, found.size)
         if written != about["sha256"]:
-            raise DataError(f"{path}: '{found.name}' is not as it was packed (its SHA-256 differs); copy it anew")
+            raise DataError(f"{path}: '{name}' is not as it was packed (its SHA-256 differs); copy it anew")
         _exactly(path, stream, -found.size % BLOCK)
     if left:
         raise DataError(f"{path}: '{min(left)}' is missing; copy the bundle anew")
@@ -216,7 +222,7 @@ def _next(path: Path, stream: IO[bytes]) -> tarfile.TarInfo | None:
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: damaged, or no tar archive; copy it anew") from error
     if found.type != tarfile.REGTYPE or found.size < 0:
-        raise DataError(f"{path}: '{found.name}' is no plain file; a bundle holds nothing else")
+        raise DataError(f"{path}: '{printable(found.name)}' is no plain file; a bundle holds nothing else")
     return found
 
 

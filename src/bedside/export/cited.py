@@ -26,7 +26,7 @@ TAG = re.compile(r"<(?=[A-Za-z/!?])")
 INLINE = re.compile(r'\[(?P<text>[^\[\]]*)\]\((?P<place>[^\s()]+#[^\s()]*) "(?P<form>[^"]*)"\)')
 NUMBERED = re.compile(r"\[(?P<text>[^\[\]]*)\]\[(?P<number>\d+)\]")
 DEFINITION = re.compile(r'\[(?P<number>\d+)\]: (?P<place>\S+) "(?P<form>[^"]*)"')
-HEAD = re.compile(r"(?P<key>[\s-]*(?:[\w-]+: )?)(?P<text>\S.*?)  # (?P<place>\S+#\S*)")
+HEAD = re.compile(r"(?P<key>[\s-]*+(?:[\w-]++: )?)(?P<text>\S.*?)  # (?P<place>\S+#\S*)")
 HASH = re.compile(r"\| \[(?P<path>[^\[\]]+)\]\([^\s()]+\) \| `(?P<sha256>[0-9a-f]{64})` \|")
 WORDS = re.compile(r"\b95 % interval|\bSHA-256\b|\bSHA256SUMS\b|\bsha256sum\b")
 """What holds digits and is no finding."""
@@ -187,7 +187,8 @@ def uncited(text: str) -> list[tuple[int, str]]:
     for n, line in enumerate(lines, 1):
         if DEFINITION.fullmatch(line) or HASH.fullmatch(line):
             continue
-        rest = HEAD.sub(lambda found: found["key"], line) if n < end else NUMBERED.sub("", line)
+        head = HEAD.fullmatch(line) if n < end else None
+        rest = head["key"] if head else NUMBERED.sub("", line)
         if re.search(r"\d", WORDS.sub("", rest)):
             left.append((n, rest.strip()))
     return left

@@ -44,6 +44,8 @@ CONTEXT = 1024
 """Tokens of a conversation with its continuation, or of a held-out row, at most."""
 TOGETHER = 8
 """Conversations that llama.cpp continues side by side."""
+UNQUANTISED = ("f32", "f16")
+"""Released files that are held to `max_kl_exact`."""
 Endpoint = Callable[[Path], AbstractContextManager[Place]]
 """A GGUF file → the chat endpoint that serves it, as a place that reads."""
 
@@ -216,7 +218,9 @@ def _judged(release: Release, found: Parity, limits: ParitySection) -> Iterator[
     """What the agreements say against the recipe's limits."""
     for agreement, name in ((found.adapter, "merged model"), (found.plain, "16-bit file")):
         told = agreement.to_json()
-        if agreement.parted or told["kl_mean"] > limits.max_kl_exact:
+        if agreement.broken:
+            yield Finding("weights-differ", name, f"no number at {agreement.broken} places, as after an overflow")
+        elif agreement.parted or told["kl_mean"] > limits.max_kl_exact:
             parted = told["first_difference"]
             where = f"; parts from token {parted['position']} on after {parted['where']!r}" if parted else ""
             shown = f"KL {told['kl_mean']:.2g} nats a token, allowed {limits.max_kl_exact:g}{where}"
@@ -230,7 +234,8 @@ def _broken(name: str, agreement: Agreement, limits: ParitySection) -> Iterator[
     told = agreement.to_json()
     changed = told["flips"] / max(1, told["items"])
     measured = (
-        ("KL", told["kl_mean"], limits.max_kl),
+        ("places without a number", told["broken"], 0),
+        ("KL", told["kl_mean"], limits.max_kl_exact if name in UNQUANTISED else limits.max_kl),
         ("perplexity ratio", told["perplexity_ratio"], limits.max_perplexity_ratio),
         ("share of answers changed", changed, limits.max_flips),
         ("share of other first choices", 1 - told["top1_agreement"], 1 - limits.min_top1),

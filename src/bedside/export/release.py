@@ -32,6 +32,8 @@ LOCAL = ("export.json", KEY, MANIFEST)
 """What the run keeps for itself: it may quote rows, or tell of other stages."""
 ROWS = frozenset({"won", "lost", "question"})
 """Keys under which a stage's file names or quotes rows."""
+LARGEST_TEXT = 16 * 2**20
+"""Bytes of a card or an evidence file; ours have some ten thousand."""
 SUM = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<path>.+)")
 
 
@@ -89,12 +91,22 @@ def sums(folder: Path) -> dict[str, str]:
     if not path.is_file():
         raise DataError(f"{path}: no such file, so this is no release; `bedside export RECIPE` writes one")
     listed = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(text(path).splitlines(), 1):
         found = SUM.fullmatch(line)
         if not found or not is_inside(found["path"]):
             raise DataError(f"{path} line {number}: want a SHA-256, two spaces and a path below this folder")
         listed[found["path"]] = found["sha256"]
     return listed
+
+
+def text(path: Path) -> str:
+    """A card or a list of a release, which may come from elsewhere. Raises DataError if it is too large, or no text."""
+    if path.stat().st_size > LARGEST_TEXT:
+        raise DataError(f"{path}: {path.stat().st_size:,} bytes, which no release has there")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
 
 
 def is_inside(path: str) -> bool:

@@ -17,8 +17,6 @@ from bedside.export.card import parsed
 from bedside.files import sha256
 
 LONGEST_LINE = 300
-LARGEST_TEXT = 16 * 2**20
-"""Bytes of a card or an evidence file; ours have some ten thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +46,18 @@ def find(path: Path) -> Path:
 
 def verify(folder: Path) -> Verified:
     """Reads everything again. Raises DataError if the card is none that `bedside export` wrote."""
-    text = _text(folder / release.CARD)
+    text = release.text(folder / release.CARD)
     named, claims = cited.hashes(text), cited.claims(text)
     if not named or not claims:
         raise DataError(f"{folder / release.CARD}: not a model card that `bedside export` wrote; it cites no file")
     changed = list(_changed(folder, named))
     problems = [*changed, *_wrong(folder, named, claims), *_uncited(text), *_unsealed(folder, named)]
-    return Verified(len(named), len(claims), tuple(map(_printable, problems)))
+    return Verified(len(named), len(claims), tuple(map(printable, problems)))
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """A line for a terminal: what a card from elsewhere says may hold control characters, or be long."""
     return "".join(char if char.isprintable() else "?" for char in line[:LONGEST_LINE])
-
-
-def _text(path: Path) -> str:
-    if path.stat().st_size > LARGEST_TEXT:
-        raise DataError(f"{path}: {path.stat().st_size:,} bytes, which no model card has")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
 
 
 def _changed(folder: Path, named: Mapping[str, str]) -> Iterator[str]:
@@ -100,8 +89,8 @@ def _wrong(folder: Path, named: Mapping[str, str], claims: list[cited.Claim]) ->
 def _content(path: Path) -> Any:
     """What a cited file holds, or why it cannot be read."""
     try:
-        return parsed(path) if path.stat().st_size <= LARGEST_TEXT else DataError("too large to be evidence")
-    except (BedsideError, ValueError) as error:
+        return parsed(path) if path.stat().st_size <= release.LARGEST_TEXT else DataError("too large to be evidence")
+    except (BedsideError, ValueError, RecursionError) as error:
         return error
 
 

@@ -1,7 +1,7 @@
 """Vital signs in prose: "BP 82/54, sats 88 %, RR 30, temp 39.8" → numbers, and their NEWS2 score.
 
-In: lower-case text. Out: every value of each vital sign, in mmHg, beats and breaths a minute, percent and °C. What no
-living person could have is no such value. Source of the score: Royal College of Physicians, NEWS2, 2017.
+In: lower-case text. Out: every value of each vital sign, in mmHg, beats and breaths a minute, percent and °C. What is
+beyond `LIVING` is taken for a misreading. Source of the score: Royal College of Physicians, NEWS2, 2017.
 """
 
 import re
@@ -24,8 +24,9 @@ _TO = (
 """Between the name of a vital sign and its value."""
 _NUMBERS = {
     "pulse": rf"\b(?:hr|heart rate|heartrate|pulse(?: rate)?){_TO}(\d{{2,3}})(?!\d|\.\d|/\d| ?%)",
-    "respirations": rf"\b(?:rr|resp(?:iratory|iration)?s?(?: rate)?|breathing rate){_TO}(\d{{1,2}})(?!\d| ?%)",
+    "respirations": rf"\b(?:rr|resp(?:iratory|iration)?s?(?: rate)?|breathing rate){_TO}(\d{{1,2}})(?!\d|\.\d| ?%)",
     "spo2": (
+        rf"(?<!transferrin )(?<!iron )(?<!venous )(?<!venous oxygen )"
         rf"\b(?:spo2|sp02|sao2|o2 ?sats?|sats?|oxygen sats?|(?:o2|oxygen|arterial oxygen) saturations?|saturations?"
         rf"|saturating|satting|pulse ox(?:imetry|imeter)?)(?: (?:reading|shows|level|on room air|on air|on ra)){{0,2}}"
         rf"{_TO}(\d{{2,3}})(?!\d|/)"
@@ -61,11 +62,11 @@ _AGE = re.compile(
 )
 _STATED = re.compile(r"\b(?:is|are|was|were|looks)(?: (?:now|about|only|just|already|almost|nearly|over)){0,2} $")
 _SUBJECT = re.compile(rf"\b(?:he|she|i|who|{_PERSON})\b")
-LIVING = {
+LIVING = {  # not the limits of life: 13.7 °C has been survived, but 20 °C is mostly a room
     "systolic": (30, 300),
     "pulse": (15, 300),
     "respirations": (3, 80),
-    "spo2": (40, 100),
+    "spo2": (20, 100),
     "temperature": (25, 44),
     "gcs": (3, 15),
 }

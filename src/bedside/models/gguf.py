@@ -76,7 +76,7 @@ def _controls(found: header.Header) -> Iterator[str]:
         for text, kind in zip(tokens, kinds, strict=False):
             if kind in (UNKNOWN, CONTROL, USER_DEFINED):
                 token = text.decode(errors="replace")
-                if is_control(token, special=kind != USER_DEFINED):
+                if token and is_control(token, special=kind != USER_DEFINED):
                     yield token
 
 

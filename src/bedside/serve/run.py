@@ -14,14 +14,20 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from bedside.errors import UsageError
 from bedside.progress import say
 from bedside.recipe import ServeSection
+from bedside.serve.access import MAX_BODY_BYTES
 from bedside.serve.keys import Keys
 
 ABORT_S = 15
 """An answer that must end does so at its next token; this long at most, should the model be reading a long prompt."""
 REQUEST_S = 10
 """A client that has not sent the head of a request by then keeps a connection busy on purpose, or is lost."""
+STALLED_S = 60
+"""A client that takes nothing of what waits for it for so long is hung up on, whatever is lost."""
 CONNECTIONS = 512
-"""Open at once; more are turned away."""
+"""Open at once; more are turned away with a word, and those beyond `SPARE` more without one."""
+SPARE = 64
+UNANSWERED_BYTES = 2 * MAX_BODY_BYTES
+"""Of a client to which nothing is being answered: the rest of a refused body passes, a head without end does not."""
 
 
 def serve(app: FastAPI, listener: socket.socket) -> None:
@@ -69,30 +75,57 @@ class Server(uvicorn.Server):
 
 
 class _Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's protocol, which waits for the head of a request for so long and no longer."""
+    """uvicorn's protocol, which waits for a request's head, and for a client to read, for so long and no longer."""
 
     _timer: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _unanswered = 0
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio."""
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS + SPARE:
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=0)  # what is not taken at once is told by `pause_writing`
         self._wait()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
+        self._unanswered += len(data)
+        if self._unanswered > UNANSWERED_BYTES:
+            self.transport.abort()
+            return
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
+            self._unanswered = 0
             self._stop_waiting()
         elif self._timer is None:
             self._wait()
 
+    def pause_writing(self) -> None:
+        """See asyncio."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        self._take_it_as_read()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
         self._stop_waiting()
+        self._take_it_as_read()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
         self._timer = self.loop.call_later(REQUEST_S, self.transport.close)
+
+    def _take_it_as_read(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
