@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime.scripted import ScriptedBackend
@@ -56,7 +56,7 @@ def test_a_structured_answer_becomes_five_cards(serving: Serving, page: Page) ->
     with serving(ScriptedBackend([CARDS])) as url:
         page.goto(url)
         ask(page, "What raises the JVP?")
-        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
         expect(page.get_by_role("heading", name="Rapid diagnosis")).to_be_visible()
         assert cards(page) == list(NAMES)
         assert page.locator(".card li").all_inner_texts() == [item for items in SECTIONS.values() for item in items]
@@ -69,7 +69,7 @@ def test_nothing_that_is_shown_moves_while_cards_stream_in(serving: Serving, pag
         expect(page.get_by_text("Model: scripted")).to_be_visible()
         page.evaluate(WATCH_SHIFTS)
         ask(page, "What raises the JVP?")
-        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
         assert cards(page) == list(NAMES)
         assert sum(page.evaluate("window.shifts")) < 0.01
 
@@ -95,7 +95,7 @@ def test_a_hostile_answer_does_nothing_and_calls_nobody(serving: Serving, page: 
     with serving(ScriptedBackend([(HOSTILE, answer)])) as url:
         page.goto(url)
         ask(page, HOSTILE)
-        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
         expect(article(page)).to_contain_text("evil.example")
         article(page).locator("summary").click()
         expect(article(page).locator(".reasoning")).to_have_text(HOSTILE)
@@ -140,7 +140,7 @@ def test_each_model_is_reminded_of_its_own_answer(serving: Serving, page: Page) 
         page.get_by_label("Base against tuned").check()
         for number, question in enumerate(["one", "two"]):
             ask(page, question)
-            expect(article(page, number)).to_have_attribute("aria-busy", "false")
+            expect(article(page, number).locator(".voices")).to_have_attribute("aria-busy", "false")
     assert [tuned.asked[1][-2].content, base.asked[1][-2].content] == ["tuned 1", "base 1"]
 
 
@@ -174,7 +174,7 @@ def test_an_emergency_is_the_first_thing_and_names_its_signs_and_its_source(serv
         expect(alarm.locator(".alarm-title")).to_be_in_viewport()
         for link in alarm.get_by_role("link").all():
             assert "noreferrer" in (link.get_attribute("rel") or "")
-        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
         expect(alarm.locator(".alarm-title")).to_be_in_viewport()
         assert article(page).locator(":scope > *").first.get_attribute("role") == "alert"
 
@@ -188,15 +188,51 @@ def test_an_emergency_stays_when_the_model_fails(serving: Serving, page: Page) -
         expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
 
 
+def test_an_emergency_stays_when_the_first_of_two_models_is_refused(serving: Serving, page: Page) -> None:
+    busy = {"error": {"message": "busy", "code": "server_busy"}}
+
+    def refuse_base(route: Route) -> None:
+        if route.request.post_data_json["model"] == "base":
+            route.fulfill(status=429, json=busy, headers={"Retry-After": "5"})
+        else:
+            route.continue_()
+
+    page.route("**/v1/answer", refuse_base)
+    with serving(ScriptedBackend([REPLY], name="demo"), ScriptedBackend([], name="base")) as url:
+        page.goto(url)
+        page.get_by_label("Two models side by side").check()
+        ask(page, ANAPHYLAXIS)
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".alarm")).to_be_visible()
+        expect(article(page).locator(".voice").first).not_to_contain_text("Answered without visible reasoning")
+        page.get_by_role("button", name="History").click()
+        page.locator("#past button").first.click()
+        expect(article(page).locator(".alarm")).to_be_visible()
+
+
+def test_a_bug_of_the_page_is_called_one(serving: Serving, page: Page) -> None:
+    broken = page.context.browser.new_page()
+    errors: list[str] = []
+    broken.on("pageerror", lambda error: errors.append(str(error)))
+    broken.route("**/v1/answer", lambda route: route.fulfill(body='data: {"type": "reasoning", "text": null}\n\n'))
+    with serving(ScriptedBackend([])) as url:
+        broken.goto(url)
+        ask(broken, "What raises the JVP?")
+        expect(broken.locator("#failure")).to_contain_text("The page met an error of its own")
+    assert any("null" in error for error in errors)
+    broken.close()
+
+
 def test_regenerate_draws_another_answer_in_place_of_the_last(serving: Serving, page: Page) -> None:
     speaker = ScriptedBackend([("", "first"), ("", "second")])
     with serving(speaker) as url:
         page.goto(url)
         ask(page, "What raises the JVP?")
         expect(article(page)).to_contain_text("first")
-        page.get_by_role("button", name="Regenerate").click()
+        page.get_by_role("button", name="Regenerate").press("Enter")
         expect(article(page)).to_contain_text("second")
         expect(page.get_by_role("article")).to_have_count(1)
+        expect(page.locator("#question")).to_be_focused()
     assert [len(asked) for asked in speaker.asked] == [2, 2]
     first, second = speaker.options
     assert (first.temperature, second.temperature) == (0, 0.7)
@@ -210,7 +246,7 @@ def test_regenerate_keeps_the_old_answer_until_there_is_another(serving: Serving
     with serving(first) as url:
         page.goto(url)
         ask(page, "What raises the JVP?")
-        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
         if then == "refused":
             page.route("**/v1/answer", lambda route: route.fulfill(status=429, json={"error": BUSY}))
             page.get_by_role("button", name="Regenerate").click()
@@ -269,7 +305,7 @@ def test_print_shows_one_answer_with_the_notice_and_no_controls(serving: Serving
         page.goto(url)
         for number, question in enumerate(["one", "two"]):
             ask(page, question)
-            expect(article(page, number)).to_have_attribute("aria-busy", "false")
+            expect(article(page, number).locator(".voices")).to_have_attribute("aria-busy", "false")
         page.evaluate("window.print = () => {}")
         article(page, 1).get_by_role("button", name="Print").click()
         page.emulate_media(media="print")

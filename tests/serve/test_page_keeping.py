@@ -95,7 +95,7 @@ def test_settings_are_sent_with_the_next_answer_and_outlive_the_page(serving: Se
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Regenerate").click()
         expect(article(page)).to_contain_text(REPLY[1])
-        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
     changed, default = speaker.options
     assert (changed.temperature, changed.max_tokens, changed.thinking_tokens) == (0.5, 200, 50)
     assert (default.max_tokens, default.thinking_tokens) == (1024, None)
@@ -147,7 +147,7 @@ def test_the_history_ends_with_the_tab_unless_it_is_to_be_kept(serving: Serving,
     with serving(ScriptedBackend([REPLY])) as url:
         page.goto(url)
         ask(page, QUESTION)
-        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
         assert page.evaluate(KEPT) == 0
         keep_history(page, on=True)
         assert page.evaluate(KEPT) == 1
@@ -172,7 +172,7 @@ def test_a_setting_that_is_changed_in_one_tab_holds_in_the_other(serving: Servin
         change(other, max_tokens="200")
         assert page.evaluate("JSON.parse(localStorage['bedside-settings']).keep") is False
         ask(other, QUESTION)
-        expect(article(other)).to_have_attribute("aria-busy", "false")
+        expect(article(other).locator(".voices")).to_have_attribute("aria-busy", "false")
         assert page.evaluate(KEPT) == 0
         expect(page.locator("#settings [name=max_tokens]")).to_have_value("200")
 
@@ -182,7 +182,7 @@ def test_a_conversation_is_opened_again_and_goes_on(serving: Serving, page: Page
     with serving(speaker) as url:
         page.goto(url)
         ask(page, QUESTION)
-        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
         page.reload()
         open_dialog(page, "History")
         page.locator(".opener").click()
@@ -202,7 +202,7 @@ def test_one_conversation_is_deleted_or_all_are_cleared(serving: Serving, page: 
         page.goto(url)
         for number in range(3):
             ask(page, f"{QUESTION} {number}")
-            expect(article(page)).to_have_attribute("aria-busy", "false")
+            expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
             page.get_by_role("button", name="New conversation").click()
         open_dialog(page, "History")
         page.get_by_role("button", name=f"Delete: {QUESTION} 1").click()
@@ -219,7 +219,7 @@ def test_the_history_is_bounded(serving: Serving, page: Page) -> None:
         old = [{"id": str(number), "title": "old", "time": 0, "turns": []} for number in range(30)]
         page.evaluate("text => sessionStorage.setItem('bedside-history', text)", json.dumps(old))
         ask(page, QUESTION)
-        expect(article(page)).to_have_attribute("aria-busy", "false")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
         open_dialog(page, "History")
         expect(page.locator(".opener")).to_have_count(30)
         expect(page.locator(".opener .title").first).to_have_text(QUESTION)

@@ -19,11 +19,13 @@ from bedside.serve.desk import Desk
 from bedside.serve.embeddings import Embedder, add_embeddings
 from bedside.serve.feedback import Feedback, add_feedback
 from bedside.serve.guarded import add_guarded
+from bedside.serve.guarded_wire import CaseRequest
 from bedside.serve.keys import Keys
 from bedside.serve.metrics import Meter
 from bedside.text.prompts import DIFFICULTIES, NOTICE, SPECIALTIES
 
 PAGE = Path(__file__).parent / "page"
+USUAL = str(CaseRequest.model_fields["difficulty"].default)
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -57,7 +59,11 @@ def create_app(
 
 def _add_page(app: FastAPI, notice: str) -> None:
     """Every file of the page under its own name; `index.html`, at /, gets the notice and what cases may be of."""
-    filled = {"notice": escape(notice), "specialties": _options(SPECIALTIES), "difficulties": _options(DIFFICULTIES)}
+    filled = {
+        "notice": escape(notice),
+        "specialties": _options(SPECIALTIES),
+        "difficulties": _options(DIFFICULTIES, USUAL),
+    }
     for path in sorted(PAGE.iterdir()):
         if path.suffix in TYPES:
             text = path.read_text(encoding="utf-8")
@@ -66,9 +72,9 @@ def _add_page(app: FastAPI, notice: str) -> None:
             _add_file(app, "/" if at_root else f"/{path.name}", text, TYPES[path.suffix])
 
 
-def _options(names: Iterable[str]) -> str:
-    """HTML of a list to choose from."""
-    return "".join(f"<option>{escape(name)}</option>" for name in names)
+def _options(names: Iterable[str], usual: str = "") -> str:
+    """HTML of a list to choose from, the first chosen unless there is a usual one."""
+    return "".join(f"<option{' selected' * (name == usual)}>{escape(name)}</option>" for name in names)
 
 
 def _add_file(app: FastAPI, url: str, text: str, media_type: str) -> None:

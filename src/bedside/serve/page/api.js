@@ -15,6 +15,12 @@ export class Refused extends Error {
   }
 }
 
+/** There is no server, or it went in the middle. */
+class Gone extends Error {}
+
+/** What is awaited of the network; unless the reader stopped it, a failure means that the server is gone. */
+const reached = (promise) => promise.catch((error) => { throw error.name === "AbortError" ? error : new Gone(error.message); });
+
 export const key = () => inMemory ?? recall(tab, KEY, null);
 
 /** Keeps the key for this tab; null forgets it. */
@@ -23,23 +29,26 @@ export function setKey(value) {
   keep(tab, KEY, value ?? undefined);
 }
 
-/** GET without a body, POST with one. Raises Refused, or TypeError where there is no server. */
+/** GET without a body, POST with one. Raises Refused, or Gone where there is no server. */
 export async function call(path, body, signal) {
-  const headers = { "Content-Type": "application/json", ...(key() ? { Authorization: `Bearer ${key()}` } : {}) };
+  const headers = { "Content-Type": "application/json", ...(key() ? { Authorization: `Bearer ${inBytes(key())}` } : {}) };
   const asked = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
-  const response = await fetch(path, { ...asked, headers, signal });
+  const response = await reached(fetch(path, { ...asked, headers, signal }));
   if (response.ok) return response;
   const detail = (await response.json().catch(() => null))?.error;
   throw new Refused(response.status, detail ?? { message: `status ${response.status}` }, response.headers.get("Retry-After"));
 }
+
+/** A header carries bytes, each as the sign of its number; the server reads them as UTF-8. */
+const inBytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
 /** The events of a stream. An error among them is raised; so is an end before [DONE]. */
 export async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
-    const { value, done } = await reader.read();
-    if (done) throw new TypeError("the stream ended early");
+    const { value, done } = await reached(reader.read());
+    if (done) throw new Gone("the stream ended early");
     const lines = (held + value).split("\n\n");
     held = lines.pop();
     for (const line of lines) {
@@ -53,7 +62,7 @@ export async function* events(response) {
 }
 
 /** Whether there is no server, or soon none. */
-export const isGone = (error) => error.code === "server_stopping" || error instanceof TypeError;
+export const isGone = (error) => error.code === "server_stopping" || error instanceof Gone;
 
 /** What went wrong, in a line for the reader. */
 export function reasonOf(error) {

@@ -90,6 +90,7 @@ function save() {
 function askAgain(turn) {
   if (running || turn !== conversation.turns.at(-1)) return;
   conversation.turns.pop();
+  focus(); // the button that was pressed is hidden with its answer
   turn.element.hidden = true;
   ask(turn.text, turn);
 }
@@ -141,7 +142,6 @@ function startAfresh() {
   log.replaceChildren();
   conversation = fresh();
   complain("");
-  write("");
   rest();
   focus();
 }
@@ -156,7 +156,7 @@ function reopen({ id, turns }) {
 function report(error) {
   if (error.status === 401) return askForKey();
   complain(reasonOf(error));
-  if (!(error.status || error instanceof TypeError)) throw error;
+  if (!(error.status || isGone(error))) throw error;
 }
 
 function askForKey() {

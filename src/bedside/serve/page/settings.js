@@ -32,7 +32,10 @@ export function offerModels(names) {
 
 /** The dialog; `changed` is called after each change that is valid. */
 export function prepareSettings(changed) {
-  find("open-settings").addEventListener("click", () => dialog.showModal());
+  find("open-settings").addEventListener("click", () => {
+    show(); // a value that was not taken is not shown again
+    dialog.showModal();
+  });
   form.addEventListener("change", ({ target }) => {
     if (!target.checkValidity()) return;
     save({ [target.name]: valueOf(target) }, changed);

@@ -14,7 +14,7 @@ export class Turn {
     row.classList.toggle("compared", voices.length > 1);
     row.append(...voices.map((voice) => voice.element));
     for (const voice of voices) this.offer(voice);
-    this.element.setAttribute("aria-busy", "true");
+    row.setAttribute("aria-busy", "true"); // the banner above it is heard at once
     find("log").append(this.element);
   }
 
@@ -27,7 +27,7 @@ export class Turn {
   }
 
   get record() { return { text: this.text, voices: this.voices.map((voice) => voice.record) }; }
-  get flags() { return this.voices[0].reply.flags; }
+  get flags() { return this.voices.find((voice) => voice.reply.flags.length)?.reply.flags ?? []; }
   get begun() { return this.flags.length > 0 || this.voices.some((voice) => voice.begun); }
   get answered() { return this.voices.some((voice) => voice.reply.answer); }
 
@@ -64,7 +64,7 @@ export class Turn {
   }
 
   /** Nothing more comes. */
-  settle() { this.element.setAttribute("aria-busy", "false"); }
+  settle() { this.element.querySelector(".voices").setAttribute("aria-busy", "false"); }
 
   remove() {
     for (const voice of this.voices) clearInterval(voice.clock);

@@ -17,6 +17,7 @@ export class Voice {
     this.remark = "";
     this.took = null;
     this.started = performance.now();
+    this.thinking = this.started; // until the first word of reasoning comes, which may have waited for a seat
     this.element = copyOf("voice");
     this.part("speaker").textContent = `Answer of ${model}`;
     this.clock = setInterval(() => this.tick(), 1000);
@@ -38,14 +39,14 @@ export class Voice {
 
   part(name) { return this.element.querySelector("." + name); }
   get details() { return this.element.querySelector("details"); }
-  get seconds() { return Math.round((performance.now() - this.started) / 1000); }
+  get seconds() { return secondsSince(this.started); }
   get reasoned() { return this.reply.reasoning.trim() !== ""; }
   get begun() { return Boolean(this.reply.answer || this.reasoned || this.reply.sections.length); }
 
   tick() {
     if (this.thought !== null) return;
     this.part("waiting").textContent = `Waiting for the model… ${this.seconds} s`;
-    this.part("state").textContent = `: thinking… ${this.seconds} s`;
+    this.part("state").textContent = `: thinking… ${secondsSince(this.thinking)} s`;
   }
 
   take(event) {
@@ -60,6 +61,7 @@ export class Voice {
   reason(text) {
     if (this.details.hidden && text.trim()) {
       this.unveil();
+      this.thinking = performance.now();
       this.element.classList.add("thinking");
       this.tick();
       announce("The model is thinking.");
@@ -78,7 +80,7 @@ export class Voice {
 
   endReasoning() {
     if (this.thought !== null) return;
-    this.thought = this.seconds;
+    this.thought = secondsSince(this.thinking);
     this.element.classList.remove("thinking");
     clearInterval(this.clock);
   }
@@ -94,8 +96,8 @@ export class Voice {
 
   showSections(sections) {
     this.endReasoning();
-    this.tellThought();
     this.reply.sections = sections;
+    this.tellThought();
     this.reply.answer = sections.map(({ name, items }) => [`## ${name}`, "", ...items.map((item) => `- ${item}`)].join("\n")).join("\n\n");
     this.part("rapid").hidden = false;
     const cards = this.part("cards");
@@ -108,7 +110,7 @@ export class Voice {
 
   tellThought() {
     if (this.reasoned) this.part("state").textContent = `: ${lasting(this.thought)}`;
-    else this.part("waiting").textContent = "Answered without visible reasoning.";
+    else this.part("waiting").textContent = this.begun ? "Answered without visible reasoning." : "";
   }
 
   /** `remark` is what the reader must know about the answer; the model's own way to end gives it otherwise. */
@@ -148,6 +150,8 @@ export class Voice {
     return forced ? "The reasoning was closed at its limit, before the model had ended it." : "";
   }
 }
+
+const secondsSince = (moment) => Math.round((performance.now() - moment) / 1000);
 
 function emptyCard() {
   const card = make("section", "", "card");
