@@ -66,7 +66,8 @@ class Remote:
         self._wait = wait or self._closed.wait
         self._sockets: WeakSet[socket.socket] = WeakSet()
         timeout = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
-        self._client = httpx.Client(timeout=timeout, headers=_headers(), follow_redirects=False)
+        here = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))  # to no proxy, whatever is set
+        self._client = httpx.Client(timeout=timeout, headers=_headers(), follow_redirects=False, mounts=here)
         try:
             userinfo = httpx.URL(self._url).userinfo
         except httpx.InvalidURL as error:
@@ -161,12 +162,19 @@ class Remote:
         }
 
     def _said(self, path: str, request: dict[str, Any], reading: Reading) -> Generator[Delta | Generation]:
-        """What a server streams. Without its usage a chunk is counted as a token; a stop sequence ends it from here."""
-        reasoning, chunks = "", 0
+        """What a server streams. Without its usage a chunk is counted as a token; a stop sequence ends it from here.
+
+        Raises OfflineError where the stream ends and neither a reason nor `[DONE]` says that the answer is whole: over
+        HTTP/1.0 that is all that is seen of a server that died.
+        """
+        reasoning, chunks, whole = "", 0, False
         usage: dict[str, Any] = {}
         piece = Piece("", 0, 0)
         with closing(self._events(path, request)) as events:
             for event in events:
+                if event is None:
+                    whole = True
+                    continue
                 usage = event if event.get("usage") else usage
                 for apart, piece in self._pieces(event):
                     chunks += 1
@@ -180,6 +188,8 @@ class Remote:
                 yield from reading.close()
         if not chunks:
             raise RemoteError(f"{self._url}: a reply without a stream of answers; is it an OpenAI-compatible server?")
+        if not (whole or piece.finish or reading.stopped):
+            raise OfflineError(f"{self._url}: the answer broke off")
         yield Generation(
             reasoning="\n\n".join(filter(None, (reasoning.strip(), reading.reasoning.strip()))),
             answer=reading.answer if path == "/completions" else reading.answer.strip(),
@@ -195,8 +205,8 @@ class Remote:
         except (KeyError, TypeError, AttributeError) as error:
             raise RemoteError(f"{self._url}: a chunk without choices[0].delta in text") from error
 
-    def _events(self, path: str, request: dict[str, Any]) -> Generator[dict[str, Any]]:
-        """The JSON of each server-sent event, up to the last."""
+    def _events(self, path: str, request: dict[str, Any]) -> Generator[dict[str, Any] | None]:
+        """The JSON of each server-sent event; None is the `[DONE]` after the last."""
         asked = {**request, "stream": True, "stream_options": {"include_usage": True}}
         watched = {"trace": self._trace}
         try:
@@ -205,8 +215,10 @@ class Remote:
                 if reply.status_code >= 300:
                     self._read(reply.status_code, reply.headers, b"".join(pieces))
                 for line in _lines(pieces):
-                    if line.startswith(b"data:") and (data := line.removeprefix(b"data:").strip()) != b"[DONE]":
-                        yield self._object(self._read(reply.status_code, reply.headers, data))
+                    if line.startswith(b"data:"):
+                        data = line.removeprefix(b"data:").strip()
+                        ends = data == b"[DONE]"
+                        yield None if ends else self._object(self._read(reply.status_code, reply.headers, data))
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
             raise ModelError(f"{self._url}: no address of a server ({first_line(error)})") from error
         except httpx.HTTPError as error:
