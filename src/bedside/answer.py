@@ -81,7 +81,7 @@ def case(
 def _structured(
     speaker: Speaker, messages: Sequence[Message], options: GenerationOptions
 ) -> Generator[Delta | Drafted | Answer]:
-    """Sections, or plain text of a speaker that cannot be held to them; a server may say so only when it is asked."""
+    """Sections, or plain text of a speaker that cannot be held to them; that may be found out only when it is asked."""
     if not speaker.constrains or not messages:
         yield from answer(speaker, messages, options)
         return
@@ -91,7 +91,7 @@ def _structured(
             for event in events:
                 said = True
                 yield event
-    except RemoteError:
+    except (RemoteError, UsageError):  # what a model refuses for another reason it refuses as plain text, too
         if said:
             raise
         yield from answer(speaker, messages, options)
