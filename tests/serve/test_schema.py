@@ -75,6 +75,8 @@ REFUSED: list[tuple[Any, str]] = [
     ({"$ref": "#/$defs/absent"}, "must name an entry"),
     ({"$ref": "#"}, "must name an entry"),
     ({"$ref": 5}, "must name an entry"),
+    ({"$ref": {}}, "must name an entry"),
+    ({"anyOf": [{"$ref": []}]}, "must name an entry"),
     ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "leads to itself"),
     ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}, "leads to itself"),
     ({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "null"}]}}}, "leads to itself"),

@@ -111,7 +111,7 @@ class _Check:
     def _choice(self, key: str, said: Mapping[str, Any], where: str, depth: int) -> None:
         value = said[key]
         if key == "$ref":
-            if value not in self._definitions or not LOCAL.fullmatch(value):
+            if not isinstance(value, str) or value not in self._definitions or not LOCAL.fullmatch(value):
                 raise NotHonoured(f"{where}: '$ref' must name an entry of '$defs' of the same schema")
         elif key in ("anyOf", "oneOf"):
             for number, part in enumerate(_list(value, f"{where}.{key}")):
