@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator
+from contextlib import closing
 from typing import Any
 
 from fastapi import FastAPI
@@ -87,10 +88,11 @@ def _add_chat(app: FastAPI, desk: Desk) -> None:
 
 def _held(speaker: Speaker, asked: ChatRequest, options: GenerationOptions) -> Generator[Delta | Answer]:
     """An answer that follows its schema or is refused: an engine that gave up on one would not say so."""
-    for event in answer(speaker, asked.conversation, options):
-        if options.schema and isinstance(event, Answer) and event.finish == "stop" and not options.stop:
-            schema.check_json(event.answer)
-        yield event
+    with closing(answer(speaker, asked.conversation, options)) as events:
+        for event in events:
+            if options.schema and isinstance(event, Answer) and event.finish == "stop" and not options.stop:
+                schema.check_json(event.answer)
+            yield event
 
 
 def _add_completions(app: FastAPI, desk: Desk) -> None:
