@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import urlsplit
 
 import httpx
@@ -136,7 +136,7 @@ class Verbose(EndlessSpeaker):
 
 
 @contextmanager
-def stalled(url: str) -> Iterator[None]:
+def stalled(url: str) -> Iterator[socket.socket]:
     """A client that asks and reads no answer."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     body = json.dumps(ASK).encode()
@@ -145,7 +145,7 @@ def stalled(url: str) -> Iterator[None]:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((host, port))
         client.sendall(head.encode() + b"\r\n\r\n" + body)
-        yield
+        yield client
 
 
 def test_a_client_that_does_not_read_keeps_no_seat_of_a_model_that_has_ended(serving: Serving) -> None:
@@ -164,6 +164,21 @@ def test_a_client_that_does_not_read_is_cut_off_when_the_answer_s_time_is_up(
     with serving(speaker, slots=1, answer_s=0.5) as url, stalled(url):
         assert _comes(lambda: f'endpoint="/{CHAT}",status="200"' in httpx.get(url + "metrics").text)
         assert _number(url, "bedside_seats_in_use") == 0
+
+
+def test_a_client_that_takes_nothing_of_what_waits_for_it_is_hung_up_on(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bedside.serve.run.STALLED_S", 0.3)
+    speaker, told = Verbose(), b""
+    with serving(speaker, slots=1) as url, stalled(url) as client:
+        assert speaker.closed.acquire(timeout=PATIENCE_S)
+        client.settimeout(PATIENCE_S)
+        with suppress(ConnectionResetError):
+            while piece := client.recv(65536):
+                told += piece
+    assert told
+    assert b"[DONE]" not in told
 
 
 def test_what_a_remote_model_cannot_be_asked_is_a_400(serving: Serving) -> None:

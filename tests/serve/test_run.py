@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -133,6 +133,48 @@ def test_a_client_that_never_ends_its_head_is_hung_up_on(
         client.sendall(sent)
         while client.recv(65536):
             pass
+
+
+CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET / HTTP/1.1\r\nX-Long: ",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET / HTTP/1.1\r\nX-Long: ",
+        CHUNKED + b"Content-Type: application/json\r\n\r\n1\r\n{\r\n0\r\nX-Long: ",
+    ],
+    ids=["head", "second head", "trailer"],
+)
+def test_a_client_that_sends_a_head_without_end_is_hung_up_on(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(run, "REQUEST_S", 2 * PATIENCE_S)
+    with serving(ScriptedBackend([])) as url, connected(url) as client, suppress(ConnectionError):
+        client.sendall(begun + b"x" * 2 * run.MAX_HEAD_BYTES)
+        while client.recv(65536):
+            pass
+
+
+def test_a_body_that_is_refused_may_be_as_long_as_it_likes(serving: Serving) -> None:
+    body, headers = b" " * (20 * run.MAX_HEAD_BYTES), {"Content-Type": "application/json"}
+    with serving(ScriptedBackend([])) as url, httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
+        asked = [client.post("v1/chat/completions", content=body, headers=headers) for _ in range(2)]
+    assert [one.status_code for one in asked] == [413, 413]
+
+
+def test_silent_clients_are_hung_up_on_at_once_where_there_are_too_many(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "REQUEST_S", 2 * PATIENCE_S)
+    monkeypatch.setattr(run, "CONNECTIONS", 2)
+    monkeypatch.setattr(run, "TURNED_AWAY", 1)
+    with serving(ScriptedBackend([])) as url, connected(url), connected(url), connected(url) as told:
+        with connected(url) as client, suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        told.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert told.recv(65536).startswith(b"HTTP/1.1 503 ")
 
 
 def test_a_client_that_never_ends_its_body_is_told_so(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
