@@ -25,9 +25,10 @@ from bedside.text.chat import conversation
 
 @dataclass(frozen=True, slots=True)
 class Drafted:
-    """The sections of a structured answer as far as they have come."""
+    """The sections of a structured answer as far as they have come, after so many deltas, reasoning included."""
 
     sections: tuple[Section, ...]
+    deltas: int
 
 
 def answer(speaker: Speaker, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Answer]:
@@ -106,7 +107,7 @@ def _drafted(
     text = ""
     drafted: tuple[Section, ...] = ()
     with closing(answer(speaker, [*messages[:-1], last], asked)) as events:
-        for event in events:
+        for deltas, event in enumerate(events, start=1):
             if isinstance(event, Answer):
                 yield _sectioned(event)
             elif not event.answer:
@@ -118,7 +119,7 @@ def _drafted(
                     yield event
                 elif found != drafted:
                     drafted = found
-                    yield Drafted(found)
+                    yield Drafted(found, deltas)
 
 
 def _sectioned(event: Answer) -> Answer:

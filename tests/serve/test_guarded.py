@@ -193,7 +193,7 @@ def test_html_is_made_seven_times_a_second_at_most_and_at_the_end() -> None:
 
 def test_drafts_are_told_no_more_often() -> None:
     def drafts() -> Iterator[Drafted | Answer]:
-        yield from (Drafted((Section("Plan", (str(i),)),)) for i in range(100))
+        yield from (Drafted((Section("Plan", (str(i),)),), i + 1) for i in range(100))
         yield Answer("", "", "m", {}, "stop")
 
     times = iter(range(10_000))
