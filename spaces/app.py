@@ -11,6 +11,7 @@ load remote images; the Content-Security-Policy that is set here lets the browse
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -64,11 +65,10 @@ def deltas(url: str, asked: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     """The deltas of a streamed completion; what goes wrong becomes the answer's text. Closing it stops the model."""
     key = os.environ.get("BEDSIDE_API_KEY", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    body = {"messages": asked, "stream": True}
     try:
         with (
             httpx.Client(base_url=url, headers=headers, timeout=600, trust_env=False) as client,
-            client.stream("POST", "v1/chat/completions", json=body) as response,
+            client.stream("POST", "v1/chat/completions", json={"messages": asked, "stream": True}) as response,
         ):
             for line in response.iter_lines() if response.is_success else [f"data: {response.read().decode()}"]:
                 if line.startswith("data: {"):
@@ -100,6 +100,7 @@ def page(url: str) -> Any:
 
 def started() -> str:
     """Starts `bedside serve`, which ends with this process, and gives its address."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else it ends this process without atexit
     model = os.environ.get("BEDSIDE_MODEL") or str(embedded_gguf())
     command = [sys.executable, "-m", "bedside", "serve", model, "--port", "0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -115,6 +116,5 @@ def started() -> str:
 if __name__ == "__main__":
     import uvicorn
 
-    port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    app = page(os.environ.get("BEDSIDE_URL") or started())
-    uvicorn.run(app, host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port=port, log_level="warning")
+    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    uvicorn.run(page(os.environ.get("BEDSIDE_URL") or started()), host=host, port=port, log_level="warning")
