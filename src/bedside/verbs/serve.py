@@ -23,9 +23,7 @@ LOG = "audit.jsonl"
 
 def serve(model: str, settings: ServeSection, slots: int, api_key: str | None, runs: Path) -> None:
     """Serves until it is interrupted. The port is opened before the model is loaded, so that a taken one is told."""
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # else it ends the process with lines of the log unwritten
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else it ends us with lines of the log unwritten
     os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: what answers a patient's case asks no hub
     try:
         from bedside.runtime.embedder import Embedder
