@@ -25,8 +25,9 @@ from bedside.models.locate import embedded_gguf
 from bedside.text.prompts import NOTICE
 
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; base-uri "
-    "'self'; img-src 'self' data: blob:; font-src 'self' data:; frame-src 'none'; object-src 'none'; form-action 'self'"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'none'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'"
 )
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-DNS-Prefetch-Control": "off"}
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -35,8 +36,9 @@ FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "mon
 
 def replies(url: str, question: str, history: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The messages that answer a question, again and again as they grow: the reasoning, folded, and the answer."""
+    asked = [*conversation(history), {"role": "user", "content": question}]
     reasoning, answer = "", ""
-    for delta in deltas(url, [*conversation(history), {"role": "user", "content": question}]):
+    for delta in deltas(url, asked):
         reasoning += delta.get("reasoning_content") or ""
         answer += delta.get("content") or ""
         yield messages(reasoning, answer)
@@ -63,11 +65,10 @@ def deltas(url: str, asked: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     """The deltas of a streamed completion; what goes wrong becomes the answer's text. Closing it stops the model."""
     key = os.environ.get("BEDSIDE_API_KEY", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    body = {"messages": asked, "stream": True}
     try:
         with (
             httpx.Client(base_url=url, headers=headers, timeout=600, trust_env=False) as client,
-            client.stream("POST", "v1/chat/completions", json=body) as response,
+            client.stream("POST", "v1/chat/completions", json={"messages": asked, "stream": True}) as response,
         ):
             for line in response.iter_lines() if response.is_success else [f"data: {response.read().decode()}"]:
                 if line.startswith("data: {"):
@@ -99,9 +100,9 @@ def page(url: str) -> Any:
 
 def started() -> str:
     """Starts `bedside serve`, which ends with this process, and gives its address."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # which by itself would leave the server behind
-    command = [sys.executable, "-m", "bedside", "serve", "--port", "0"]
-    command.append(os.environ.get("BEDSIDE_MODEL") or str(embedded_gguf()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else it ends this process without atexit
+    model = os.environ.get("BEDSIDE_MODEL") or str(embedded_gguf())
+    command = [sys.executable, "-m", "bedside", "serve", model, "--port", "0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     atexit.register(server.terminate)
     for line in server.stderr or []:
@@ -115,6 +116,5 @@ def started() -> str:
 if __name__ == "__main__":
     import uvicorn
 
-    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
     uvicorn.run(page(os.environ.get("BEDSIDE_URL") or started()), host=host, port=port, log_level="warning")

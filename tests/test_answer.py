@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bedside.answer import Drafted, answer, case, guarded
-from bedside.errors import RemoteError, UsageError
+from bedside.errors import ContextTooLong, RemoteError, UsageError
 from bedside.recipe import PromptSection
 from bedside.records import Answer, Delta, Flag, Generation, GenerationOptions, Message, Section
 from bedside.runtime.budget import stream_with_answer
@@ -175,8 +175,8 @@ def test_a_case_of_a_server_that_reasons_as_it_likes_sets_no_limit_to_that():
     assert last.answer.startswith("A 50-year-old")
 
 
-@pytest.mark.parametrize("refusal", [RemoteError("response_format is not known here"), UsageError("cannot be held")])
-def test_where_the_schema_is_refused_the_answer_is_plain_text(refusal: Exception):
+@pytest.mark.parametrize("refusal", [RemoteError("no response_format here"), UsageError("cannot be held to this")])
+def test_where_a_model_refuses_the_schema_the_answer_is_plain_text(refusal: Exception):
     class Refusing(ScriptedBackend):
         def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
             if options.schema:
@@ -186,6 +186,15 @@ def test_where_the_schema_is_refused_the_answer_is_plain_text(refusal: Exception
     *_, last = guarded(Refusing([("", "Rest.")]), [Message("user", "A case.")], GenerationOptions(), (), True)
     assert isinstance(last, Answer)
     assert (last.answer, last.sections) == ("Rest.", ())
+
+
+def test_what_a_model_refuses_as_plain_text_too_is_told():
+    class Full(ScriptedBackend):
+        def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+            raise ContextTooLong("too long")
+
+    with pytest.raises(ContextTooLong, match="too long"):
+        list(guarded(Full([]), [Message("user", "A case.")], GenerationOptions(), (), True))
 
 
 def test_a_server_that_fails_in_the_middle_of_sections_is_not_asked_again():

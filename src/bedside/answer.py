@@ -25,10 +25,10 @@ from bedside.text.chat import conversation
 
 @dataclass(frozen=True, slots=True)
 class Drafted:
-    """The sections of a structured answer as far as they have come, and of how many tokens, reasoning included."""
+    """The sections of a structured answer as far as they have come, after so many deltas, reasoning included."""
 
     sections: tuple[Section, ...]
-    tokens: int
+    deltas: int
 
 
 def answer(speaker: Speaker, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Answer]:
@@ -82,7 +82,7 @@ def case(
 def _structured(
     speaker: Speaker, messages: Sequence[Message], options: GenerationOptions
 ) -> Generator[Delta | Drafted | Answer]:
-    """Sections, or plain text of a speaker that cannot be held to them; one may say so only when it is asked."""
+    """Sections, or plain text of a speaker that cannot be held to them; that may be found out only when it is asked."""
     if not speaker.constrains or not messages:
         yield from answer(speaker, messages, options)
         return
@@ -92,7 +92,7 @@ def _structured(
             for event in events:
                 said = True
                 yield event
-    except (RemoteError, UsageError):
+    except (RemoteError, UsageError):  # what a model refuses for another reason it refuses as plain text, too
         if said:
             raise
         yield from answer(speaker, messages, options)
@@ -107,7 +107,7 @@ def _drafted(
     text = ""
     drafted: tuple[Section, ...] = ()
     with closing(answer(speaker, [*messages[:-1], last], asked)) as events:
-        for tokens, event in enumerate(events, 1):
+        for deltas, event in enumerate(events, start=1):
             if isinstance(event, Answer):
                 yield _sectioned(event)
             elif not event.answer:
@@ -119,7 +119,7 @@ def _drafted(
                     yield event
                 elif found != drafted:
                     drafted = found
-                    yield Drafted(found, tokens)
+                    yield Drafted(found, deltas)
 
 
 def _sectioned(event: Answer) -> Answer:

@@ -182,6 +182,18 @@ def test_a_key_that_cannot_be_sent_is_refused_without_telling_it(server: Server,
         Remote(server.url)
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_what_is_asked_of_this_machine_is_never_shown_to_a_proxy(
+    server: Server, monkeypatch: pytest.MonkeyPatch, name: str, host: str
+):
+    for listed in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(listed, raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    remote = Remote(server.url.replace("127.0.0.1", host), wait=lambda seconds: None)
+    assert remote.write(ASKED[:1], OPTIONS)[0].answer == "Yes."
+
+
 def test_a_password_in_an_address_is_refused_without_telling_it():
     with pytest.raises(UsageError, match="an address must not carry a password") as error:
         Remote("http://user:hunter2@127.0.0.1/v1")
@@ -259,6 +271,7 @@ def test_what_is_no_address_is_refused_at_once(url: str):
 
 
 STREAM = {"Content-Type": "text/event-stream"}
+DONE = "data: [DONE]\n\n"
 QUESTION = [Message("user", "Why?")]
 
 
@@ -266,7 +279,7 @@ def chunk(finish: str | None = None, logprobs: Any = None, **delta: Any) -> dict
     return {"choices": [{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]}
 
 
-def streamed(*events: Any, ended: str = "data: [DONE]\n\n") -> Reply:
+def streamed(*events: Any, ended: str = DONE) -> Reply:
     lines = [f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n" for event in events]
     return 200, STREAM, ": a comment\n\n" + "".join(lines) + ended
 
@@ -328,6 +341,21 @@ def test_a_stream_cut_at_its_limit_says_so(server: Server):
     assert heard(Remote(server.url).stream(QUESTION, GenerationOptions()))[1].finish == "length"
 
 
+@pytest.mark.parametrize("whole", ["reason", "end"])
+def test_a_stream_that_says_in_either_way_that_it_is_whole_is_an_answer(server: Server, whole: str):
+    last = [chunk("stop")] if whole == "reason" else []
+    server.reply = lambda n, request: streamed(chunk(content="Rest."), *last, ended="" if last else DONE)
+    assert heard(Remote(server.url).stream(QUESTION, GenerationOptions()))[1].answer == "Rest."
+
+
+def test_a_stream_that_ends_in_the_middle_is_told_after_what_came_of_it(server: Server):
+    server.reply = lambda n, request: streamed(chunk(content="Give "), chunk(content="no"), ended="")
+    deltas: list[Delta | Generation] = []
+    with pytest.raises(OfflineError, match=f"{server.url}: the answer broke off"):
+        deltas += Remote(server.url).stream(QUESTION, GenerationOptions())
+    assert deltas == [Delta(answer="Give "), Delta(answer="no")]
+
+
 def test_a_server_continues_a_text(server: Server):
     server.reply = lambda n, request: streamed({"choices": [{"text": " and", "finish_reason": None}]})
     _, last = heard(Remote(server.url).complete("Fever", GenerationOptions(max_tokens=3)))
@@ -381,25 +409,6 @@ def test_of_what_a_server_says_only_its_error_s_message_is_told(server: Server, 
     with pytest.raises(RemoteError) as error:
         list(Remote(server.url).stream(QUESTION, GenerationOptions()))
     assert "Smith" not in str(error.value)
-
-
-def test_an_answer_that_ends_without_a_word_is_no_whole_answer(server: Server):
-    server.reply = lambda n, request: streamed(chunk(content="Yes, bu"), ended="")
-    with pytest.raises(OfflineError, match="broke off"):
-        list(Remote(server.url).stream(QUESTION, GenerationOptions()))
-
-
-def test_a_stream_that_says_that_it_is_over_needs_no_end_mark(server: Server):
-    server.reply = lambda n, request: streamed(chunk(content="Yes."), chunk("length"), ended="")
-    assert heard(Remote(server.url).stream(QUESTION, GenerationOptions()))[1].finish == "length"
-
-
-def test_no_proxy_is_told_of_a_question_for_this_machine(server: Server, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
-    (found,) = Remote(server.url).write(ASKED[:1], OPTIONS)
-    assert found.answer == "Yes."
 
 
 def test_a_stream_to_nobody_is_told():

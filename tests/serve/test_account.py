@@ -1,20 +1,18 @@
 """What the audit log is told of each answer, however it ended."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from bedside.answer import Drafted
 from bedside.errors import ModelError
-from bedside.records import Delta, Section
+from bedside.records import Delta, Generation, GenerationOptions, Message, Section
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.audit import Audit
-from bedside.serve.guarded import GuardedForm
-from bedside.serve.reply import Outcome
+from bedside.text import sections
 
 from .conftest import PATIENCE_S, EndlessSpeaker, FailingSpeaker, Serving
 
@@ -99,13 +97,24 @@ def test_of_an_answer_that_is_broken_off_is_logged_and_counted_what_there_was(
     assert line["flags"] == (["shock"] if path == "v1/answer" else [])
 
 
-def test_of_sections_that_are_broken_off_is_logged_what_there_was(audit: Audit) -> None:
-    form = GuardedForm("bedside.answer", "m", "Why?")
-    found = Outcome("", 0, 0, "gone")
-    found = form.outcome(found, Delta(reasoning="So "))
-    for items, tokens in ((("ST",), 9), (("STEMI",), 12)):
-        found = form.outcome(found, Drafted((Section("Diagnosis", items),), tokens))
-    assert (found.answer.strip(), found.completion_tokens) == ("## Diagnosis\n\n- STEMI", 12)
+class FailingSections(ScriptedBackend):
+    """Thinks two words, and breaks off within the sections that it says."""
+
+    def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Delta | Generation]:
+        yield from (Delta(reasoning="Hm. ") for _ in range(2))
+        yield from (Delta(answer=piece) for piece in ('{"Diag', 'nosis": [', '"ST', "E", "MI"))
+        raise ModelError("gone")
+
+
+def test_of_sections_that_are_broken_off_is_logged_what_there_was(
+    serving: Serving, audit: Audit, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bedside.serve.guarded.RENDER_EVERY_S", 0)
+    with serving(FailingSections([]), app={"audit": audit}) as url:
+        httpx.post(url + "v1/answer", json=ASK, timeout=PATIENCE_S)
+    (line,) = logged()
+    said = sections.markdown((Section("Diagnosis", ("STEMI",)),))
+    assert (line["answer_hmac"], line["completion_tokens"]) == (audit.mark(said), 2 + 5)
 
 
 def test_an_emergency_that_was_shown_leaves_a_line_though_no_seat_came_free(

@@ -1,12 +1,15 @@
+import re
 import threading
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
 from bedside.errors import ContextTooLong, ModelError, OfflineError, RemoteError
-from bedside.records import Message
+from bedside.records import GenerationOptions, Message
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.faults import RETRY_AFTER_S
 
@@ -148,18 +151,17 @@ def test_a_bug_is_a_500_and_logs_no_text_of_anybody(
     assert "Smith" not in caplog.text + response.text + "".join(capfd.readouterr())
 
 
-def test_the_log_names_the_place_of_a_bug_while_an_answer_is_sent(
-    serving: Serving, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_bug_while_an_answer_is_sent_is_logged_with_its_own_place(
+    serving: Serving, caplog: pytest.LogCaptureFixture, stream: bool
 ) -> None:
-    def broken(*_: object) -> str:
-        raise KeyError("Mr Smith, born 1950")
+    class Odd(ScriptedBackend):
+        def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Any]:
+            yield "no record"
 
-    monkeypatch.setattr("bedside.serve.forms.ChatForm.whole", broken)
-    with serving(ScriptedBackend([REPLY])) as url:
-        assert post(url, {"messages": [QUESTION]}).status_code == 500
-    assert "KeyError at" in caplog.text
-    assert "test_app.py" in caplog.text
-    assert "Smith" not in caplog.text
+    with serving(Odd([])) as url:
+        post(url, {"messages": [QUESTION], "stream": stream})
+    assert re.search(r"AttributeError at \S+/forms\.py:", caplog.text)
 
 
 def test_an_ordinary_answer_and_a_refusal_log_nothing(

@@ -166,15 +166,19 @@ def test_a_client_that_does_not_read_is_cut_off_when_the_answer_s_time_is_up(
         assert _number(url, "bedside_seats_in_use") == 0
 
 
-def test_a_client_that_does_not_read_is_hung_up_on(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_takes_nothing_of_what_waits_for_it_is_hung_up_on(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bedside.serve.run.STALLED_S", 0.3)
-    speaker = Verbose()
+    speaker, told = Verbose(), b""
     with serving(speaker, slots=1) as url, stalled(url) as client:
         assert speaker.closed.acquire(timeout=PATIENCE_S)
         client.settimeout(PATIENCE_S)
         with suppress(ConnectionResetError):
-            while client.recv(65_536):  # what had been sent already, and then nothing more
-                pass
+            while piece := client.recv(65536):
+                told += piece
+    assert told
+    assert b"[DONE]" not in told
 
 
 def test_what_a_remote_model_cannot_be_asked_is_a_400(serving: Serving) -> None:

@@ -4,19 +4,23 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from bedside import cli
 from bedside.export.convert import write_gguf
 from bedside.recipe import ServeSection
 from bedside.runtime.scripted import ScriptedBackend
-from bedside.serve.audit import Audit
+from bedside.serve import private
+from bedside.serve.audit import Audit, verify
 from bedside.verbs import serve as verb
 
 from ..serve.test_audit import entry
@@ -191,6 +195,27 @@ def test_it_serves_without_connecting_anywhere_and_keeps_a_log_that_holds(
     assert [json.loads(line)["endpoint"] for line in log.splitlines()] == ["/v1/chat/completions"] * 2
     assert "Which drug" not in log
     assert json.loads(log.splitlines()[0])["completion_tokens"] == seen["tokens"] > 0
+
+
+def test_a_service_that_is_stopped_leaves_every_answer_in_the_log(gguf: Path, home: Path) -> None:
+    log = home / "audit.jsonl"
+    words = ["--port", "0", "--context", "256", "--threads", "1", f"serve.audit={home}"]
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, "serve", str(gguf), *words], stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as server:
+        try:
+            url = next(word for line in server.stderr for word in line.split() if word.startswith("http://"))
+            with private.locked(log):
+                body = {"messages": [{"role": "user", "content": "Which drug?"}], "max_tokens": 4}
+                httpx.post(f"{url}v1/chat/completions", json=body, timeout=60).raise_for_status()
+                server.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):  # it waits for the lock
+                    server.wait(2)
+            server.communicate(timeout=60)
+        finally:
+            server.kill()
+    assert server.returncode == 130
+    assert verify(log).lines == 1
 
 
 def test_in_a_network_of_its_own_no_packet_leaves_it(gguf: Path, home: Path) -> None:

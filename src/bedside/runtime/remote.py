@@ -37,10 +37,6 @@ CONNECT_S = 30.0
 LARGEST_REPLY = 16 * 2**20
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 SHOWN = 120
-DONE: dict[str, Any] = {}
-"""An event that says nothing more than that the stream is whole."""
-LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-"""What goes to this machine goes to no proxy, whatever the environment names."""
 HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 LASTING = ("meta", "root", "parent", "max_model_len", "owned_by")
 """What llama.cpp and vLLM list of a model and that stays; `created` is the time of the request or of the start."""
@@ -70,9 +66,8 @@ class Remote:
         self._wait = wait or self._closed.wait
         self._sockets: WeakSet[socket.socket] = WeakSet()
         timeout = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
-        self._client = httpx.Client(
-            timeout=timeout, headers=_headers(), follow_redirects=False, mounts=dict.fromkeys(LOOPBACK)
-        )
+        here = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))  # to no proxy, whatever is set
+        self._client = httpx.Client(timeout=timeout, headers=_headers(), follow_redirects=False, mounts=here)
         try:
             userinfo = httpx.URL(self._url).userinfo
         except httpx.InvalidURL as error:
@@ -167,17 +162,22 @@ class Remote:
         }
 
     def _said(self, path: str, request: dict[str, Any], reading: Reading) -> Generator[Delta | Generation]:
-        """What a server streams. Without its usage a chunk is counted as a token; a stop sequence ends it from here."""
-        reasoning, chunks = "", 0
+        """What a server streams. Without its usage a chunk is counted as a token; a stop sequence ends it from here.
+
+        Raises OfflineError where the stream ends and neither a reason nor `[DONE]` says that the answer is whole: over
+        HTTP/1.0 that is all that is seen of a server that died.
+        """
+        reasoning, chunks, whole = "", 0, False
         usage: dict[str, Any] = {}
-        piece, over = Piece("", 0, 0), False
+        piece = Piece("", 0, 0)
         with closing(self._events(path, request)) as events:
             for event in events:
-                over = over or event is DONE
+                if event is None:
+                    whole = True
+                    continue
                 usage = event if event.get("usage") else usage
                 for apart, piece in self._pieces(event):
                     chunks += 1
-                    over = over or piece.finish is not None
                     if apart:
                         reasoning += apart
                         yield Delta(reasoning=apart)
@@ -188,7 +188,7 @@ class Remote:
                 yield from reading.close()
         if not chunks:
             raise RemoteError(f"{self._url}: a reply without a stream of answers; is it an OpenAI-compatible server?")
-        if not (over or reading.stopped):
+        if not (whole or piece.finish or reading.stopped):
             raise OfflineError(f"{self._url}: the answer broke off")
         yield Generation(
             reasoning="\n\n".join(filter(None, (reasoning.strip(), reading.reasoning.strip()))),
@@ -205,8 +205,8 @@ class Remote:
         except (KeyError, TypeError, AttributeError) as error:
             raise RemoteError(f"{self._url}: a chunk without choices[0].delta in text") from error
 
-    def _events(self, path: str, request: dict[str, Any]) -> Generator[dict[str, Any]]:
-        """The JSON of each server-sent event; DONE for the mark after the last."""
+    def _events(self, path: str, request: dict[str, Any]) -> Generator[dict[str, Any] | None]:
+        """The JSON of each server-sent event; None is the `[DONE]` after the last."""
         asked = {**request, "stream": True, "stream_options": {"include_usage": True}}
         watched = {"trace": self._trace}
         try:
@@ -217,8 +217,8 @@ class Remote:
                 for line in _lines(pieces):
                     if line.startswith(b"data:"):
                         data = line.removeprefix(b"data:").strip()
-                        done = data == b"[DONE]"
-                        yield DONE if done else self._object(self._read(reply.status_code, reply.headers, data))
+                        ends = data == b"[DONE]"
+                        yield None if ends else self._object(self._read(reply.status_code, reply.headers, data))
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
             raise ModelError(f"{self._url}: no address of a server ({first_line(error)})") from error
         except httpx.HTTPError as error:

@@ -102,7 +102,7 @@ def of_exception(error: Exception) -> Fault:
 
 def log_place(error: Exception) -> None:
     """Logs class and places of an exception, and neither its message nor a line of anybody's text."""
-    while isinstance(error, ExceptionGroup):  # what leaves a group of tasks is wrapped by it
+    while isinstance(error, ExceptionGroup):  # a task group's, whose own place says nothing
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))

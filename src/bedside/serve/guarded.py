@@ -87,7 +87,7 @@ class GuardedForm:
             case Delta():
                 return before.after(event)
             case Drafted():
-                return replace(before, answer=sections.markdown(event.sections), completion_tokens=event.tokens)
+                return replace(before, answer=sections.markdown(event.sections), completion_tokens=event.deltas)
             case Rendered():
                 return before
         answer, usage = event.answer, event.answer.usage

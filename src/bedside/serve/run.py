@@ -9,25 +9,25 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bedside.errors import UsageError
 from bedside.progress import say
 from bedside.recipe import ServeSection
-from bedside.serve.access import MAX_BODY_BYTES
 from bedside.serve.keys import Keys
 
 ABORT_S = 15
 """An answer that must end does so at its next token; this long at most, should the model be reading a long prompt."""
 REQUEST_S = 10
 """A client that has not sent the head of a request by then keeps a connection busy on purpose, or is lost."""
+MAX_HEAD_BYTES = 2**20
+"""A request without its body: its head, the sizes of its chunks, its trailers. httptools joins them without a bound."""
 STALLED_S = 60
 """A client that takes nothing of what waits for it for so long is hung up on, whatever is lost."""
 CONNECTIONS = 512
-"""Open at once; more are turned away with a word, and those beyond `SPARE` more without one."""
-SPARE = 64
-UNANSWERED_BYTES = 2 * MAX_BODY_BYTES
-"""Of a client to which nothing is being answered: the rest of a refused body passes, a head without end does not."""
+"""Open at once; who asks on one more is told 503."""
+TURNED_AWAY = 128
+"""Those that can be told so; further ones are hung up on without a word, since each takes a file of the process."""
 
 
 def serve(app: FastAPI, listener: socket.socket) -> None:
@@ -74,34 +74,41 @@ class Server(uvicorn.Server):
         self.force_exit = False  # the second Ctrl-C ends answers with a word; a third one ends the process
 
 
-class _Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's protocol, which waits for a request's head, and for a client to read, for so long and no longer."""
+class _Impatient(HttpToolsProtocol):
+    """uvicorn's protocol with bounds on clients that keep a connection and do not ask, or do not listen."""
 
     _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
-    _unanswered = 0
+    _head_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio."""
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS + SPARE:
-            transport.abort()
-            return
-        transport.set_write_buffer_limits(high=0)  # what is not taken at once is told by `pause_writing`
+        transport.set_write_buffer_limits(high=0)  # so that pause_writing tells of every byte that is not taken
         self._wait()
+        if len(self.connections) > CONNECTIONS + TURNED_AWAY:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
-        self._unanswered += len(data)
-        if self._unanswered > UNANSWERED_BYTES:
-            self.transport.abort()
-            return
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._unanswered = 0
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.abort()
+        elif self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
         elif self._timer is None:
             self._wait()
+
+    def on_message_begin(self) -> None:
+        """See httptools."""
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        """See httptools."""
+        self._head_bytes -= len(body)
+        super().on_body(body)
 
     def pause_writing(self) -> None:
         """See asyncio."""
@@ -110,27 +117,27 @@ class _Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def resume_writing(self) -> None:
         """See asyncio."""
-        self._take_it_as_read()
         super().resume_writing()
+        self._listens()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
         self._stop_waiting()
-        self._take_it_as_read()
+        self._listens()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
         self._timer = self.loop.call_later(REQUEST_S, self.transport.close)
 
-    def _take_it_as_read(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-
     def _stop_waiting(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _listens(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
 
 def listen(settings: ServeSection, keys: Keys | None = None) -> socket.socket:
