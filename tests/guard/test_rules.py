@@ -22,7 +22,8 @@ def test_nobody_is_told_that_a_clinician_has_reviewed_it() -> None:
 
 def test_every_sign_serves_a_rule_or_the_score() -> None:
     used = {option for rule in rules().rules for way in rule.when for part in way for option in part.options}
-    assert {sign.name for sign in rules().signs} <= used | set(rules().points)
+    scored = {option for part, _ in rules().points for option in part.options}
+    assert {sign.name for sign in rules().signs} <= used | scored
 
 
 def test_a_rule_may_name_just_the_numbers_that_are_read() -> None:

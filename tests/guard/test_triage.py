@@ -12,20 +12,28 @@ EMERGENCIES = {
         "62-year-old man with chest pain for 20 minutes. BP 82/54, HR 118.",
         "CP radiating to jaw, then he collapsed",
         "severe chest pain, cold and clammy",
+        "Chest pain since this morning, hypotensive",
+        "Chest pain, and now he is in shock",
     ],
     "shock": [
         "Passed out in the kitchen, BP 78/44",
         "Lightheaded. systolic blood pressure of 84 mmHg",
-        "He is in haemorrhagic shock after a fall.",
+        "I feel light headed, BP 80/50",
         "Hypotensive and clammy after a large black stool.",
+        "Her blood pressure is very low and she is confused.",
+        "He is in haemorrhagic shock after a fall.",
+        "She has gone into shock after the delivery.",
     ],
     "chest-pain-heart": [
         "I have a crushing pain in my chest that is going down my left arm",
         "Chest tightness with sweating",
         "chest pain lasting more than 20 minutes",
         "chest pain for half an hour",
-        "Chest pain and lightheaded.",
+        "chest pain for the last hour",
+        "chest pain lasting hours",
+        "I have chest pain and feel light headed.",
         "Chest pain with sweating, resolved an hour ago.",
+        "The chest pain has gone. It was heavy and in the middle of the chest, he was sweating.",
     ],
     "stroke": [
         "My father's face is drooping and his speech is slurred",
@@ -34,14 +42,16 @@ EMERGENCIES = {
         "She can’t find words since 20 minutes",
         "Left arm weakness, resolved after 20 minutes.",
         "Facial droop has resolved.",
+        "Sudden dizziness while cooking, now cannot stand.",
     ],
     "anaphylaxis": [
         "Ate peanuts 10 minutes ago, now hives and wheezing",
         "Stung by a wasp, BP 70/40",
+        "I think this is anaphylaxis, he has used his EpiPen",
         "Stung by a wasp, now hypotensive.",
         "Ate peanuts ten minutes ago, now a hoarse voice and painful swallowing.",
+        "She ate shrimps. Hives, and her voice is muffled.",
         "Ate prawns an hour ago, hives and severe cramping abdominal pain.",
-        "I think this is anaphylaxis, he has used his EpiPen",
     ],
     "suicide": [
         "I want to kill myself",
@@ -56,21 +66,32 @@ EMERGENCIES = {
         "Pneumonia, RR 28, temp 39.2, BP 98/60",
         "Fever and confusion since this morning",
         "Fever with a rash that does not fade when pressed",
-        "82-year-old with pneumonia, responds only to pain.",
+        "82-year-old with pneumonia, unresponsive",
+        "82-year-old with pneumonia, responds only to pain",
         "60-year-old with cellulitis, not passed urine for 18 hours.",
+        "He has a fever and hasn't passed any water since yesterday.",
+        "Urinary tract infection, her lips are blue",
     ],
     "airway-breathing": [
         "SpO2 88 %",
-        "SpO2 35 %",
-        "Known pulmonary fibrosis, SpO2 89 % today.",
-        "Wheezing all night, now a silent chest",
         "sats 86 on room air",
         "Short of breath, RR 32",
         "He can't breathe and his lips are blue",
         "The child is choking on a grape",
         "found unresponsive, GCS 6",
+        "unresponsive to painful stimuli",
+        "SpO2 38 %",
+        "Oxygen saturation 22 %",
+        "Known pulmonary fibrosis, SpO2 89 % today.",
+        "Interstitial lung disease, SpO2 90 %",
+        "His skin is grey and he is short of breath.",
+        "Asthma attack with a silent chest, exhausted.",
     ],
-    "vital-signs": ["BP 88/60, HR 135, RR 26"],
+    "vital-signs": [
+        "BP 88/60, HR 135, RR 26",
+        "RR 26, pulse 95, responds only to voice",
+        "RR 26, pulse 95, unresponsive",
+    ],
 }
 
 
@@ -90,10 +111,6 @@ def test_an_emergency_is_seen(rule: str, text: str) -> None:
         "When to seek urgent medical care when I have a Stroke ?",
         "How does suicide risk differ between countries?",
         "Anaphylaxis is a severe allergic reaction.",
-        "Transferrin saturation 62 %, ferritin 900.",
-        "Mixed venous oxygen saturation 65 %.",
-        "Postural hypotension and dizziness on standing for a year.",
-        "Hoarse for three weeks after a cold.",
     ],
 )
 def test_a_question_about_a_topic_is_none(text: str) -> None:
@@ -143,6 +160,56 @@ def test_what_is_past_does_not_count(text: str) -> None:
 )
 def test_what_follows_a_denial_or_the_history_does_count(text: str) -> None:
     assert "chest-pain-heart" in [flag.rule for flag in triage(text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Transferrin saturation 62 %, ferritin 900.",
+        "Iron saturation 70 %, tired for months.",
+        "Mixed venous oxygen saturation 65 %, central venous O2 sat 68 %.",
+        "The right atrial oxygen saturation is 72 %.",
+        "She sat up at 45 degrees and ate.",
+        "He sat down about 30 minutes ago and read.",
+    ],
+)
+def test_what_is_no_oxygen_saturation_of_arterial_blood_is_not_taken_for_it(text: str) -> None:
+    assert triage(text) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I have low blood pressure and get dizzy when I stand up.",
+        "I have had low blood pressure all my life and sweat a lot in summer.",
+        "Orthostatic hypotension; he faints when he gets up.",
+        "I was in shock when I heard the news.",
+        "She is in shock after hearing that her dog died.",
+        "Sore throat. Hoarse and painful swallowing since she began taking antibiotics.",
+        "Scarlet fever: sudden onset of sore throat, painful swallowing and a flushed face.",
+        "Sudden onset of severe abdominal pain after dinner; her face is flushed.",
+        "Chest pain that comes half an hour after meals.",
+        "Chest wall pain on twisting; he types for hours each day.",
+        "When I suddenly stand up I get dizzy.",
+        "Sudden dizziness when turning over in bed.",
+        "The skin over the lump is blue, and she is short of breath on the stairs.",
+        "Urinary tract infection, has not passed urine for two hours.",
+        "Depression unresponsive to sertraline.",
+        "Pneumonia, unresponsive to amoxicillin.",
+        "Migraine that responds only to pain killers, and a urinary tract infection.",
+        "Pneumonia, resolved; he is drowsy after his night shift.",
+        "Left arm weakness, resolved three weeks ago.",
+        "Admitted with cough; sepsis ruled out.",
+        "Cystic fibrosis, SpO2 90 %.",
+        "Relative risk of relapse: RR 3.4.",
+    ],
+)
+def test_what_only_looks_like_an_emergency_is_none(text: str) -> None:
+    assert triage(text) == ()
+
+
+def test_the_points_of_an_altered_consciousness_count_once() -> None:
+    assert "NEWS2 7 (≥ 7)" in str(triage("RR 26, pulse 95, drowsy, then unresponsive"))
 
 
 def test_a_flag_tells_what_matched_what_to_do_and_where_that_is_written() -> None:
@@ -199,6 +266,7 @@ def test_any_text_is_read(text: str) -> None:
 RUNS = (
     "chest ", "pain in ", "no ", "a ", "sudden ", "bp 1", "at at ", "12", " ", "\n", ".", "swelling of the ", "has had ",
     "weakness of the ", "fever at ", "face is very ", "if ", "denies chest pain, ", "39.5 ", "?", "\u0130",
+    "skin is ", "sudden very ", "for the last ", "venous sat ", "unresponsive to ", "i ate severe ",
 )  # fmt: skip
 
 

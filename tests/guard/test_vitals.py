@@ -20,9 +20,12 @@ def found(text: str) -> dict[str, float]:
         ("82/54 mm Hg", {"systolic": 82}),
         ("SpO2 88 %", {"spo2": 88}),
         ("sats 88", {"spo2": 88}),
+        ("sats 38 %", {"spo2": 38}),
+        ("transferrin saturation 62 %, oxygen saturation 97 %", {"spo2": 97}),
         ("oxygen saturation is 91% on room air", {"spo2": 91}),
         ("O2 sat on room air 85%", {"spo2": 85}),
         ("RR 30", {"respirations": 30}),
+        ("RR 28.4", {"respirations": 28.4}),
         ("respiratory rate of 24/min", {"respirations": 24}),
         ("respirations are 28/min", {"respirations": 28}),
         ("temp 39.8", {"temperature": 39.8}),
@@ -38,8 +41,10 @@ def test_vital_signs_are_read(text: str, values: dict[str, float]) -> None:
     assert found(text) == values
 
 
-@pytest.mark.parametrize("text", ["SpO2 8", "HR 900", "temp 12", "room 12/30", "on 12/05", "pulse 2+", "RR 95%"])
-def test_what_no_living_person_has_is_no_vital_sign(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["SpO2 8", "HR 900", "temp 12", "room 12/30", "on 12/05", "pulse 2+", "RR 95%", "RR 3.4", "it is 22 °C"]
+)
+def test_what_is_too_far_out_of_range_is_taken_for_something_else(text: str) -> None:
     assert found(text) == {}
 
 

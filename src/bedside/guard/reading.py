@@ -77,6 +77,8 @@ def _counts(match: re.Match[str], sign: Sign, cues: Cues) -> bool:
     behind = sentence[match.end() : match.end() + AFTER]
     if cues.negated.search(before) or cues.negated_near.search(before) or cues.negated_after.match(behind):
         return False
+    if sign.time != "recent" and cues.resolved_after.match(behind):
+        return False
     if cues.supposed.search(before):
         return False
     if sign.time == "ever":

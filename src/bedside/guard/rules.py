@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 FILE = Path(__file__).with_name("rules.toml")
-Time = Literal["now", "lasting", "ever"]
+Time = Literal["now", "recent", "lasting", "ever"]
 Bands = tuple[tuple[float, int], ...]
 NUMBERS = ("systolic", "pulse", "respirations", "spo2", "temperature", "gcs")
 SCORE = "news2"
@@ -44,7 +44,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """Words that mean one thing; `time` says whether it must be new, may have lasted, or counts whenever it was."""
+    """Words that mean one thing; `time` says whether it must be new, may have just gone or lasted, or counts always."""
 
     name: str
     pattern: re.Pattern[str]
@@ -106,6 +106,7 @@ class Cues:
     negated: re.Pattern[str]
     negated_near: re.Pattern[str]
     negated_after: re.Pattern[str]
+    resolved_after: re.Pattern[str]
     past: re.Pattern[str]
     past_after: re.Pattern[str]
     chronic: re.Pattern[str]
@@ -125,7 +126,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The whole file. `bands` and `points` make up NEWS2: points of a number by its bands, and of a sign."""
+    """The whole file. `bands` and `points` make up NEWS2: points of a number by its bands, and of signs."""
 
     date: str
     reviewed: bool
@@ -134,7 +135,7 @@ class Rules:
     cues: Cues
     topic: Topic
     bands: Mapping[str, Bands]
-    points: Mapping[str, int]
+    points: tuple[tuple[Part, int], ...]
 
 
 @cache
@@ -156,7 +157,7 @@ def rules() -> Rules:
             person=re.compile("|".join(read["topic"]["person"])),
         ),
         bands={name: tuple((end, points) for end, points in rows) for name, rows in read["news2"]["bands"].items()},
-        points=read["news2"]["signs"],
+        points=tuple((_part(text, names), points) for text, points in read["news2"]["signs"].items()),
     )
 
 
@@ -200,7 +201,7 @@ def _cues(read: Mapping[str, Sequence[str]]) -> dict[str, re.Pattern[str]]:
         any_of = "|".join(words)
         if name == "negated_near":
             made[name] = re.compile(rf"(?<!\w)(?:{any_of})(?: [\w']{{1,15}}){{0,3}} ?$")
-        elif name in ("negated_after", "past_after", "chronic_after"):
+        elif name in ("negated_after", "resolved_after", "past_after", "chronic_after"):
             made[name] = re.compile(rf"(?:[ ,(]{{0,3}}(?:{any_of})(?!\w))")
         else:
             made[name] = re.compile(rf"(?<![\w-])(?:{any_of})(?!\w)")

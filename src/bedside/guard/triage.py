@@ -61,5 +61,5 @@ def _shown(option: str | Limit, reading: Reading, known: Rules) -> tuple[str, ..
 
 
 def _score(reading: Reading, known: Rules) -> int:
-    signs = sum(points for name, points in known.points.items() if name in reading.signs)
+    signs = sum(points for part, points in known.points if _found(part, reading, known))
     return vitals.score(reading.vitals, known.bands) + signs

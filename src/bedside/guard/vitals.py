@@ -22,14 +22,23 @@ _TO = (
     r"|rr|hr){0,8}"
 )
 """Between the name of a vital sign and its value."""
+_OTHER_SATURATION = (
+    r"\b(?:transferrin|iron|tibc|venous|right atrial|right ventricular|pulmonary artery|vena cava|svc|ivc|jugular"
+    r"|cerebral|tissue)(?: blood)?(?: (?:oxygen|o2))? sat(?:uration)?s?\b"
+)
+"""Of iron, or of blood that is not arterial: low values of it are normal. Has no group, so there is no number."""
 _NUMBERS = {
     "pulse": rf"\b(?:hr|heart rate|heartrate|pulse(?: rate)?){_TO}(\d{{2,3}})(?!\d|\.\d|/\d| ?%)",
-    "respirations": rf"\b(?:rr|resp(?:iratory|iration)?s?(?: rate)?|breathing rate){_TO}(\d{{1,2}})(?!\d|\.\d| ?%)",
+    "respirations": (
+        rf"\b(?:rr|resp(?:iratory|iration)?s?(?: rate)?|breathing rate){_TO}"
+        rf"(\d{{2}}(?:\.\d)?|\d)(?!\d|\.\d| ?%)"
+    ),
     "spo2": (
-        rf"(?<!transferrin )(?<!iron )(?<!venous )(?<!venous oxygen )"
-        rf"\b(?:spo2|sp02|sao2|o2 ?sats?|sats?|oxygen sats?|(?:o2|oxygen|arterial oxygen) saturations?|saturations?"
+        rf"{_OTHER_SATURATION}"
+        rf"|\b(?:spo2|sp02|sao2|o2 ?sats?|sats?|oxygen sats?|(?:o2|oxygen|arterial oxygen) saturations?|saturations?"
         rf"|saturating|satting|pulse ox(?:imetry|imeter)?)(?: (?:reading|shows|level|on room air|on air|on ra)){{0,2}}"
-        rf"{_TO}(\d{{2,3}})(?!\d|/)"
+        rf"{_TO}(\d{{2,3}})(?!\d|/| ?°"
+        rf"| ?-?(?:min(?:ute)?|hour|hr|sec(?:ond)?|day|week|month|year|degree|time)s?\b)"
     ),
     "gcs": rf"\b(?:gcs|glasgow coma (?:scale|score))(?: score)?{_TO}(\d{{1,2}})(?!\d)",
     "systolic": rf"\b(?:sbp|systolic(?: (?:bp|blood pressure))?|systolic pressure){_TO}(\d{{2,3}})(?!\d)",
@@ -62,7 +71,7 @@ _AGE = re.compile(
 )
 _STATED = re.compile(r"\b(?:is|are|was|were|looks)(?: (?:now|about|only|just|already|almost|nearly|over)){0,2} $")
 _SUBJECT = re.compile(rf"\b(?:he|she|i|who|{_PERSON})\b")
-LIVING = {  # not the limits of life: 13.7 °C has been survived, but 20 °C is mostly a room
+LIVING = {  # not the limits of life: 13.7 °C has been survived, but 22 °C is mostly a room
     "systolic": (30, 300),
     "pulse": (15, 300),
     "respirations": (3, 80),
@@ -77,7 +86,7 @@ def numbers(text: str) -> Iterator[tuple[str, float, int]]:
     for match in _PRESSURE.finditer(text):
         yield from _living("systolic", float(match[1] or match[2]), match.start())
     for name, pattern in _PATTERNS.items():
-        for match in pattern.finditer(text):
+        for match in filter(lambda match: match[1], pattern.finditer(text)):
             yield from _living(name, float(match[1]), match.start())
     for match in _TEMPERATURE.finditer(text):
         value = float((match[1] or match[3]).replace(",", "."))
