@@ -212,14 +212,13 @@ def test_an_emergency_stays_when_the_first_of_two_models_is_refused(serving: Ser
 
 def test_a_bug_of_the_page_is_called_one(serving: Serving, page: Page) -> None:
     broken = page.context.browser.new_page()
-    errors: list[str] = []
-    broken.on("pageerror", lambda error: errors.append(str(error)))
     broken.route("**/v1/answer", lambda route: route.fulfill(body='data: {"type": "reasoning", "text": null}\n\n'))
     with serving(ScriptedBackend([])) as url:
         broken.goto(url)
-        ask(broken, "What raises the JVP?")
+        with broken.expect_event("pageerror", timeout=PATIENCE_S * 1000) as bug:
+            ask(broken, "What raises the JVP?")
         expect(broken.locator("#failure")).to_contain_text("The page met an error of its own")
-    assert any("null" in error for error in errors)
+    assert "TypeError" in bug.value.name + str(bug.value)
     broken.close()
 
 

@@ -178,7 +178,7 @@ def test_an_unknown_option_suggests_the_nearest(capsys):
         (["ask", "/nowhere.gguf", "Why?"], "no such run, file or folder"),
         (["ask"], "Missing argument"),
         (["ask", "x", "Why?", "--max-tokens", "0"], "Invalid value for '--max-tokens'"),
-        (["serve", "/nowhere.gguf"], "no such run, file or folder"),
+        (["serve", "/nowhere.gguf", "--port", "0"], "no such run, file or folder"),
         (["plan", "starter", "data.path=/nowhere.jsonl"], "data.path: /nowhere.jsonl: no such file"),
         (["plan", "starter", "train.step=fused", "model.quantise=nf4"], "'fused' does not hold"),
         (["plan", "starter", "train.patience=2", "train.validate_every=0"], "no validation loss to wait for"),
