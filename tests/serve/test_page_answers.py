@@ -218,6 +218,7 @@ def test_a_bug_of_the_page_is_called_one(serving: Serving, page: Page) -> None:
         with broken.expect_event("pageerror", timeout=PATIENCE_S * 1000) as bug:
             ask(broken, "What raises the JVP?")
         expect(broken.locator("#failure")).to_contain_text("The page met an error of its own")
+        expect(broken.get_by_role("button", name="Send")).to_be_visible()
     assert "TypeError" in bug.value.name + str(bug.value)
     broken.close()
 

@@ -156,7 +156,7 @@ function reopen({ id, turns }) {
 function report(error) {
   if (error.status === 401) return askForKey();
   complain(reasonOf(error));
-  if (!(error.status || isGone(error))) throw error;
+  if (!(error.status || isGone(error))) reportError(error); // a bug: the console has its place, and the page goes on
 }
 
 function askForKey() {
