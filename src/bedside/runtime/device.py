@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from bedside.fused.allocator import keep_few_products
 from bedside.runtime import hardware
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
@@ -70,5 +71,6 @@ def free_memory_bytes(device: Device) -> int:
 
 
 def use_all_cores() -> None:
-    """Lets torch use every core that this process may run on."""
+    """Lets torch use every core that this process may run on, and keep no more for them than is used again."""
     torch.set_num_threads(hardware.cores())
+    keep_few_products(hardware.cores())
