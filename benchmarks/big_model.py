@@ -136,6 +136,7 @@ def tell_plan(config: dict[str, Any], settings: TrainSection, where: Device, len
         rows=2,
         recompute=True,
         validates=False,
+        cores=torch.get_num_threads(),
     )
     parts = {name: size / memory.GIB for name, size in memory.parts(setup).items() if name != "file"}
     told = ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if size >= 0.005)

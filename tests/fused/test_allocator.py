@@ -21,12 +21,12 @@ HOLES = """
 if sys.argv[1] == "True":
     allocator.return_freed_memory()
 for _ in range(2):
-    block = bytearray(b"x") * 2**22
+    block = bytearray(b"x") * 2**24
     del block  # glibc takes its size for the limit from now on
 before = resident_kib()
 blocks, kept = [], []
-for _ in range(32):
-    blocks.append(bytearray(b"x") * 2**22)
+for _ in range(8):
+    blocks.append(bytearray(b"x") * 2**24)
     kept.append(bytearray(b"x") * 2**16)
 del blocks
 print(resident_kib() - before)

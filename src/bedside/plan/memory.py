@@ -10,7 +10,7 @@ NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 """Bits a weight: 4, a byte of scale for 64 of them, 4 bytes for 256 scales (double quantisation, arXiv:2305.14314)."""
 FRAMEWORK = {"cpu": 0.52 * GIB, "cuda": 0.5 * GIB}
 """Python with torch, transformers, peft and a tokenizer, as measured on a CPU; on a card its context, not measured."""
-HEAP = {"fused": 0.65, "peft": 0.9, "returned": 0.15}
+HEAP = {"fused": 0.65, "peft": 0.4, "returned": 0.3}
 """Measured (benchmarks/plan.py): freed blocks below 32 MiB stay in a heap full of holes that later ones rarely fit."""
 TOKEN_OBJECT = 36
 """Bytes of a token of a row that waits to be trained: a Python int and the pointer to it."""
