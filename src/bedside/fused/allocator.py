@@ -18,7 +18,7 @@ def return_freed_memory() -> None:
     """Makes glibc give blocks of 8 MiB and more back to the system as soon as they are freed; nothing elsewhere.
 
     It otherwise raises that limit by itself, up to 32 MiB, and keeps smaller blocks in a heap which layers that are
-    computed again leave full of holes: four of Llama-8B's peaked at 6.5 GiB, and at 4.1 with this
+    computed again leave full of holes: four of Llama-8B's peaked at 4.6 GiB, and at 4.2 with this
     (benchmarks/big_model.py --layers 4). The system clears each such block anew: with a limit of 1 MiB, attention's
     blocks among them, the embedded model trained 1.6 times as long, to save a twelfth of its memory.
     """
