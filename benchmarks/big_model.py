@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--optimizer", choices=("adamw", "adamw_8bit"), default="adamw")
     arguments = parser.parse_args()
     use_all_cores()
+    torch.manual_seed(0)
     return_freed_memory()  # as training does where activations are computed again
     config = facts()[MODEL] | {"num_hidden_layers": arguments.layers, "vocab_size": arguments.vocabulary}
     settings = TrainSection(rank=16, alpha=16, optimizer=arguments.optimizer, batch_size=1, accumulation=1)

@@ -67,6 +67,8 @@ class GenerationOptions:
 
     `schema` is a JSON Schema, as JSON text, that the answer must follow; the reasoning is free. `logprobs` asks for the
     log-probability of every token of the answer, with as many of the likeliest beside it (0 to 20); None for nothing.
+
+    `afresh` reads the whole prompt, though an earlier one began alike: what was computed with another rounds otherwise.
     """
 
     max_tokens: int = 512
@@ -78,6 +80,7 @@ class GenerationOptions:
     thinking_tokens: int | None = None
     schema: str = ""
     logprobs: int | None = None
+    afresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,8 @@ class Run:
         manifest = self._manifest(name)
         if not manifest.is_file():
             raise RunError(
-                f"{self.path}: stage '{name}' is not there; make it with `bedside run {self.path}/recipe.toml`"
+                f"{self.path}: stage '{name}' is not there; make it with"
+                f" `bedside {'export' if name == 'export' else 'run'} {self.path}/{KEPT}`"
             )
         return manifest.parent
 

@@ -47,9 +47,9 @@ def test_packs_tell_what_one_text_after_another_does(
     base: Path, texts: list[Text | Item], with_adapter: bool, save_adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = save_adapter(base) if with_adapter else None
-    packed = in_transformers(base, adapter, "none")(texts)
+    packed = in_transformers(base, adapter)(texts)
     monkeypatch.setattr(agreement, "why_not", lambda model: "not now")
-    alone = in_transformers(base, adapter, "none")(texts)
+    alone = in_transformers(base, adapter)(texts)
     assert [len(told_TV) for told_TV in packed] == [len(text.completion) for text in texts]
     for one_TV, other_TV in zip(packed, alone, strict=True):
         np.testing.assert_allclose(one_TV, other_TV, atol=1e-4)

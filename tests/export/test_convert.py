@@ -358,7 +358,7 @@ def test_the_embedded_model_says_the_same_after_the_round_trip(tmp_path: Path) -
     write_gguf(folder, tmp_path / "model.gguf", "f32", "SmolLM2")
     ours, found = readings.trained(folder, PromptSection(system="")), Agreement()
     prompt = ours.read([Message("user", "What causes a raised JVP?")]).ids
-    model = in_transformers(folder, None, "none")
+    model = in_transformers(folder)
     with closing(File(tmp_path / "model.gguf", 512)) as file:
         assert tuple(file.tokens(ours.read([Message("user", "What causes a raised JVP?")]).text)) == prompt
         [one] = continuations(file, [prompt], 64)

@@ -95,7 +95,7 @@ def test_with_it_the_quantised_model_says_more_nearly_the_same(
 
 def _divergence(folder: Path, path: Path) -> float:
     """Mean divergence in nats a token along a text."""
-    found, model = Agreement(), in_transformers(folder, None, "none")
+    found, model = Agreement(), in_transformers(folder)
     with closing(File(path, 128)) as file:
         ids = file.tokens("Which drug lowers the blood pressure of the patient? Is the heart raised?")
         text = Text(tuple(ids[:5]), tuple(ids[5:]))

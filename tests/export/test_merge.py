@@ -101,6 +101,7 @@ def test_the_folder_carries_the_prompt_of_the_recipe(tiny_llama: Path, save_adap
     ("setting", "value"),
     [
         ("use_dora", True),
+        ("alora_invocation_tokens", [5, 7]),
         ("bias", "all"),
         ("modules_to_save", ["lm_head"]),
         ("fan_in_fan_out", True),

@@ -53,7 +53,8 @@ class Bench:
         for quantisation, path in {"f16": self.release.plain, **self.release.files}.items():
             write_gguf(folder, path, quantisation, self.name)  # type: ignore[arg-type]
         about = metadata(self.release.plain)
-        text = modelfile("m.gguf", self.release.section, renderer_of(about), about.adds_bos, [about.eos], 512)
+        served = next(iter(self.release.files.values())).name
+        text = modelfile(served, self.release.section, renderer_of(about), about.adds_bos, [about.eos], 512)
         self.release.modelfile.write_text(text)
 
     def check(self) -> Parity:
@@ -84,7 +85,9 @@ def sentencepiece_bench(sentencepiece_tokenizer: Any, save_llama: Any, save_adap
     return made(save_llama(sentencepiece_tokenizer, "base"), save_adapter, tmp_path)
 
 
-def made(base: Path, save_adapter: Any, folder: Path, section: PromptSection = SECTION) -> Bench:
+def made(
+    base: Path, save_adapter: Any, folder: Path, section: PromptSection = SECTION, nf4_precision: str | None = None
+) -> Bench:
     release = Release(
         base=base,
         adapter=save_adapter(base),
@@ -93,8 +96,9 @@ def made(base: Path, save_adapter: Any, folder: Path, section: PromptSection = S
         files={"q8_0": folder / "q8_0.gguf"},
         modelfile=folder / "Modelfile",
         section=section,
+        nf4_precision=nf4_precision,
     )
-    merge(release.base, release.adapter, release.merged, section)
+    merge(release.base, release.adapter, release.merged, section, nf4_precision)
     bench = Bench(release)
     bench.write()
     return bench
@@ -136,6 +140,16 @@ def test_no_kind_of_model_raises_a_false_alarm(
 
 
 # The twelve planted faults.
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_base_in_4_bits_raises_no_false_alarm_whatever_it_was_trained_in(
+    precision: str, tiny_llama: Path, save_llama: Any, save_adapter: Any, tmp_path: Path
+) -> None:
+    base = save_llama(AutoTokenizer.from_pretrained(tiny_llama), "base")
+    found = made(base, save_adapter, tmp_path, nf4_precision=precision).check()
+    assert found.findings == []
+    assert found.adapter.to_json()["kl_mean"] < 1e-6
 
 
 def test_a_doubled_begin_token_is_found(sentencepiece_bench: Bench) -> None:
@@ -234,6 +248,16 @@ def test_a_stop_token_that_the_modelfile_lacks_is_found(bench: Bench) -> None:
     assert bench.faults() == {"stop-missing"}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "line"), [("FROM ./q8_0.gguf", "FROM llama3"), ("TEMPLATE", "ADAPTER ./a.gguf\nTEMPLATE")]
+)
+def test_a_modelfile_of_other_weights_is_found(bench: Bench, wrong: str, line: str) -> None:
+    text = bench.release.modelfile.read_text()
+    assert wrong in text
+    bench.release.modelfile.write_text(text.replace(wrong, line, 1))
+    assert bench.faults() == {"modelfile-differs"}
+
+
 # And what else may be wrong.
 
 
@@ -258,6 +282,7 @@ def test_a_file_whose_numbers_overflow_is_found(bench: Bench, tmp_path: Path) ->
 
 def test_an_unquantised_file_is_held_to_what_the_16_bit_file_is_held_to(bench: Bench) -> None:
     bench.release = replace(bench.release, files={"f16": bench.release.plain})
+    bench.write()
     assert bench.check().ok
     found = check(bench.release, ROWS, LIMITS.model_copy(update={"max_kl_exact": 1e-12}), silent)
     assert "f16" in {finding.where for finding in found.findings}
@@ -289,6 +314,19 @@ def test_conversations_that_the_template_refuses_are_left_out(
     found = made(save_llama(tokenizer, "base"), save_adapter, tmp_path, section).check()
     assert found.findings == []
     assert found.left_out >= 6
+
+
+def test_where_memory_lacks_what_needs_none_is_compared_all_the_same(bench: Bench) -> None:
+    def found() -> Parity:
+        return check(bench.release, ROWS, LIMITS, silent, "it needs 90 GiB")
+
+    whole = found()
+    told = whole.to_json()
+    assert (whole.ok, told["tokens_equal"], told["greedy_equal"], told["measured"]) == (None, True, None, {})
+    assert told["skipped"] == "it needs 90 GiB"
+    shutil.copy(bench.release.base / "model.safetensors", bench.release.merged / "model.safetensors")
+    assert {finding.fault for finding in found().findings} == {"adapter-not-merged"}
+    assert found().ok is False
 
 
 def test_a_window_that_holds_no_conversation_is_told(bench: Bench) -> None:

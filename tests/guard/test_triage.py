@@ -52,6 +52,10 @@ EMERGENCIES = {
         "Ate peanuts ten minutes ago, now a hoarse voice and painful swallowing.",
         "She ate shrimps. Hives, and her voice is muffled.",
         "Ate prawns an hour ago, hives and severe cramping abdominal pain.",
+        "Hives, wheezing and swollen lips after a peanut.",
+        "Wheeze and hives after nuts",
+        "Allergic to nuts, ate a cookie, now wheezing with hives",
+        "He has been given penicillin, then BP 70/40 with a rash.",
     ],
     "suicide": [
         "I want to kill myself",

@@ -211,6 +211,18 @@ def test_what_is_cached_of_a_prompt_is_counted_too(tiny: llamacpp.LlamaCpp) -> N
     assert len({finished(tiny, FEW)[1].prompt_tokens for _ in range(2)}) == 1
 
 
+def test_what_must_be_the_same_again_is_computed_without_what_was_asked_before(tiny: llamacpp.LlamaCpp) -> None:
+    def computed(afresh: bool) -> int:
+        """Tokens of the prompt that llama.cpp computed."""
+        request = llamacpp._request(tiny.prompt_text(QUESTION), replace(FEW, afresh=afresh))
+        *_, last = tiny._chunks(request)
+        return int(last["timings"]["prompt_n"])
+
+    computed(False)
+    assert computed(False) < 3
+    assert computed(True) == tiny.tokens(tiny.prompt_text(QUESTION))
+
+
 @pytest.mark.parametrize("top", [0, 1, 5])
 def test_each_token_of_an_answer_is_told_with_its_likelihood(tiny: llamacpp.LlamaCpp, top: int) -> None:
     deltas, last = finished(tiny, replace(FEW, logprobs=top))

@@ -264,6 +264,18 @@ def test_one_of_several_models_has_to_be_named(server: Server):
     assert Remote(f"{server.url}#large").name == "large"
 
 
+def test_a_name_that_the_server_does_not_list_is_doubted(server: Server):
+    assert Remote(f"{server.url}#toy").doubt() == ""
+    assert Remote(f"{server.url}#other").doubt() == "the list has no 'other', but: toy"
+    assert "no list" in Remote("http://127.0.0.1:1/v1#toy").doubt()
+
+
+def test_where_the_address_lacks_its_end_that_is_said(server: Server):
+    server.reply = lambda n, request: (404, JSON, '{"detail": "Not Found"}')
+    with pytest.raises(RemoteError, match=r"Not Found; does the address end in /v1\?"):
+        Remote(f"{server.url.removesuffix('/v1')}#toy").write(ASKED[:1], OPTIONS)
+
+
 @pytest.mark.parametrize("url", ["http://", "http://[::1"])
 def test_what_is_no_address_is_refused_at_once(url: str):
     with pytest.raises(ModelError, match="no address of a server"):

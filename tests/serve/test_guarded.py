@@ -98,6 +98,8 @@ def test_how_to_decode_reaches_the_model(serving: Serving) -> None:
         3,
     )
     assert first.schema
+    assert first.afresh
+    assert not second.afresh
     assert (second.schema, second.thinking_tokens) == ("", None)
     assert backend.asked[0][0].content == "You test."
     assert backend.asked[1][0].content != "You test."

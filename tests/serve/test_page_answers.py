@@ -170,7 +170,7 @@ def test_an_emergency_is_the_first_thing_and_names_its_signs_and_its_source(serv
         ask(page, ANAPHYLAXIS)
         alarm = article(page).get_by_role("alert")
         expect(alarm).to_contain_text("anaphylaxis")
-        expect(alarm).to_contain_text("Found in the text: ")
+        expect(alarm).to_contain_text("Signs read in the text: ")
         expect(alarm.locator(".alarm-title")).to_be_in_viewport()
         for link in alarm.get_by_role("link").all():
             assert "noreferrer" in (link.get_attribute("rel") or "")
@@ -275,6 +275,66 @@ def test_a_copied_answer_carries_model_and_disclaimer(serving: Serving, page: Pa
     assert NOTICE in copied
 
 
+def test_what_leaves_the_page_says_that_it_is_incomplete(
+    serving: Serving, page: Page, endless: EndlessSpeaker, tmp_path: Path
+) -> None:
+    with serving(endless) as url:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.goto(url)
+        ask(page, "What raises the JVP?")
+        assert endless.started.acquire(timeout=PATIENCE_S)
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_role("button", name="Copy answer").click()
+        expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        with page.expect_download() as waited:
+            page.get_by_role("button", name="Markdown").click()
+        waited.value.save_as(tmp_path / "answer.md")
+    for text in (copied, (tmp_path / "answer.md").read_text(encoding="utf-8")):
+        assert "Stopped. What stands here is incomplete." in text
+
+
+def test_downloads_of_two_answers_have_names_of_their_own(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([REPLY]), ScriptedBackend([REPLY], name="scripted-base")) as url:
+        page.goto(url)
+        page.get_by_label("Base against tuned").check()
+        ask(page, "What raises the JVP?")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
+        names = []
+        for button in page.get_by_role("button", name="Markdown").all():
+            with page.expect_download() as waited:
+                button.click()
+            names.append(waited.value.suggested_filename)
+    assert names[0].endswith("-scripted-base.md")
+    assert names[1].endswith("-scripted.md")
+
+
+def test_only_the_last_answer_can_be_drawn_anew(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([REPLY, REPLY])) as url:
+        page.goto(url)
+        for number, question in enumerate(["one", "two"]):
+            ask(page, question)
+            expect(article(page, number).locator(".voices")).to_have_attribute("aria-busy", "false")
+        expect(article(page, 0).get_by_role("button", name="Regenerate")).to_be_hidden()
+        expect(article(page, 1).get_by_role("button", name="Regenerate")).to_be_visible()
+
+
+def test_an_answer_names_its_model_once_another_is_chosen(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([REPLY]), ScriptedBackend([], name="other")) as url:
+        page.goto(url)
+        ask(page, "What raises the JVP?")
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
+        expect(page.locator(".speaker")).to_have_css("position", "absolute")
+        page.get_by_role("button", name="Settings", exact=True).click()
+        page.get_by_label("Model", exact=True).select_option("other")
+        page.get_by_role("button", name="Done", exact=True).click()
+        expect(page.get_by_text("Model: other")).to_be_visible()
+        expect(page.locator(".speaker")).to_have_css("position", "static")
+        page.emulate_media(media="print")
+        expect(page.get_by_text("Model: other")).to_be_hidden()
+        expect(page.get_by_text("Answer of scripted")).to_be_visible()
+
+
 def test_downloads_carry_question_reasoning_model_and_disclaimer(serving: Serving, page: Page, tmp_path: Path) -> None:
     with serving(ScriptedBackend([CARDS])) as url:
         page.goto(url)
@@ -313,5 +373,6 @@ def test_print_shows_one_answer_with_the_notice_and_no_controls(serving: Serving
         expect(page.locator(".card").first).to_be_visible()
         expect(page.get_by_text(NOTICE)).to_be_visible()
         expect(page.get_by_role("button")).to_have_count(0)
+        expect(page.locator(".speaker").nth(1)).to_have_css("position", "static")
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         expect(page.locator("article").first).to_be_visible()

@@ -56,6 +56,44 @@ def test_an_example_is_put_into_the_box_and_not_sent(serving: Serving, page: Pag
     assert speaker.asked == []
 
 
+def test_an_example_does_not_destroy_what_was_typed(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([])) as url:
+        page.goto(url)
+        box = page.get_by_label("Your question")
+        box.press_sequentially("My own case")
+        page.get_by_role("button", name="A vomiting baby").click()
+        expect(box).not_to_have_value("My own case")
+        box.press("Control+z")
+        expect(box).to_have_value("My own case")
+
+
+def test_a_reload_keeps_what_was_typed_and_the_open_conversation(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([REPLY])) as url:
+        page.goto(url)
+        ask(page, QUESTION)
+        expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
+        page.get_by_label("Your question").fill("And then?")
+        page.reload()
+        expect(page.get_by_label("Your question")).to_have_value("And then?")
+        expect(article(page)).to_contain_text(REPLY[1])
+        page.get_by_role("button", name="New conversation").click()
+        page.get_by_label("Your question").fill("")
+        page.reload()
+        expect(page.get_by_role("article")).to_have_count(0)
+        expect(page.get_by_label("Your question")).to_have_value("")
+
+
+def test_a_case_that_is_cut_off_is_called_so(serving: Serving, page: Page) -> None:
+    done = {"type": "done", "answer": {"answer": "A man with", "finish": "length"}}
+    events = f"data: {json.dumps(done)}\n\ndata: [DONE]\n\n"
+    with serving(ScriptedBackend([])) as url:
+        page.route("**/v1/case", lambda route: route.fulfill(content_type="text/event-stream", body=events))
+        page.goto(url)
+        page.get_by_role("button", name="Generate").click()
+        expect(page.get_by_role("alert")).to_contain_text("The case reached its token limit")
+        expect(page.get_by_label("Your question")).to_have_value("A man with")
+
+
 def test_a_case_is_invented_by_specialty_and_difficulty_into_the_box(serving: Serving, page: Page) -> None:
     speaker = ScriptedBackend([("", "A 60-year-old woman faints.")])
     with serving(speaker) as url:
@@ -183,7 +221,7 @@ def test_a_conversation_is_opened_again_and_goes_on(serving: Serving, page: Page
         page.goto(url)
         ask(page, QUESTION)
         expect(article(page).locator(".voices")).to_have_attribute("aria-busy", "false")
-        page.reload()
+        page.get_by_role("button", name="New conversation").click()
         open_dialog(page, "History")
         page.locator(".opener").click()
         expect(article(page).locator(".question")).to_have_text(QUESTION)
@@ -249,6 +287,8 @@ def test_a_thumb_goes_with_a_comment_and_with_the_text_only_if_that_is_ticked(
         page.get_by_label("Send question and answer along").set_checked(along)
         page.get_by_role("button", name="Send feedback").click()
         expect(page.get_by_role("dialog")).to_be_hidden()
+        expect(page.get_by_role("button", name="Bad answer")).to_have_attribute("aria-pressed", "true")
+        page.reload()
         expect(page.get_by_role("button", name="Bad answer")).to_have_attribute("aria-pressed", "true")
     [said] = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     text = {"question": QUESTION, "answer": REPLY[1]} if along else {}

@@ -43,7 +43,7 @@ def test_the_developer_is_the_system() -> None:
         ({"stop": [".", "!"]}, GenerationOptions(max_tokens=100, stop=(".", "!"))),
         (
             {"temperature": 1, "top_p": 0.5, "seed": 7},
-            GenerationOptions(max_tokens=100, temperature=1, top_p=0.5, seed=7),
+            GenerationOptions(max_tokens=100, temperature=1, top_p=0.5, seed=7, afresh=True),
         ),
         ({"temperature": None, "top_p": None, "seed": None, "stop": None}, GenerationOptions(max_tokens=100)),
         ({"thinking_budget": 5}, GenerationOptions(max_tokens=100, thinking_tokens=5)),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedside.records import Section
-from bedside.text.sections import BOUNDS, NAMES, SCHEMA, markdown, opens, parse
+from bedside.text.sections import BOUNDS, NAMES, SCHEMA, is_empty, markdown, opens, parse
 
 WHOLE = {"Diagnosis": ["STEMI"], "Differential": ["Dissection"], "Plan": ["ECG", "Aspirin"], "Red flags": [], "What is missing": ["Troponin"]}  # fmt: skip
 
@@ -41,6 +41,17 @@ def test_more_than_is_wanted_is_left_out() -> None:
     assert len(plan.items) == BOUNDS["Plan"][1]
     (plan,) = parse(json.dumps({"Plan": ["x" * 900, 7, None, "  ", "x" * 900]}))
     assert plan.items == ("x" * BOUNDS["Plan"][2],)
+
+
+def test_the_instruction_s_own_words_are_no_answer() -> None:
+    said = {
+        "Diagnosis": ["Differential"],
+        "Plan": ["What to do next.", "ECG"],
+        "Red flags": ["Danger signs present or"],
+    }
+    assert parse(json.dumps(said)) == (Section("Plan", ("ECG",)),)
+    assert is_empty(json.dumps({"Diagnosis": ["Plan"], "Plan": ["what to do next"]}))
+    assert not is_empty(json.dumps({"Diagnosis": ["Planned surgery"]}))
 
 
 def test_nested_without_end_is_no_answer() -> None:

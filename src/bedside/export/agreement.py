@@ -5,10 +5,10 @@ equal first choices, the mean Kullback-Leibler divergence, the ratio of perplexi
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -146,15 +146,30 @@ def in_groups(values: Iterable[Value], text: Callable[[Value], Text | Item]) -> 
         yield sorted(group, key=lambda one: _ids(text(one)))
 
 
-def in_transformers(folder: Path, adapter: Path | None, quantise: Literal["none", "nf4"]) -> Follow:
-    """A model folder in fp32, with a LoRA adapter on top if one is given."""
-    model: Any = load_model(folder, choose("fp32"), quantise)
+def in_transformers(folder: Path, adapter: Path | None = None, nf4_precision: str | None = None) -> Follow:
+    """A model folder in fp32, with a LoRA adapter on top if one is given; `nf4_precision` is that of `merge`."""
+    model: Any = load_model(folder, choose("fp32"))
+    if nf4_precision:
+        _round_as_trained(model, folder, getattr(torch, nf4_precision))
     if adapter is not None:
         with quiet_peft():
             model = PeftModel.from_pretrained(model, str(adapter))
     model.eval()
     packed = model.device.type == "cpu" and why_not(model) is None  # a card's attention does not share a beginning
     return _in_packs(Fused(model)) if packed else _one_by_one(model)
+
+
+def _round_as_trained(model: Any, folder: Path, dtype: torch.dtype) -> None:
+    """Gives each layer that training had in 4 bits what they stand for there, in fp32: bitsandbytes rounds otherwise
+    in a layer that computes in fp32."""
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn.modules import Linear4bit
+
+    packed = load_model(folder, replace(choose("fp32"), dtype=dtype), "nf4")
+    for name, layer in packed.named_modules():
+        if isinstance(layer, Linear4bit):
+            weight: Any = layer.weight
+            model.get_submodule(name).weight.data = dequantize_4bit(weight.data, weight.quant_state).float()
 
 
 def _in_packs(step: Fused) -> Follow:

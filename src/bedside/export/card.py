@@ -66,8 +66,8 @@ VERDICTS = {
     "underpowered": "not shown to differ from its base; the items were too few to tell",
 }
 NOT_CHECKED = (
-    "> **Unverified.** Nobody has looked whether the exported file says what the trained model says. Do not rely on the"
-    " scores below for it."
+    "> **Unverified.** It was not wholly checked whether the exported file says what the trained model says. Do not"
+    " rely on the scores below for it."
 )
 UNVERIFIED = (
     "> **Unverified.** The exported file was not shown to say what the trained model says. Do not rely on the scores"
@@ -200,7 +200,8 @@ def _summary(evidence: Evidence) -> list[str]:
     base, verdict = evidence.export.get("base"), evidence.comparison.get("verdict")
     name = f"{base['name']}" if base else "A model"
     parity = evidence.export.get("parity")
-    lines = [] if is_verified(evidence.export.value) else [UNVERIFIED if parity else NOT_CHECKED, ""]
+    refuted = parity is not None and (ok := parity.get("ok")) is not None and not ok.value
+    lines = [] if is_verified(evidence.export.value) else [UNVERIFIED if refuted else NOT_CHECKED, ""]
     lines.append(f"{name}, tuned with LoRA on medical questions and answers by Bedside.")
     if verdict and verdict.value in VERDICTS:
         lines.append(f"Verdict of the paired comparison: **{verdict}**. The tuned model is {VERDICTS[verdict.value]}.")

@@ -133,17 +133,22 @@ def problems(
     stops: Sequence[str],
     adds_bos: bool = False,
     context: int | None = None,
+    served: str | None = None,
 ) -> list[str]:
     """What Ollama would do otherwise than was trained if it was given this Modelfile, a line each; none if nothing.
 
-    `renderer` has the template that was trained; `adds_bos` says that the runner adds the begin token by itself, and
-    `context`, if it matters, is tokens. What is compared are the prompts of many conversations, not words of templates.
+    `renderer` has the template that was trained; `adds_bos` says that the runner adds the begin token by itself;
+    `context`, if it matters, is tokens, and `served` the file beside it. What is compared are the prompts of many
+    conversations, not words of templates.
     """
     try:
         found = Modelfile.parse(text)
     except ModelError as error:
         return [str(error)]
     told = [f"{name.upper()} changes the prompt" for name in ("message", "parser", "renderer") if found.values(name)]
+    told += ["ADAPTER changes the weights"] if found.values("adapter") else []
+    if served is not None and found.values("from") != [f"./{served}"]:
+        told.append(f"FROM is {', '.join(found.values('from'))}, wanted ./{served}")
     if found.values("template"):
         told += _prompt_problems(found, renderer, adds_bos)
     elif go_template(renderer, adds_bos) is not None:

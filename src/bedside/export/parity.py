@@ -67,49 +67,56 @@ class Release:
 
 @dataclass(slots=True)
 class Parity:
-    """What was found: `findings` is empty if all is well. `left_out` are conversations that the model cannot read."""
+    """What was found: `findings` is empty if all is well. `left_out` are conversations that the model cannot read.
+
+    `skipped` tells why no model was asked what may follow; "" if all of them were.
+    """
 
     compared: int
     left_out: int
+    skipped: str = ""
     findings: list[Finding] = field(default_factory=list)
     plain: Agreement = field(default_factory=Agreement)
     adapter: Agreement = field(default_factory=Agreement)
     files: dict[str, Agreement] = field(default_factory=dict)
 
     @property
-    def ok(self) -> bool:
-        """Whether nothing is served otherwise than it was trained."""
-        return not self.findings
+    def ok(self) -> bool | None:
+        """Whether nothing is served otherwise than it was trained; None where that is not known."""
+        return False if self.findings else None if self.skipped else True
 
     def to_json(self) -> dict[str, Any]:
         """The `parity` object of `bedside export --json`; `kl_mean` and `top1_agreement` are the served file's."""
         faults = {finding.fault for finding in self.findings}
-        served = next(iter(self.files.values())).to_json()
+        agreements = {} if self.skipped else {"adapter": self.adapter, "plain": self.plain, **self.files}
+        measured = {name: agreement.to_json() for name, agreement in agreements.items()}
+        served = {} if self.skipped else measured[next(iter(self.files))]
         return {
             "ok": self.ok,
             "tokens_equal": not faults & readings.OF_TOKENS,
-            "greedy_equal": not self.plain.parted and not self.adapter.parted,
-            "kl_mean": served["kl_mean"],
-            "top1_agreement": served["top1_agreement"],
+            "greedy_equal": None if self.skipped else not self.plain.parted and not self.adapter.parted,
+            "kl_mean": served.get("kl_mean"),
+            "top1_agreement": served.get("top1_agreement"),
+            "skipped": self.skipped,
             "compared": self.compared,
             "left_out": self.left_out,
             "findings": [finding.to_json() for finding in self.findings],
-            "measured": {
-                name: one.to_json()
-                for name, one in {"adapter": self.adapter, "plain": self.plain, **self.files}.items()
-            },
+            "measured": measured,
         }
 
 
-def check(release: Release, rows: Sequence[Example], limits: ParitySection, endpoint: Endpoint) -> Parity:
+def check(
+    release: Release, rows: Sequence[Example], limits: ParitySection, endpoint: Endpoint, lacking: str = ""
+) -> Parity:
     """Compares everything; `rows` are held out, of which texts and items are taken.
 
-    Raises UsageError if there is no row to compare on.
+    With `lacking`, which says why the models cannot be asked, what needs none of them in memory: token ids, templates,
+    and whether the weights hold the adapter. Raises UsageError if there is no row to compare on.
     """
     ours = readings.trained(release.base, release.section)
     window = min(CONTEXT, architecture.read(release.merged).context)
     texts = list(islice(_texts(ours, rows, window), limits.texts))
-    if not texts:
+    if not texts and not lacking:
         raise UsageError(f"parity: no held-out row is shorter than {window} tokens, so there is nothing to compare on")
     every = conversations(ours.controls)
     asked = [it for it in every if _fits(ours, it, window - limits.tokens)]
@@ -118,9 +125,11 @@ def check(release: Release, rows: Sequence[Example], limits: ParitySection, endp
             f"parity: of {len(every)} conversations the model can read none with parity.tokens = {limits.tokens} in its"
             f" window of {window} tokens; lower that"
         )
-    found = Parity(len(asked), len(every) - len(asked))
+    found = Parity(len(asked), len(every) - len(asked), lacking)
     found.findings += _read(release, ours, asked, endpoint)
     found.findings += scales.differences(release.base, release.adapter, release.merged, release.nf4_precision)
+    if lacking:
+        return found
     items = list(islice(_items(ours, rows, window), limits.items))
     _compare(release, ours, asked, texts, items, limits, window, found)
     return found
@@ -156,7 +165,7 @@ def _modelfile(release: Release, ours: Trained, served: Path) -> Iterator[Findin
     if about.template.endswith(renderer.template):
         renderer = replace(renderer, template=about.template)
     text = release.modelfile.read_text(encoding="utf-8")
-    for line in problems(text, renderer, ours.section, [renderer.eos], about.adds_bos):
+    for line in problems(text, renderer, ours.section, [renderer.eos], about.adds_bos, served=served.name):
         yield Finding("stop-missing" if "PARAMETER stop" in line else "modelfile-differs", release.modelfile.name, line)
 
 
@@ -178,8 +187,8 @@ def _compare(
     found: Parity,
 ) -> None:
     """Fills the agreements of `found`, all of them with the merged model."""
-    merged = in_transformers(release.merged, None, "none")
-    tuned = in_transformers(release.base, release.adapter, "nf4" if release.nf4_precision else "none")
+    merged = in_transformers(release.merged)
+    tuned = in_transformers(release.base, release.adapter, release.nf4_precision)
     prompts = [ours.read(it.turns).ids for it in asked]
     rows: list[Text | Item] = [*texts, *items]
     with progress.bar("parity", len(asked) + len(release.files) * len(rows), "comparisons") as advance:

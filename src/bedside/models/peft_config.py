@@ -22,8 +22,16 @@ PLAIN: dict[str, tuple[Any, ...]] = {
     "lora_bias": (False, None),
     "alpha_pattern": ({}, None),
     "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),
+    "alora_invocation_tokens": (None, []),
+    "trainable_token_indices": (None, [], {}),
+    "target_parameters": (None, []),
+    "use_qalora": (False, None),
+    "use_bdlora": (False, None),
+    "monteclora_config": (None,),
+    "kasa_config": (None,),
 }
-"""Settings whose other values change more than that; some ways to begin (PiSSA, OLoRA, …) change the base itself."""
+"""Settings whose other values change more than that; some ways to begin (PiSSA, OLoRA, …) change the base itself.
+An aLoRA acts after its invocation tokens only (arXiv:2504.12397), which no merged weight can."""
 
 
 UNEVEN = (

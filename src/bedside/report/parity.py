@@ -32,6 +32,9 @@ def sentence(parity: Json | None) -> tuple[str, str]:
     """(the answer, what to know with it)."""
     if parity is None:
         return "Not checked.", "The exported file was not compared with the trained model."
+    if parity["ok"] is None:
+        said = f"Token ids, templates and the merged adapter are right; the rest was not compared: {parity['skipped']}."
+        return "In part.", said
     if not parity["ok"]:
         faults = dict.fromkeys(FAULTS.get(finding["fault"], finding["fault"]) for finding in parity["findings"])
         return "No.", f"The exported file failed the check and should not be used: {'; '.join(faults)}."

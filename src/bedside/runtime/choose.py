@@ -5,6 +5,7 @@ from typing import Protocol
 
 from bedside.errors import ModelError, RunError
 from bedside.files import digest, read_json, sha256, tree_digests
+from bedside.models.locate import embedded_gguf
 from bedside.progress import say
 from bedside.recipe import PromptSection, ServeSection
 from bedside.recipe_file import KEPT
@@ -23,15 +24,15 @@ PROMPT_FILE = "bedside.json"
 def speaker(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> Model:
     """Opens a model, to be asked by `slots` at a time.
 
-    `model` is a path, the name of a run below `runs`, or the address of an OpenAI-compatible server. Raises ModelError,
-    RunError or OfflineError.
+    `model` is a path, the name of a run below `runs`, "embedded", or the address of an OpenAI-compatible server. Raises
+    ModelError, RunError or OfflineError.
     """
     if is_address(model):
         return _remote(model, slots)
     run = find_run(model, runs)
     if run is not None:
         return _llama(exported(run), settings, slots)
-    path = Path(model).expanduser()
+    path = _path(model)
     if path.is_file():
         return _llama(path, settings, slots)
     if (path / "config.json").is_file():
@@ -67,8 +68,12 @@ def identify(model: str, runs: Path, opened: Writer) -> str:
         assert isinstance(opened, Remote)
         return f"{model.partition('#')[0]}#{opened.name} {digest(opened.told())}"
     run = find_run(model, runs)
-    path = Path(model).expanduser() if run is None else exported(run)
+    path = _path(model) if run is None else exported(run)
     return digest(tree_digests(path)) if path.is_dir() else sha256(path)
+
+
+def _path(model: str) -> Path:
+    return embedded_gguf() if model == "embedded" else Path(model).expanduser()
 
 
 def find_run(model: str, runs: Path) -> Run | None:
@@ -92,7 +97,10 @@ def _remote(address: str, slots: int) -> Model:
     from bedside.runtime.remote import Remote
 
     found = Remote(address, slots)
-    say(f"{address.partition('#')[0]}: every question goes to this server, where {found.name} answers")
+    where, _, named = address.partition("#")
+    say(f"{where}: every question goes to this server, where {found.name} answers")
+    if named and (doubt := found.doubt()):
+        say(f"{where}: {doubt}; questions may fail")
     return found
 
 

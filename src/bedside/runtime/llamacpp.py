@@ -12,6 +12,7 @@ import threading
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,12 @@ class LlamaCpp:
     ) -> list[Generation]:
         found = []
         for prompt in prompts:
-            found.append(in_one_go(self._stream_text(prompt, options, cached=False), prompt))
+            found.append(in_one_go(self._stream_text(prompt, replace(options, afresh=True)), prompt))
             progress(1)
         return found
 
-    def _stream_text(self, prompt: str, options: GenerationOptions, cached: bool = True) -> Generator[Piece]:
-        """What an earlier prompt began with is not computed again if `cached`, which rounds otherwise."""
-        with closing(self._chunks(_request(prompt, options, cached))) as chunks:
+    def _stream_text(self, prompt: str, options: GenerationOptions) -> Generator[Piece]:
+        with closing(self._chunks(_request(prompt, options))) as chunks:
             for chunk in chunks:
                 yield _piece(chunk, options.logprobs)
 
@@ -121,7 +121,7 @@ class LlamaCpp:
 
         So the model is made to end its answer at once, which nothing but a schema that holds can keep it from.
         """
-        request = _request(" ", GenerationOptions(max_tokens=1, schema=schema), cached=False) | {"stream": False}
+        request = _request(" ", GenerationOptions(max_tokens=1, schema=schema, afresh=True)) | {"stream": False}
         reply = self._server.handle_completions(request | {"logit_bias": [[self.metadata.eos_id, CERTAIN]]})
         return "error" not in reply and reply["choices"][0]["finish_reason"] == "length"
 
@@ -210,7 +210,7 @@ def _raise_if_refused(reply: dict[str, Any]) -> None:
         raise ModelError(f"llama.cpp: {detail.get('message', detail)}")
 
 
-def _request(prompt: str, options: GenerationOptions, cached: bool) -> dict[str, Any]:
+def _request(prompt: str, options: GenerationOptions) -> dict[str, Any]:
     """`verbose` tells with each chunk how many tokens there are by then; a character may be several, a chunk is not."""
     request: dict[str, Any] = {
         "prompt": prompt,
@@ -220,7 +220,7 @@ def _request(prompt: str, options: GenerationOptions, cached: bool) -> dict[str,
         "temperature": options.temperature,
         "top_p": options.top_p,
         "seed": options.seed,
-        "cache_prompt": cached,
+        "cache_prompt": not options.afresh,
     }
     if options.schema:
         request["json_schema"] = _compact(options.schema)

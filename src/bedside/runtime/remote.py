@@ -76,10 +76,20 @@ class Remote:
             raise UsageError(f"an address must not carry a password; put the server's key into {KEY}")
         self.name = named or self._only_model()
 
+    def doubt(self) -> str:
+        """Why the model may not answer, by one look at what the server lists; "" if nothing speaks against it."""
+        try:
+            names = _names(self._read(*self._reply("GET", "/models", None)))
+        except (httpx.HTTPError, ModelError) as error:
+            return f"no list of models to be had ({_shown(first_line(error))})"
+        if {self.name, f"{self.name}:latest"} & set(names):
+            return ""
+        return f"the list has no '{self.name}', but: {_shown(', '.join(names)) or 'nothing'}"
+
     def told(self) -> dict[str, Any]:
         """What the server lists of its model beside the name, as far as that is lasting; nothing if it has no list."""
         try:
-            listed = self._listed()
+            listed = _listed(self._asked("GET", "/models", None))
         except ModelError:
             return {}
         mine = next((one for one in listed if one.get("id") == self.name), {})
@@ -230,16 +240,11 @@ class Remote:
         return value
 
     def _only_model(self) -> str:
-        names = [str(one.get("id")) for one in self._listed()]
+        names = _names(self._asked("GET", "/models", None))
         if len(names) != 1:
             some = _shown(", ".join(names)) or "none"
             raise ModelError(f"{self._url}: models there: {some}; name one as '{self._url}#NAME'")
         return _shown(names[0])
-
-    def _listed(self) -> list[dict[str, Any]]:
-        reply = self._asked("GET", "/models", None)
-        data = reply.get("data") if isinstance(reply, dict) else None
-        return [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
 
     def _asked(self, method: str, path: str, request: dict[str, Any] | None) -> Any:
         """The reply's JSON, after as many tries as it may take."""
@@ -291,9 +296,21 @@ class Remote:
             wrong = wrong or (value.get("detail") if isinstance(value, dict) else None)
             told = wrong.get("message") if isinstance(wrong, dict) else wrong
             told = told if isinstance(told, str) else "no message"  # anything else may quote what was asked
-            key = f"; set {KEY}" if status in (401, 403) else ""
-            raise RemoteError(f"{self._url}: status {status}: {_shown(told)}{key}")
+            hint = f"; set {KEY}" if status in (401, 403) else ""
+            if status == 404 and not self._url.endswith("/v1"):
+                hint = "; does the address end in /v1?"
+            raise RemoteError(f"{self._url}: status {status}: {_shown(told)}{hint}")
         return value
+
+
+def _listed(reply: Any) -> list[dict[str, Any]]:
+    """The models of a reply to GET /models."""
+    data = reply.get("data") if isinstance(reply, dict) else None
+    return [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+
+
+def _names(reply: Any) -> list[str]:
+    return [str(one.get("id")) for one in _listed(reply)]
 
 
 def _bounded(reply: httpx.Response) -> Iterator[bytes]:

@@ -6,7 +6,6 @@ In: checked requests, and the events of `bedside.answer`. Out: one JSON object, 
 """
 
 import json
-import secrets
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -141,7 +140,7 @@ def add_guarded(app: FastAPI, desk: Desk) -> None:
     async def cases(asked: CaseRequest) -> Response:
         """An invented case vignette to try the model with; of no real patient."""
         speaker = desk.speaker(asked.model)
-        options = asked.options(desk.settings, secrets.randbelow(2**31) if asked.seed is None else asked.seed)
+        options = asked.options(desk.settings)
         return Reply(
             desk,
             speaker,

@@ -1,5 +1,7 @@
 """What clients send to and get from the guarded endpoints: /v1/answer, /v1/case and /v1/tokens. The shapes are ours."""
 
+import secrets
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, field_validator
@@ -7,7 +9,7 @@ from pydantic import BaseModel, Field, field_validator
 from bedside.recipe import ServeSection
 from bedside.records import Finish, GenerationOptions, Message
 from bedside.serve.shapes import Usage
-from bedside.serve.wire import Body, Conversation, Text
+from bedside.serve.wire import Body, Conversation, Decoding, ModelName, Seed, Text
 from bedside.text.prompts import Difficulty, Specialty
 
 CASE_TOKENS = 400
@@ -15,29 +17,16 @@ CASE_TOKENS = 400
 CASE_TEMPERATURE = 0.7
 """Greedy decoding would invent the same case each time."""
 
-ModelName = Annotated[str, Field(max_length=500)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
-
-class AnswerRequest(Conversation):
+class AnswerRequest(Conversation, Decoding):
     """POST /v1/answer."""
 
-    model: ModelName | None = None
-    """The name that /v1/models gives, or "bedside" for the default."""
     format: Literal["sections", "text"] = "sections"
     """Five short lists where the model can be held to them, or the text that it would write by itself."""
-    stream: bool | None = False
-    """Server-sent events instead of one JSON object."""
     system: Text | None = None
     """A system message in place of the trained one, if the messages bring none; "" sends none at all."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of reasoning and answer together; the server's own limit applies when it is lower."""
     thinking_budget: Annotated[int, Field(ge=0)] | None = None
     """Tokens after which the reasoning is closed; 0 answers at once."""
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
-    """0, the default, always takes the likeliest token."""
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = 1.0
-    seed: Seed | None = None
 
     @property
     def conversation(self) -> list[Message]:
@@ -47,15 +36,8 @@ class AnswerRequest(Conversation):
         return messages if given else [Message("system", self.system or ""), *messages]
 
     def options(self, settings: ServeSection) -> GenerationOptions:
-        """How to decode; null and absent both mean the default."""
-        default = GenerationOptions()
-        return GenerationOptions(
-            max_tokens=min(self.max_tokens or settings.max_tokens, settings.max_tokens),
-            temperature=default.temperature if self.temperature is None else self.temperature,
-            top_p=default.top_p if self.top_p is None else self.top_p,
-            seed=default.seed if self.seed is None else self.seed,
-            thinking_tokens=self.thinking_budget,
-        )
+        """See `Decoding`."""
+        return replace(super().options(settings), thinking_tokens=self.thinking_budget)
 
 
 class CaseRequest(Body):
@@ -68,10 +50,15 @@ class CaseRequest(Body):
     """The same seed invents the same case; without one each is another."""
     stream: bool | None = False
 
-    def options(self, settings: ServeSection, seed: int) -> GenerationOptions:
+    def options(self, settings: ServeSection) -> GenerationOptions:
         """How to decode."""
-        tokens = min(CASE_TOKENS, settings.max_tokens)
-        return GenerationOptions(max_tokens=tokens, temperature=CASE_TEMPERATURE, top_p=0.95, seed=seed)
+        return GenerationOptions(
+            max_tokens=min(CASE_TOKENS, settings.max_tokens),
+            temperature=CASE_TEMPERATURE,
+            top_p=0.95,
+            seed=secrets.randbelow(2**31) if self.seed is None else self.seed,
+            afresh=self.seed is not None,
+        )
 
 
 class TokensRequest(Body):

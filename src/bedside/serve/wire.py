@@ -22,6 +22,8 @@ MAX_TEXTS = 128
 
 Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
 EmbeddedText = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
+ModelName = Annotated[str, Field(max_length=500)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 StopText = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -92,20 +94,37 @@ class SchemaFormat(Body):
 Format = Annotated[TextFormat | JsonObjectFormat | SchemaFormat, Field(discriminator="type")]
 
 
-class Request(Body):
-    """What may be asked of both kinds of completion. Null and absent both mean the default."""
+class Decoding(Body):
+    """How a request wants its answer made. Null and absent both mean the default."""
 
-    model: Annotated[str, Field(max_length=500)] | None = None
+    model: ModelName | None = None
     """A name that /v1/models gives, or "bedside" for the first of them, which is the default."""
     stream: bool | None = False
     """Server-sent events instead of one JSON object."""
-    stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens of reasoning and answer together; the server's own limit applies when it is lower."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
     """0, the default, always takes the likeliest token."""
     top_p: Annotated[float, Field(ge=0, le=1)] | None = 1.0
-    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = GenerationOptions().seed
+    seed: Seed | None = None
+    """With one, nothing of earlier questions is reused, so that the same request has the same answer."""
+
+    def options(self, settings: ServeSection) -> GenerationOptions:
+        """How to decode."""
+        default = GenerationOptions()
+        return GenerationOptions(
+            max_tokens=min(self.max_tokens or settings.max_tokens, settings.max_tokens),
+            temperature=default.temperature if self.temperature is None else self.temperature,
+            top_p=default.top_p if self.top_p is None else self.top_p,
+            seed=default.seed if self.seed is None else self.seed,
+            afresh=self.seed is not None,
+        )
+
+
+class Request(Decoding):
+    """What may be asked of both kinds of completion."""
+
+    stream_options: StreamOptions | None = None
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
     """Texts before which the answer ends."""
 
@@ -120,16 +139,9 @@ class Request(Body):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def options(self, settings: ServeSection) -> GenerationOptions:
-        """How to decode."""
-        default = GenerationOptions()
+        """See `Decoding`."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return GenerationOptions(
-            max_tokens=min(self.max_tokens or settings.max_tokens, settings.max_tokens),
-            temperature=default.temperature if self.temperature is None else self.temperature,
-            top_p=default.top_p if self.top_p is None else self.top_p,
-            seed=default.seed if self.seed is None else self.seed,
-            stop=tuple(stop),
-        )
+        return replace(super().options(settings), stop=tuple(stop))
 
 
 class Conversation(Body):

@@ -39,11 +39,18 @@ CHOOSE = "Answer with the letter of the right option."
 DIAGNOSE = "Name the single most likely diagnosis first, then explain in one or two sentences."
 """Follows a case, so that one diagnosis is named as such and none has to be picked from a differential."""
 
+MEANINGS = {
+    "Diagnosis": "the most likely one",
+    "Differential": "what else it could be, the likeliest first",
+    "Plan": "what to do next",
+    "Red flags": "danger signs present or to watch for",
+    "What is missing": "what you would need to know",
+}
+"""The sections of a structured answer, each as the model is told of it."""
 SECTIONS = (
     "Answer as JSON with these keys, each a list of short plain sentences: "
-    '"Diagnosis" (the most likely one), "Differential" (what else it could be, the likeliest first), '
-    '"Plan" (what to do next), "Red flags" (danger signs present or to watch for), '
-    '"What is missing" (what you would need to know). Leave a list empty if there is nothing to say.'
+    + ", ".join(f'"{name}" ({meaning})' for name, meaning in MEANINGS.items())
+    + ". Leave a list empty if there is nothing to say."
 )
 """Follows the case of a structured answer.
 

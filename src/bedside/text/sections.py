@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pydantic_core import from_json
 
 from bedside.records import Section
+from bedside.text.prompts import MEANINGS
 
 BOUNDS = {
     "Diagnosis": (1, 1, 160),
@@ -62,7 +63,7 @@ def is_empty(text: str) -> bool:
     """Whether an answer is JSON, whole or cut, of lists in which nothing is said: no person should be shown it."""
     read = _object(text)
     ends = text.partition("}")[2].strip() == ""  # the reader passes over what follows an object
-    return ends and read is not None and all(not value or value == [""] for value in read.values())
+    return ends and read is not None and all(not value or _says_nothing(value) for value in read.values())
 
 
 def markdown(sections: Sequence[Section]) -> str:
@@ -80,8 +81,18 @@ def _object(text: str) -> dict[str, object] | None:
     return read if isinstance(read, dict) else None
 
 
+def _says_nothing(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) and _echoes(text) for text in value)
+
+
 def _items(read: object, most: int, characters: int) -> tuple[str, ...]:
     """One line each: an item cannot begin a list or a heading of its own; the same twice says nothing new."""
     texts = read if isinstance(read, list) else []
     lines = (" ".join(text.split())[:characters] for text in texts if isinstance(text, str))
-    return tuple(dict.fromkeys(line for line in lines if line))[:most]
+    return tuple(dict.fromkeys(line for line in lines if line and not _echoes(line)))[:most]
+
+
+def _echoes(line: str) -> bool:
+    """Whether a line gives the instruction's own words back, as small models do."""
+    said = line.casefold().strip(" .:")
+    return any(words.casefold().startswith(said) for words in (*MEANINGS, *MEANINGS.values()))

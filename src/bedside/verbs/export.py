@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bedside.errors import ModelError
+from bedside.errors import CheckFailed, ModelError
 from bedside.files import read_json, sha256, write_json, write_text
 from bedside.models import locate
 from bedside.progress import say
@@ -170,10 +170,15 @@ def _tell_how_to_run(run: Run, folder: Path, files: list[dict[str, Any]]) -> Non
 
 def require_parity(run: Run) -> None:
     """Raises CheckFailed if the finished export serves something else than was trained."""
-    from bedside.verbs.parity import require
+    from bedside.verbs.parity import faults
 
     folder = run.folder("export")
-    require(read_json(folder / "export.json")["parity"], folder)
+    found = read_json(folder / "export.json")["parity"]
+    if found["ok"] is False:
+        raise CheckFailed(
+            f"{folder}: not what was trained ({faults(found)}), so the release is marked as unverified;"
+            " `bedside parity` shows where"
+        )
 
 
 def result(run: Run) -> dict[str, Any]:
@@ -194,4 +199,4 @@ def in_words(result: dict[str, Any]) -> str:
         for file in [*result["files"], *result["adapter"]]
     ]
     how = f"how to run it: {Path(result['files'][0]['path']).with_name('RUN.md')}"
-    return "\n".join([*lines, how, parity.in_words(result["parity"] or {"ok": None})])
+    return "\n".join([*lines, how, parity.in_words(result["parity"])])

@@ -72,6 +72,10 @@ export function reasonOf(error) {
     return `The model is busy with other questions. Try again in ${error.retryAfter ?? 5} seconds.`;
   if (isGone(error))
     return "The server cannot be reached. It may have been stopped; when it runs again, press Enter to resend.";
+  if (error.code === "rate_limit_exceeded")
+    return `More was asked than this server allows. Try again in ${error.retryAfter ?? 60} seconds.`;
+  if (error.code === "upstream_error")
+    return "The server that runs the model does not answer as it should. Tell whoever runs this page.";
   if (error instanceof Refused) return `The server refused: ${error.message}.`;
   return "The page met an error of its own; reload it.";
 }

@@ -4,8 +4,10 @@ import { call, events } from "./api.js";
 import { find, make } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
 import { settings } from "./settings.js";
+import { keep, recall, tab } from "./storage.js";
 
 const PAUSE_MS = 400; // of typing, before the tokens are counted
+const DRAFT = "bedside-draft"; // a reload loses nothing
 const box = find("question");
 let pause = null;
 let counted = 0; // which count is the latest
@@ -33,25 +35,44 @@ export function prepareComposer(submit, generate) {
   find("generator").addEventListener("submit", (event) => { event.preventDefault(); generate(); });
   addEventListener("resize", fit);
   find("examples").append(...EXAMPLES.map(exampleOf));
+  write(recall(tab, DRAFT, ""));
 }
 
-/** Streams an invented case into the box, in which nobody else writes meanwhile. */
+/** Puts a text in the place of what was typed, which Ctrl-Z brings back. */
+function take(text) {
+  focus();
+  box.select();
+  if (!document.execCommand("insertText", false, text)) write(text);
+}
+
+/** Streams an invented case into the box, in which nobody else writes meanwhile. Returns whether it was cut off. */
 export async function invent(signal) {
+  const typed = box.value;
   box.readOnly = true;
+  find("count").textContent = "Inventing a case…";
   try {
-    await take(signal);
+    return await streamCase(signal);
   } finally {
     box.readOnly = false;
+    const invented = box.value;
+    box.value = typed;
+    if (invented !== typed) take(invented);
+    count();
   }
 }
 
-async function take(signal) {
+async function streamCase(signal) {
   const wanted = { specialty: find("specialty").value, difficulty: find("difficulty").value, stream: true, ...whom() };
   let text = "";
+  let finish = null;
   for await (const event of events(await call("v1/case", wanted, signal))) {
     if (event.type === "answer") write(text += event.text);
-    if (event.type === "done") write(event.answer.answer);
+    if (event.type === "done") {
+      write(event.answer.answer);
+      finish = event.answer.finish;
+    }
   }
+  return finish === "length";
 }
 
 const whom = () => (settings.model ? { model: settings.model } : {});
@@ -61,7 +82,7 @@ function exampleOf({ title, text }) {
   const button = make("button");
   button.type = "button";
   button.append(make("span", title, "title"), make("span", text, "start"));
-  button.addEventListener("click", () => { write(text); focus(); });
+  button.addEventListener("click", () => take(text));
   item.append(button);
   return item;
 }
@@ -78,6 +99,7 @@ function count() {
   const characters = `${text.length.toLocaleString("en")} character${text.length === 1 ? "" : "s"}`;
   find("count").textContent = characters;
   clearTimeout(pause);
+  keep(tab, DRAFT, text || undefined);
   const mine = ++counted;
   if (text.trim()) pause = setTimeout(() => countTokens(text, mine, characters), PAUSE_MS);
 }

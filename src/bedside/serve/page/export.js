@@ -5,17 +5,20 @@ import { find, make } from "./dom.js";
 
 const notice = () => find("notice").textContent;
 
-/** What follows a copied answer. */
-export const signed = (reply) => `${reply.answer}\n\n[${reply.model}, ${location.host}] ${notice()}`;
+/** A copied answer, with what the reader must know of it before and after. */
+export const signed = ({ reply, remark }) =>
+  [...(remark ? [`[${remark}]`] : []), reply.answer, `[${reply.model}, ${location.host}] ${notice()}`].join("\n\n");
 
 /** A question with its answer as Markdown. */
-export function markdownOf(question, reply) {
+export function markdownOf(question, { reply, remark }) {
   const flags = reply.flags.map((flag) => `> **${flag.title}.** ${flag.advice} (${flag.source})`);
   return [
     `> ${notice()}`,
     ...flags,
     `# Question\n\n${question}`,
-    `# Answer of ${reply.model}\n\n${reply.answer}`,
+    `# Answer of ${reply.model}`,
+    ...(remark ? [`> **${remark}**`] : []),
+    reply.answer,
     ...(reply.reasoning ? [`# Its reasoning\n\n${reply.reasoning}`] : []),
     `---\n\n${reply.model}, ${location.host}, ${new Date(reply.created * 1000).toISOString()}. ${notice()}`,
   ].join("\n\n") + "\n";

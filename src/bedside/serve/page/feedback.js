@@ -15,12 +15,14 @@ export function askFeedback(rating, { turn, voice }) {
   dialog.showModal();
 }
 
-export function prepareFeedback() {
+/** `rated` is called when a rating was written down. */
+export function prepareFeedback(rated) {
   find("close-feedback").addEventListener("click", () => dialog.close());
   find("feedback-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
       await send(given);
+      rated();
     } catch (error) {
       tell(error.code === "no_feedback" ? "This server takes no feedback." : reasonOf(error));
     }
@@ -32,7 +34,7 @@ async function send({ rating, turn, voice }) {
   const comment = find("comment").value.trim();
   const text = find("with-text").checked ? { question: turn.text, answer } : {};
   await call("v1/feedback", { id, rating, model, ...(comment ? { comment } : {}), ...text });
-  for (const name of ["up", "down"]) voice.part(name).setAttribute("aria-pressed", String(name === rating));
+  voice.rate(rating);
   dialog.close();
   announce("Thank you; the feedback was written down.");
 }

@@ -19,6 +19,9 @@ export function remember(conversation) {
   store([conversation, ...all().filter(({ id }) => id !== conversation.id)]);
 }
 
+/** A conversation of the history; undefined if it is not there. */
+export const kept = (id) => all().find((one) => one.id === id);
+
 /** What a conversation is called in the list. */
 export function titleOf(text) {
   const line = text.replace(/\s+/g, " ").trim();

@@ -5,11 +5,13 @@ import { call, events, isGone, key, reasonOf, setKey } from "./api.js";
 import { fit, focus, invent, prepareComposer, write, written } from "./composer.js";
 import { announce, complain, find } from "./dom.js";
 import { askFeedback, prepareFeedback } from "./feedback.js";
-import { moveHistory, prepareHistory, remember, titleOf } from "./history.js";
+import { kept, moveHistory, prepareHistory, remember, titleOf } from "./history.js";
 import { asked, offerModels, prepareSettings, settings } from "./settings.js";
+import { keep, recall, tab } from "./storage.js";
 import { Turn } from "./turn.js";
 import { Voice } from "./voice.js";
 
+const OPEN = "bedside-open"; // the conversation that this tab shows
 const [log, access] = ["log", "access"].map(find);
 let models = [];
 let conversation = fresh();
@@ -82,6 +84,8 @@ function conclude(turn, old, error) {
 }
 
 function save() {
+  if (!conversation.turns.length) return;
+  keep(tab, OPEN, conversation.id);
   const turns = conversation.turns.map((turn) => turn.record);
   remember({ id: conversation.id, title: titleOf(conversation.turns[0].text), time: Date.now(), turns });
 }
@@ -100,8 +104,9 @@ async function generate() {
   const control = begin();
   focus(); // the button is disabled now, and Esc stops from here
   try {
-    await invent(control.signal);
-    announce("The case is written.");
+    const cut = await invent(control.signal);
+    if (cut) complain("The case reached its token limit; it may end in the middle. Shorten it, or generate another one.");
+    announce(cut ? "The case was cut off." : "The case is written.");
   } catch (error) {
     if (error.name !== "AbortError") report(error);
   }
@@ -127,12 +132,19 @@ function update() {
   find("generate").disabled = running !== null;
   find("fresh").disabled = log.childElementCount === 0;
   find("welcome").hidden = log.childElementCount > 0;
+  nameOthers();
   fit();
+}
+
+/** An answer says whose it is where that is not the model that the header names. */
+function nameOthers() {
+  for (const voice of log.querySelectorAll(".voice")) voice.classList.toggle("other", voice.dataset.model !== chosen());
 }
 
 function submit() {
   const text = written();
   if (!text || running) return;
+  if (!models.length) loadModels(); // they could not be had before
   write("");
   ask(text);
 }
@@ -141,6 +153,7 @@ function startAfresh() {
   running?.abort();
   log.replaceChildren();
   conversation = fresh();
+  keep(tab, OPEN, undefined);
   complain("");
   rest();
   focus();
@@ -149,6 +162,7 @@ function startAfresh() {
 function reopen({ id, turns }) {
   startAfresh();
   conversation = { id, turns: turns.map((record) => Turn.of(record)) };
+  keep(tab, OPEN, id);
   update();
   log.lastElementChild.scrollIntoView();
 }
@@ -178,6 +192,7 @@ async function loadModels() {
 
 function showModels() {
   find("model").textContent = chosen();
+  nameOthers();
   find("compare-choice").hidden = models.length < 2;
   find("compare-name").textContent = models[1] === `${models[0]}-base` ? "Base against tuned" : "Two models side by side";
 }
@@ -191,7 +206,7 @@ function measure() {
 prepareComposer(submit, generate);
 prepareSettings(() => { showModels(); moveHistory(); });
 prepareHistory(reopen, (ids) => { if (ids.includes(conversation.id)) startAfresh(); });
-prepareFeedback();
+prepareFeedback(save);
 log.addEventListener("again", ({ detail }) => askAgain(detail.turn));
 log.addEventListener("rate-up", ({ detail }) => askFeedback("up", detail));
 log.addEventListener("rate-down", ({ detail }) => askFeedback("down", detail));
@@ -211,4 +226,6 @@ find("access-form").addEventListener("submit", (event) => {
 });
 for (const name of ["header", "footer"]) new ResizeObserver(measure).observe(document.querySelector(name));
 focus();
+const open = kept(recall(tab, OPEN, null));
+if (open) reopen(open);
 loadModels();

@@ -47,16 +47,16 @@ export class Turn {
 
   offer(voice) {
     const on = (name, act) => voice.part(name).addEventListener("click", act);
-    const name = () => `bedside-${new Date(voice.reply.created * 1000).toISOString().slice(0, 16).replace(/\D/g, "-")}`;
+    const name = () => `bedside-${new Date(voice.reply.created * 1000).toISOString().slice(0, 19).replace(/\D/g, "-")}-${voice.reply.model.replace(/[^\w.-]+/g, "-")}`;
     const tell = (event) => this.element.dispatchEvent(new CustomEvent(event, { bubbles: true, detail: { turn: this, voice } }));
     on("copy", async () => {
       const button = voice.part("copy");
-      button.textContent = (await copyText(signed(voice.reply))) ? "Copied" : "Copying is not allowed here";
+      button.textContent = (await copyText(signed(voice))) ? "Copied" : "Copying is not allowed here";
       announce(`${button.textContent}.`);
       setTimeout(() => { button.textContent = "Copy answer"; }, 2000);
     });
     on("print", () => print(this.element));
-    on("markdown", () => download(`${name()}.md`, markdownOf(this.text, voice.reply), "text/markdown"));
+    on("markdown", () => download(`${name()}.md`, markdownOf(this.text, voice), "text/markdown"));
     on("json", () => download(`${name()}.json`, jsonOf(this.text, voice.reply), "application/json"));
     on("again", () => tell("again"));
     on("up", () => tell("rate-up"));
@@ -80,6 +80,6 @@ function alarmOf(flag) {
   link.rel = "noopener noreferrer nofollow";
   link.target = "_blank";
   source.append(link);
-  box.append(make("p", flag.title, "flag-title"), make("p", flag.advice), make("p", `Found in the text: ${flag.matched.join(", ")}.`, "sign"), source);
+  box.append(make("p", flag.title, "flag-title"), make("p", flag.advice), make("p", `Signs read in the text: ${flag.matched.join(", ")}.`, "sign"), source);
   return box;
 }

@@ -16,9 +16,11 @@ export class Voice {
     this.thought = null; // seconds of reasoning, once it has ended
     this.remark = "";
     this.took = null;
+    this.rating = null; // "up" or "down"
     this.started = performance.now();
     this.thinking = this.started; // until the first word of reasoning comes, which may have waited for a seat
     this.element = copyOf("voice");
+    this.element.dataset.model = model;
     this.part("speaker").textContent = `Answer of ${model}`;
     this.clock = setInterval(() => this.tick(), 1000);
   }
@@ -33,8 +35,8 @@ export class Voice {
   }
 
   get record() {
-    const { reply, thought, remark, took } = this;
-    return { reply, thought, remark, took };
+    const { reply, thought, remark, took, rating } = this;
+    return { reply, thought, remark, took, rating };
   }
 
   part(name) { return this.element.querySelector("." + name); }
@@ -138,8 +140,15 @@ export class Voice {
     const count = this.reply.usage?.completion_tokens;
     this.part("facts").textContent = count && this.took !== null ? `${count} tokens in ${lasting(this.took)}` : "";
     for (const name of ["up", "down"]) this.part(name).hidden = this.reply.id === null;
+    this.rate(this.rating);
     for (const name of ["copy", "print", "markdown", "json"]) this.part(name).hidden = !this.reply.answer;
     this.part("tools").hidden = false;
+  }
+
+  /** "up", "down", or null. */
+  rate(rating) {
+    this.rating = rating;
+    for (const name of ["up", "down"]) this.part(name).setAttribute("aria-pressed", String(name === rating));
   }
 
   ownRemark() {
