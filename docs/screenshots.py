@@ -43,6 +43,23 @@ CARDS = json.dumps(
         "What is missing": ["Bleeding risk, renal function and weight", "Thromboses in the patient or her family"],
     }
 )
+ANAPHYLAXIS = json.dumps(
+    {
+        "Diagnosis": ["Anaphylaxis to peanut"],
+        "Differential": ["Severe asthma attack", "Angioedema without an allergy"],
+        "Plan": [
+            "Adrenaline into the muscle of the outer thigh now, again after five minutes if he is no better",
+            "Lay him flat with raised legs, call for help, give oxygen and fluid into a vein",
+        ],
+        "Red flags": ["Hoarse voice: the airway may close", "Low blood pressure"],
+        "What is missing": ["Earlier reactions and asthma", "Tryptase in the first hours"],
+    }
+)
+"""As the Resuscitation Council UK's guideline of 2021 has it; nobody should copy a dose from a picture."""
+REASONING_ANAPHYLAXIS = (
+    "Hives, swollen lips, wheezing and a low blood pressure within minutes of a known allergen are anaphylaxis. "
+    "Adrenaline comes before anything else."
+)
 BASE = json.dumps(
     {
         "Diagnosis": ["Pulmonary embolism"],
@@ -134,23 +151,23 @@ def feedback(page: Page) -> None:
     page.get_by_role("button", name="Bad answer").click()
 
 
-SCENES: dict[Callable[[Page], None], tuple[str, bool]] = {
-    empty: (CARDS, False),
-    cards: (CARDS, False),
-    answer: (CARDS, False),
-    unfolded: (TEXT, False),
-    emergency: (CARDS, False),
-    compared: (CARDS, True),
-    settings: (CARDS, True),
-    history: (CARDS, False),
-    feedback: (CARDS, False),
+SCENES: dict[Callable[[Page], None], tuple[tuple[str, str], bool]] = {
+    empty: ((REASONING, CARDS), False),
+    cards: ((REASONING, CARDS), False),
+    answer: ((REASONING, CARDS), False),
+    unfolded: ((REASONING, TEXT), False),
+    emergency: ((REASONING_ANAPHYLAXIS, ANAPHYLAXIS), False),
+    compared: ((REASONING, CARDS), True),
+    settings: ((REASONING, CARDS), True),
+    history: ((REASONING, CARDS), False),
+    feedback: ((REASONING, CARDS), False),
 }
 
 
 def draw(page: Page, scene: Callable[[Page], None], path: Path) -> None:
     """One picture."""
     said, base = SCENES[scene]
-    with served((REASONING, said), base=base) as url:
+    with served(said, base=base) as url:
         page.goto(url)
         page.get_by_text("Model: demo").wait_for()
         scene(page)

@@ -179,6 +179,17 @@ def test_an_emergency_is_the_first_thing_and_names_its_signs_and_its_source(serv
         assert article(page).locator(":scope > *").first.get_attribute("role") == "alert"
 
 
+def test_of_further_emergencies_the_name_is_shown_and_the_rest_on_demand(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([CARDS])) as url:
+        page.goto(url)
+        ask(page, f"{ANAPHYLAXIS} SpO2 84 %.")
+        second = article(page).locator(".alarm details").first
+        expect(second.locator("summary")).to_have_text("Airway or breathing in danger")
+        expect(second.get_by_text("Source:")).to_be_hidden()
+        second.locator("summary").click()
+        expect(second.get_by_text("Source:")).to_be_visible()
+
+
 def test_an_emergency_stays_when_the_model_fails(serving: Serving, page: Page) -> None:
     with serving(FailingSpeaker(RuntimeError("a bug"))) as url:
         page.goto(url)

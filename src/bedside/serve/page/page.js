@@ -138,7 +138,8 @@ function update() {
 
 /** An answer says whose it is where that is not the model that the header names. */
 function nameOthers() {
-  for (const voice of log.querySelectorAll(".voice")) voice.classList.toggle("other", voice.dataset.model !== chosen());
+  for (const voice of log.querySelectorAll(".voice"))
+    voice.classList.toggle("other", models.length > 0 && voice.dataset.model !== chosen());
 }
 
 function submit() {

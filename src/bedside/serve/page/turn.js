@@ -72,14 +72,15 @@ export class Turn {
   }
 }
 
-function alarmOf(flag) {
-  const box = make("div", "", "flag");
+/** The first one is told whole, of others the name until it is unfolded: the answer stays near. */
+function alarmOf(flag, at) {
+  const box = make(at ? "details" : "div", "", "flag");
   const source = make("p", "Source: ", "sign");
   const link = make("a", flag.source);
   link.href = flag.url;
   link.rel = "noopener noreferrer nofollow";
   link.target = "_blank";
   source.append(link);
-  box.append(make("p", flag.title, "flag-title"), make("p", flag.advice), make("p", `Signs read in the text: ${flag.matched.join(", ")}.`, "sign"), source);
+  box.append(make(at ? "summary" : "p", flag.title, "flag-title"), make("p", flag.advice), make("p", `Signs read in the text: ${flag.matched.join(", ")}.`, "sign"), source);
   return box;
 }
