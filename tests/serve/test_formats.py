@@ -79,7 +79,7 @@ def test_a_raw_text_is_continued_whole_and_streamed(serving: Serving) -> None:
             )
         )
     assert speaker.prompts == ["A raised JVP means"] * 2
-    assert speaker.options[0] == GenerationOptions(max_tokens=5, seed=3, logprobs=1)
+    assert speaker.options[0] == GenerationOptions(max_tokens=5, seed=3, logprobs=1, afresh=True)
     choice = whole.choices[0]
     assert (choice.text, choice.finish_reason, whole.object) == ("heart failure. ", "stop", "text_completion")
     assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (4, 2)
