@@ -72,5 +72,6 @@ def free_memory_bytes(device: Device) -> int:
 
 def use_all_cores() -> None:
     """Lets torch use every core that this process may run on, and keep no more for them than is used again."""
-    torch.set_num_threads(hardware.cores())
-    keep_few_products(hardware.cores())
+    cores = hardware.cores()
+    torch.set_num_threads(cores)
+    keep_few_products(cores)

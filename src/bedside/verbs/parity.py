@@ -35,9 +35,9 @@ def parity(name: str, runs: Path) -> dict[str, Any]:
     from bedside.verbs.run import existing_run
 
     run = existing_run(name, runs)
-    folder = run.folder("export")
-    files = {file["quantisation"]: folder / file["path"] for file in read_json(folder / "export.json")["files"]}
     with run.lock():
+        folder = run.folder("export")
+        files = {file["quantisation"]: folder / file["path"] for file in read_json(folder / "export.json")["files"]}
         found = prove(run, files, folder / "Modelfile")
     return {"run": str(run.path), **found}
 
