@@ -52,6 +52,13 @@ def cards(where: Page | Locator) -> list[str]:
     return where.locator(".card h5").all_inner_texts()
 
 
+def ask_two(page: Page) -> None:
+    """Two questions, each answered before the next."""
+    for number, question in enumerate(["one", "two"]):
+        ask(page, question)
+        expect(article(page, number).locator(".voices")).to_have_attribute("aria-busy", "false")
+
+
 def test_a_structured_answer_becomes_five_cards(serving: Serving, page: Page) -> None:
     with serving(ScriptedBackend([CARDS])) as url:
         page.goto(url)
@@ -138,9 +145,7 @@ def test_each_model_is_reminded_of_its_own_answer(serving: Serving, page: Page) 
     with serving(tuned, base) as url:
         page.goto(url)
         page.get_by_label("Base against tuned").check()
-        for number, question in enumerate(["one", "two"]):
-            ask(page, question)
-            expect(article(page, number).locator(".voices")).to_have_attribute("aria-busy", "false")
+        ask_two(page)
     assert [tuned.asked[1][-2].content, base.asked[1][-2].content] == ["tuned 1", "base 1"]
 
 
@@ -323,9 +328,7 @@ def test_downloads_of_two_answers_have_names_of_their_own(serving: Serving, page
 def test_only_the_last_answer_can_be_drawn_anew(serving: Serving, page: Page) -> None:
     with serving(ScriptedBackend([REPLY, REPLY])) as url:
         page.goto(url)
-        for number, question in enumerate(["one", "two"]):
-            ask(page, question)
-            expect(article(page, number).locator(".voices")).to_have_attribute("aria-busy", "false")
+        ask_two(page)
         expect(article(page, 0).get_by_role("button", name="Regenerate")).to_be_hidden()
         expect(article(page, 1).get_by_role("button", name="Regenerate")).to_be_visible()
 
@@ -374,9 +377,7 @@ def test_downloads_carry_question_reasoning_model_and_disclaimer(serving: Servin
 def test_print_shows_one_answer_with_the_notice_and_no_controls(serving: Serving, page: Page) -> None:
     with serving(ScriptedBackend([REPLY, CARDS])) as url:
         page.goto(url)
-        for number, question in enumerate(["one", "two"]):
-            ask(page, question)
-            expect(article(page, number).locator(".voices")).to_have_attribute("aria-busy", "false")
+        ask_two(page)
         page.evaluate("window.print = () => {}")
         article(page, 1).get_by_role("button", name="Print").click()
         page.emulate_media(media="print")
