@@ -217,6 +217,22 @@ def test_closing_ends_the_wait_for_another_try(server: Server):
     assert len(server.requests) < TRIES
 
 
+def test_closing_while_a_connection_opens_leaves_no_socket(server: Server, monkeypatch: pytest.MonkeyPatch):
+    remote, trace = Remote(f"{server.url}#toy"), Remote._trace
+    opened: list[Any] = []
+
+    def closed_meanwhile(self: Remote, event: str, info: dict[str, Any]) -> None:
+        if event.endswith("connect_tcp.complete"):
+            opened.append(info["return_value"].get_extra_info("socket"))
+            remote.close()
+        trace(self, event, info)
+
+    monkeypatch.setattr(Remote, "_trace", closed_meanwhile)
+    with pytest.raises((OfflineError, RuntimeError)):
+        remote.write(ASKED[:1], OPTIONS)
+    assert [one.fileno() for one in opened] == [-1]
+
+
 def test_closing_ends_what_is_still_being_answered(server: Server):
     asked, never = threading.Event(), threading.Event()
 

@@ -280,6 +280,7 @@ class Remote:
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._sockets.add(info["return_value"].get_extra_info("socket"))
             if self._closed.is_set():
+                info["return_value"].close()  # nobody else has it yet
                 raise httpx.ConnectError("closed")
 
     def _read(self, status: int, headers: httpx.Headers, body: bytes) -> Any:
