@@ -6,9 +6,11 @@ Exit status: 0 done, 1 a check says no, 2 the user's mistake, 3 an extra is miss
 
 import errno
 import json
+import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -54,8 +56,12 @@ UsageMistake: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
-    """Runs the command line and exits. SIGTERM interrupts as Ctrl-C does, so that what is open is closed."""
+    """Runs the command line and exits.
+
+    SIGTERM interrupts as Ctrl-C does, so that what is open is closed, and so does a terminal that is closed.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _outlive_the_terminal()
     sys.exit(launch.together(lambda: run(sys.argv[1:])))
 
 
@@ -93,6 +99,26 @@ def run(arguments: list[str]) -> int:
         goes_on = "" if arguments[:1] == ["serve"] else "; the same command goes on from here"
         say(f"bedside: interrupted{goes_on}")
     return status if isinstance(status, int) else 0
+
+
+def _outlive_the_terminal() -> None:
+    """Has a terminal that goes away interrupt, as Ctrl-C does, and writes what would go there nowhere.
+
+    A process that ignores it, as under nohup, still does; Windows has no such signal.
+    """
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up is None or signal.getsignal(hang_up) is signal.SIG_IGN:
+        return
+    shown = [number for number in (1, 2) if os.isatty(number)]
+
+    def gone(number: int, frame: FrameType | None) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in shown:
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(hang_up, gone)
 
 
 @app.command()

@@ -142,6 +142,23 @@ def test_a_changed_setting_makes_only_what_depends_on_it(done: Place, tmp_path: 
     assert made == ["adapter", "evaluation/tuned", "comparison", "merged", "export", "report"]
 
 
+def test_a_trained_model_that_another_recipe_would_replace_is_told_and_can_be_gone_on_with(
+    done: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    runs, tiny = tmp_path / "runs", tmp_path / "runs" / "tiny"
+    shutil.copytree(done.runs, runs)
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bedside.verbs.train.make", interrupt)
+    assert cli.run(["export", str(done.recipe), "train.lr=1e-3", "--runs", str(runs)]) == 130
+    told = f"adapter: made anew, changed since: recipe 'train'; `bedside export {tiny}` keeps the run's settings"
+    assert told in capsys.readouterr().err
+    assert cli.run(["export", str(tiny), "--runs", str(runs)]) == 0
+    assert "adapter: unchanged" in capsys.readouterr().err
+
+
 def test_a_changed_model_renews_the_data_report_and_reads_no_source(done: Place, tmp_path: Path, json_of):
     shutil.copytree(done.runs, tmp_path / "runs")
     command = ["run", str(done.recipe), "model.max_length=64", "--until", "data", "--runs", str(tmp_path / "runs")]

@@ -53,6 +53,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 """
 SERVER = WATCHED + "from bedside.cli import main\nmain()\n"
+IN_A_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 CLIENT = f"""
 import json, socket, subprocess, sys
 import httpx
@@ -212,6 +213,36 @@ def test_a_service_that_is_stopped_leaves_every_answer_in_the_log(gguf: Path, ho
                 with suppress(subprocess.TimeoutExpired):  # it waits for the lock
                     server.wait(2)
             server.communicate(timeout=60)
+        finally:
+            server.kill()
+    assert server.returncode == 130
+    assert verify(log).lines == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals of its own making")
+def test_a_terminal_that_is_closed_stops_the_server_as_ctrl_c_does(gguf: Path, home: Path) -> None:
+    log = home / "audit.jsonl"
+    words = ["--port", "0", "--context", "256", "--threads", "1", f"serve.audit={home}"]
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL + SERVER, "serve", str(gguf), *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        cwd=ROOT,
+    ) as server:
+        try:
+            os.close(theirs)
+            with open(ours, encoding="utf-8", closefd=False) as screen:
+                url = next(word for line in screen for word in line.split() if word.startswith("http://"))
+            with private.locked(log):
+                body = {"messages": [{"role": "user", "content": "Which drug?"}], "max_tokens": 4}
+                httpx.post(f"{url}v1/chat/completions", json=body, timeout=60).raise_for_status()
+                os.close(ours)
+                with suppress(subprocess.TimeoutExpired):  # it waits for the lock
+                    server.wait(2)
+            server.wait(60)
         finally:
             server.kill()
     assert server.returncode == 130

@@ -57,17 +57,19 @@ def run_until(run: Run, verb: str, keep: bool = True) -> Sequence[str]:
     """
     from bedside.verbs import export, train
 
-    made, todo = [], steps(run.recipe, verb)
+    made: list[str] = []
+    todo = steps(run.recipe, verb)
     with run.lock():
         if any(step.verb == "train" and run.state(step.stage) != "done" for step in todo):
             train.refuse_early(run.recipe)
         for step in todo:
+            _tell_if_replaced(run, step, "" if made else f"; `bedside {verb} {run.path}` keeps the run's settings")
             if _build(run, step):
                 made.append(step.stage.name)
                 say(f"{step.stage.name}: done in {run.manifest(step.stage.name)['seconds']:.0f} s")
             else:
                 say(f"{step.stage.name}: unchanged")
-            if keep or not (run.path / KEPT).exists():
+            if (keep and (made or step is todo[-1])) or not (run.path / KEPT).exists():
                 run.keep_recipe()
     if VERBS.index(verb) >= VERBS.index("export"):
         export.require_parity(run)
@@ -92,6 +94,14 @@ def _needed(passed: Sequence[Step], verb: str) -> list[Stage]:
     for step in reversed(passed):
         names.update(step.stage.reads if step.stage.name in names else ())
     return [step.stage for step in passed if step.stage.name in names]
+
+
+def _tell_if_replaced(run: Run, step: Step, kept: str) -> None:
+    """Says that a finished stage is about to be made anew; `kept` tells how to go on with the settings it has."""
+    if run.state(step.stage) == "stale":
+        changed = run.changed(step.stage)
+        otherwise = kept if any(name.startswith("recipe ") for name in changed) else ""
+        say(f"{step.stage.name}: made anew, changed since: {', '.join(changed) or 'a stage before it'}{otherwise}")
 
 
 def _build(run: Run, step: Step) -> bool:
