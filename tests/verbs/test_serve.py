@@ -53,7 +53,11 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 """
 SERVER = WATCHED + "from bedside.cli import main\nmain()\n"
-IN_A_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+IN_A_TERMINAL = """
+import fcntl, signal, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+"""
 CLIENT = f"""
 import json, socket, subprocess, sys
 import httpx
