@@ -145,7 +145,7 @@ def test_a_changed_setting_makes_only_what_depends_on_it(done: Place, tmp_path: 
 def test_a_trained_model_that_another_recipe_would_replace_is_told_and_can_be_gone_on_with(
     done: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    runs, tiny = tmp_path / "runs", tmp_path / "runs" / "tiny"
+    runs = tmp_path / "runs"
     shutil.copytree(done.runs, runs)
 
     def interrupt(*args: object) -> None:
@@ -153,9 +153,10 @@ def test_a_trained_model_that_another_recipe_would_replace_is_told_and_can_be_go
 
     monkeypatch.setattr("bedside.verbs.train.make", interrupt)
     assert cli.run(["export", str(done.recipe), "train.lr=1e-3", "--runs", str(runs)]) == 130
-    told = f"adapter: made anew, changed since: recipe 'train'; `bedside export {tiny}` keeps the run's settings"
+    again = ["run", str(runs / "tiny" / "recipe.toml"), "--runs", str(runs)]
+    told = f"adapter: made anew, changed since: recipe 'train'; `bedside {' '.join(again)}` keeps the run's settings"
     assert told in capsys.readouterr().err
-    assert cli.run(["export", str(tiny), "--runs", str(runs)]) == 0
+    assert cli.run(again) == 0
     assert "adapter: unchanged" in capsys.readouterr().err
 
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -202,20 +203,31 @@ def test_it_serves_without_connecting_anywhere_and_keeps_a_log_that_holds(
     assert json.loads(log.splitlines()[0])["completion_tokens"] == seen["tokens"] > 0
 
 
+def audited(gguf: Path, home: Path) -> list[str]:
+    """The words of a server that keeps its audit log in `home`."""
+    return ["serve", str(gguf), "--port", "0", "--context", "256", "--threads", "1", f"serve.audit={home}"]
+
+
+def stopped_before_its_log_is_written(
+    server: subprocess.Popen[Any], url: str, log: Path, stop: Callable[[], None]
+) -> None:
+    """Asks the server a question, and stops it while somebody else holds the log."""
+    with private.locked(log):
+        body = {"messages": [{"role": "user", "content": "Which drug?"}], "max_tokens": 4}
+        httpx.post(f"{url}v1/chat/completions", json=body, timeout=60).raise_for_status()
+        stop()
+        with suppress(subprocess.TimeoutExpired):  # it waits for the lock
+            server.wait(2)
+
+
 def test_a_service_that_is_stopped_leaves_every_answer_in_the_log(gguf: Path, home: Path) -> None:
     log = home / "audit.jsonl"
-    words = ["--port", "0", "--context", "256", "--threads", "1", f"serve.audit={home}"]
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER, "serve", str(gguf), *words], stderr=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", SERVER, *audited(gguf, home)], stderr=subprocess.PIPE, text=True, cwd=ROOT
     ) as server:
         try:
             url = next(word for line in server.stderr for word in line.split() if word.startswith("http://"))
-            with private.locked(log):
-                body = {"messages": [{"role": "user", "content": "Which drug?"}], "max_tokens": 4}
-                httpx.post(f"{url}v1/chat/completions", json=body, timeout=60).raise_for_status()
-                server.send_signal(signal.SIGTERM)
-                with suppress(subprocess.TimeoutExpired):  # it waits for the lock
-                    server.wait(2)
+            stopped_before_its_log_is_written(server, url, log, lambda: server.send_signal(signal.SIGTERM))
             server.communicate(timeout=60)
         finally:
             server.kill()
@@ -226,10 +238,9 @@ def test_a_service_that_is_stopped_leaves_every_answer_in_the_log(gguf: Path, ho
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals of its own making")
 def test_a_terminal_that_is_closed_stops_the_server_as_ctrl_c_does(gguf: Path, home: Path) -> None:
     log = home / "audit.jsonl"
-    words = ["--port", "0", "--context", "256", "--threads", "1", f"serve.audit={home}"]
     ours, theirs = os.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", IN_A_TERMINAL + SERVER, "serve", str(gguf), *words],
+        [sys.executable, "-c", IN_A_TERMINAL + SERVER, *audited(gguf, home)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -240,12 +251,7 @@ def test_a_terminal_that_is_closed_stops_the_server_as_ctrl_c_does(gguf: Path, h
             os.close(theirs)
             with open(ours, encoding="utf-8", closefd=False) as screen:
                 url = next(word for line in screen for word in line.split() if word.startswith("http://"))
-            with private.locked(log):
-                body = {"messages": [{"role": "user", "content": "Which drug?"}], "max_tokens": 4}
-                httpx.post(f"{url}v1/chat/completions", json=body, timeout=60).raise_for_status()
-                os.close(ours)
-                with suppress(subprocess.TimeoutExpired):  # it waits for the lock
-                    server.wait(2)
+            stopped_before_its_log_is_written(server, url, log, lambda: os.close(ours))
             server.wait(60)
         finally:
             server.kill()

@@ -63,7 +63,7 @@ def run_until(run: Run, verb: str, keep: bool = True) -> Sequence[str]:
         if any(step.verb == "train" and run.state(step.stage) != "done" for step in todo):
             train.refuse_early(run.recipe)
         for step in todo:
-            _tell_if_replaced(run, step, "" if made else f"; `bedside {verb} {run.path}` keeps the run's settings")
+            _tell_if_replaced(run, step, "" if made else f"; {_by_its_own_recipe(run)} keeps the run's settings")
             if _build(run, step):
                 made.append(step.stage.name)
                 say(f"{step.stage.name}: done in {run.manifest(step.stage.name)['seconds']:.0f} s")
@@ -81,9 +81,9 @@ def warn_if_stale(run: Run, verb: str) -> str | None:
     stale = next((stage for stage in _needed(steps(run.recipe, verb), verb) if run.state(stage) == "stale"), None)
     if stale is None:
         return None
-    changed = ", ".join(run.changed(stale)) or "a stage before it"
-    renew = f"`bedside run {run.path}/recipe.toml --runs {run.path.parent}` renews it"
-    told = f"{run.path}: stage '{stale.name}' is stale, changed since: {changed}; {renew}"
+    told = (
+        f"{run.path}: stage '{stale.name}' is stale, {_since(run.changed(stale))}; {_by_its_own_recipe(run)} renews it"
+    )
     say(told)
     return told
 
@@ -101,7 +101,15 @@ def _tell_if_replaced(run: Run, step: Step, kept: str) -> None:
     if run.state(step.stage) == "stale":
         changed = run.changed(step.stage)
         otherwise = kept if any(name.startswith("recipe ") for name in changed) else ""
-        say(f"{step.stage.name}: made anew, changed since: {', '.join(changed) or 'a stage before it'}{otherwise}")
+        say(f"{step.stage.name}: made anew, {_since(changed)}{otherwise}")
+
+
+def _since(changed: Sequence[str]) -> str:
+    return f"changed since: {', '.join(changed) or 'a stage before it'}"
+
+
+def _by_its_own_recipe(run: Run) -> str:
+    return f"`bedside run {run.path / KEPT} --runs {run.path.parent}`"
 
 
 def _build(run: Run, step: Step) -> bool:
