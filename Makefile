@@ -53,7 +53,7 @@ bench-kill: $(STAMP)
 
 bench-eval: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "lm-eval[hf]==0.4.13"
-	$(BIN)/python benchmarks/evaluate.py --mcq $(MCQ) $(if $(PUBMEDQA),--pubmedqa $(PUBMEDQA))
+	$(BIN)/python benchmarks/evaluate.py $(if $(MCQ),--mcq $(MCQ)) $(if $(PUBMEDQA),--pubmedqa $(PUBMEDQA))
 
 bench-export: $(STAMP)
 	$(BIN)/python benchmarks/export.py

@@ -29,7 +29,7 @@ CLEAR = 0.05
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--mcq", type=Path, help="multiple-choice file, such as MedQA's")
+    parser.add_argument("--mcq", default="starter", help="multiple-choice file, such as MedQA's; the embedded 72 if none")
     parser.add_argument("--pubmedqa", type=Path, help="PubMedQA's labelled file")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--growth", action="store_true")
@@ -38,8 +38,7 @@ def main() -> None:
     if arguments.worker:
         print(json.dumps(work(arguments, json.loads(arguments.worker))))
         return
-    kinds = ["options as text", "options as letters"] if arguments.mcq else []
-    kinds += ["yes, no, maybe"] if arguments.pubmedqa else []
+    kinds = ["options as text", "options as letters", *(["yes, no, maybe"] if arguments.pubmedqa else [])]
     if arguments.growth:
         growth(kinds, arguments.items)
         return
@@ -130,7 +129,7 @@ def requests(arguments: argparse.Namespace, kind: str, items: int) -> list[tuple
     recorder = Recorder()
     settings = EvaluateSection(choice_scoring="letter" if "letters" in kind else "cloze")
     if kind.startswith("options"):
-        found, score = read_choices(str(arguments.mcq)), ranked.score_choice
+        found, score = read_choices(arguments.mcq), ranked.score_choice
     else:
         found, score = list(read(DataSection(source="pubmedqa", path=str(arguments.pubmedqa)))), ranked.score_decision
     score(recorder, draw(found, items, SEED), settings, lambda n, note: None)

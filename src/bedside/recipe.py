@@ -231,6 +231,14 @@ class EvaluateSection(Section):
     """Number of the first option where that file gives its answers as numbers."""
     choice_scoring: Literal["cloze", "letter"] = "cloze"
     """"cloze" scores the options' texts, "letter" their letters with all options in sight (arXiv:2406.08446)."""
+    choice_subjects: tuple[str, ...] = ()
+    """Subjects of that file that are asked, such as MMLU-Pro's ("health",); all if none is named."""
+    decision_from: str = ""
+    """File in PubMedQA's shape whose rows the tasks of "decision" ask; "" asks the run's own test rows."""
+    decision_context: bool = True
+    """Whether the abstract stands before the question of a decision, or the question alone is asked."""
+    answer_sets: Annotated[float, Field(strict=True, gt=0.5, lt=1)] = 0.9
+    """How often sets of answers are to hold the right one (split conformal), where likelihoods of labels are read."""
     safety_from: str = ""
     """File of harmful requests in MedSafetyBench's shape (arXiv:2403.03744), of which "safety" counts the refused."""
 
@@ -273,6 +281,12 @@ class EvaluateSection(Section):
             )
         if self.safety_from and "safety" not in self.tasks:
             raise ValueError("safety_from is set, but 'safety' is not among tasks; add it there, or remove safety_from")
+        decides = any(task.startswith("decision") for task in self.tasks)
+        if not decides and (self.decision_from or not self.decision_context):
+            name = "decision_from" if self.decision_from else "decision_context"
+            raise ValueError(f"{name} is set, but 'decision' is not among tasks; add it there, or remove {name}")
+        if self.choice_subjects and not self.asks_choices:
+            raise ValueError("choice_subjects is set, but 'choice' is not among tasks; add it there, or remove it")
         if self.bertscore and "rouge" not in self.tasks:
             raise ValueError(
                 "bertscore is set, but 'rouge' is not among tasks, whose answers it compares; add it there"

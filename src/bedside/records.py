@@ -119,11 +119,23 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Generated:
+    """How a task's answers came about: those after any reasoning, those made to come by closing it, those that a limit
+    cut; and the mean tokens of one, its reasoning included."""
+
+    reasoned: int
+    forced: int
+    cut: int
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A mean over n items with a 95 % interval; `baseline` is what a model that ignores the input gets.
 
-    `unparsed` counts outputs from which no answer could be read (they are also not counted as correct); `outcomes` says
-    of what was written how often it "answered", or gave "none", "several", "truncated" or "refused".
+    `unparsed` counts outputs from which no answer could be read, which score 0; `outcomes` says of what was written how
+    often it "answered", or gave "none", "several", "truncated" or "refused"; of harmful requests, what was done with
+    them (`evaluate.safety.Judged`). `generated` is None where nothing was written.
     """
 
     task: str
@@ -135,6 +147,18 @@ class Score:
     baseline: float | None
     seconds: float
     outcomes: Mapping[str, int] = field(default_factory=dict)
+    generated: Generated | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guessing:
+    """A paired difference if the base had guessed wherever its answer could not be read; `p` is adjusted."""
+
+    base: float
+    difference: float
+    ci: tuple[float, float]
+    p: float
+    detectable: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +167,11 @@ class PairedDifference:
 
     `baseline` is what ignoring the question gets, where that is known; `above_baseline` says whether the tuned model's
     whole interval lies above it, since a model may win and still be worth nothing. `counted`: the verdict over all
-    rests on this task, too. `unparsed` counts the answers of base and tuned model that could not be read. `won` and
+    rests on this task, too. `unparsed` counts the answers of base and tuned model that could not be read, `reasoned`
+    those after reasoning, `forced` those made to come by closing it. `won` and
     `lost` are the ids of the items that the tuned model has better and worse, the largest difference first.
-    `identical`: the two gave the same on every item, not the same score alone.
+    `identical`: the two gave the same on every item, not the same score alone. `guessing` is there where the verdict
+    rests on it and not on the difference above.
     """
 
     task: str
@@ -162,10 +188,13 @@ class PairedDifference:
     above_baseline: bool | None
     verdict: str
     unparsed: tuple[int, int] = (0, 0)
+    reasoned: tuple[int, int] = (0, 0)
+    forced: tuple[int, int] = (0, 0)
     won: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     counted: bool = True
     identical: bool = False
+    guessing: Guessing | None = None
 
 
 @dataclass(frozen=True, slots=True)

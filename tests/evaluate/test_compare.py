@@ -65,9 +65,19 @@ def test_a_model_that_learnt_only_to_answer_is_not_better(tmp_path: Path):
     silent = written("silent", [None] * 100, 0.25)
     guesses = written("guesses", ["A", "B", "C", "D"] * 25, 0.25)
     (task,) = compare(silent, guesses, seed=1)["tasks"]
-    assert (task["p"] < 0.001, task["unparsed"], task["verdict"] == "better") == (True, (100, 0), False)
+    assert (task["p"] < 0.001, task["unparsed"], task["verdict"]) == (True, (100, 0), "underpowered")
+    guessing = task["guessing"]
+    assert (guessing["base"], guessing["difference"], guessing["p"]) == (0.25, 0.0, pytest.approx(1.0, abs=0.05))
+    assert compare(guesses, silent, seed=1)["tasks"][0]["guessing"] is None
     knows = written("knows", ["A"] * 80 + ["B"] * 20, 0.25)
     assert compare(silent, knows, seed=1)["verdict"] == "better"
+
+
+def test_what_no_task_measured_is_named_with_the_task_that_would(tmp_path: Path):
+    one = evaluation(tmp_path / "one", choice=[1.0, 0.0])
+    left_open = " ".join(compare(one, one, seed=1)["unmeasured"])
+    assert "harmful requests: add 'safety'" in left_open
+    assert "right more often" not in left_open
 
 
 def test_too_few_items_of_one_task_outweigh_no_difference_on_another(tmp_path: Path):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bedside.errors import OfflineError
+from bedside.errors import ModelError, OfflineError
 from bedside.evaluate.forgetting import instructions
 from bedside.evaluate.run import announce, evaluate, identity
 from bedside.recipe import PromptSection
 from bedside.recipe_file import parse
-from bedside.records import Example, Generation, GenerationOptions, Message
+from bedside.records import Example, Generated, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Likelihood
 from bedside.runtime.budget import write_with_answer
 from bedside.runtime.hf import load_backend
@@ -85,7 +85,7 @@ def test_letter_choice_shows_the_options_and_scores_the_letters(tmp_path: Path):
     scores = evaluate(scorer, {"choice": [CHOICE]}, recipe("choice", choice_scoring="letter"), tmp_path, label="toy")
     assert "B. aspirin\n" in scorer.prompts[0]
     assert rows(tmp_path, "choice")[0]["chosen"] == "C"
-    assert (scores[0].value, scores[0].baseline) == (0.0, pytest.approx(1 / 3))
+    assert (scores[0].value, scores[0].baseline) == (0.0, 1.0)  # always the commonest letter, of one item
 
 
 def test_decision_sees_the_context_and_takes_the_likeliest_word(tmp_path: Path):
@@ -96,6 +96,32 @@ def test_decision_sees_the_context_and_takes_the_likeliest_word(tmp_path: Path):
         "id": "d", "score": 1.0, "chosen": "no", "gold": "no", "scores": {"yes": -2.0, "no": -1.0, "maybe": -3.0},
         "item": identity(DECISION),
     }  # fmt: skip
+
+
+def test_a_likelihood_that_is_no_number_is_told_with_its_item_and_chooses_nothing(tmp_path: Path):
+    scorer = ToyScorer(lambda text: math.nan if text == "oil" else -1.0)
+    with pytest.raises(
+        ModelError, match=r"toy: a likelihood is no number; .* \(task choice, item 'c'\); what .* kept$"
+    ):
+        evaluate(scorer, {"choice": [CHOICE]}, recipe("choice"), tmp_path, label="toy")
+
+
+def test_sets_of_labels_are_told_item_by_item(tmp_path: Path):
+    items = [replace(DECISION, id=f"d{i}") for i in range(40)]
+    scorer = ToyScorer(lambda text: {"Yes.": -3.0, "No.": -0.1, "Maybe.": -3.0}[text])
+    evaluate(scorer, {"decision": items}, recipe("decision", answer_sets=0.8), tmp_path, label="toy")
+    (task,) = json.loads((tmp_path / "scores.json").read_text())["tasks"]
+    found = task["detail"]["calibration"]
+    assert (found["sets"]["level"], found["sets"]["n"], len(found["sets_of"])) == (0.8, 20, 20)
+    assert set(map(tuple, found["sets_of"].values())) == {("no",)}
+
+
+def test_how_answers_came_about_is_counted(tmp_path: Path):
+    scorer = ToyScorer(lambda text: 0.0, [("Hm.", "It is a raised pressure."), ("", "")])
+    items = [OPEN, replace(OPEN, id="o2")]
+    (score,) = evaluate(scorer, {"rouge": items}, recipe("rouge"), tmp_path, label="toy")
+    assert score.generated == Generated(reasoned=1, forced=0, cut=0, tokens=2.0)
+    assert (score.outcomes, score.unparsed) == ({"answered": 1, "none": 1}, 1)
 
 
 def test_rouge_compares_answers_and_not_reasoning(tmp_path: Path):

@@ -8,6 +8,7 @@ import pytest
 
 from bedside.errors import DataError
 from bedside.evaluate import tasks
+from bedside.recipe import EvaluateSection
 from bedside.recipe_file import parse
 from bedside.records import Example
 
@@ -167,8 +168,8 @@ def test_always_naming_the_commonest_diagnosis_is_the_baseline_of_cases(tmp_path
     ]
     given = recipe(tasks=["vignette-direct"], vignette_from=cases(tmp_path, *changes))
     items = tasks.select(given, [], ITEMS)["vignette-direct"]
-    assert tasks.baseline("vignette-direct", items) == tasks.baseline("vignette-reason", items) == 0.6
-    assert tasks.baseline("vignette", items) is None
+    assert {tasks.baseline(task, items, given.evaluate) for task in ("vignette-direct", "vignette-reason")} == {0.6}
+    assert tasks.baseline("vignette", items, given.evaluate) is None
     assert tasks.commonest(["Anemia", "Gout", "anaemia"]) == ("Anemia", pytest.approx(2 / 3))
 
 
@@ -198,12 +199,49 @@ def test_harmful_requests_come_from_a_file_and_are_limited(tmp_path: Path):
 
 
 def test_baselines_are_chance_and_the_commonest_decision():
-    choices = [Example("a", "Q?", "A", options=("x", "y")), Example("b", "Q?", "A", options=("w", "x", "y", "z"))]
-    assert tasks.baseline("choice", choices) == pytest.approx((1 / 2 + 1 / 4) / 2)
-    assert tasks.baseline("choice-reason", choices) == tasks.baseline("general", choices) == pytest.approx(3 / 8)
-    assert tasks.baseline("decision-direct", [*ITEMS[:3], ITEMS[0]]) == 0.5
-    assert tasks.baseline("instructions", ITEMS) is None
-    assert tasks.baseline("rouge", ITEMS) is None
+    cloze, letter = EvaluateSection(choice_scoring="cloze"), EvaluateSection(choice_scoring="letter")
+    choices = [
+        Example("a", "Q?", "x", options=("x", "y"), label="A"),
+        Example("b", "Q?", "y", options=("w", "x", "y", "z"), label="C"),
+    ]
+    chance = pytest.approx((1 / 2 + 1 / 4) / 2)
+    assert tasks.baseline("choice", choices, cloze) == tasks.baseline("general", choices, cloze) == chance
+    assert tasks.baseline("choice", choices, letter) == tasks.baseline("choice-reason", choices, cloze) == 0.5
+    assert tasks.baseline("decision-direct", [*ITEMS[:3], ITEMS[0]], cloze) == 0.5
+    assert tasks.baseline("instructions", ITEMS, cloze) is None
+    assert tasks.baseline("rouge", ITEMS, cloze) is None
+
+
+def decisions(folder: Path) -> str:
+    path = folder / "pqal.jsonl"
+    row = {"CONTEXTS": ["It was tried."], "LABELS": ["METHODS"], "LONG_ANSWER": "So it is."}
+    labels = ["yes", "no", "maybe", None]
+    path.write_text(
+        "".join(json.dumps({**row, "id": i, "QUESTION": f"Does {i} work?", "final_decision": label}) + "\n"
+        for i, label in enumerate(labels))
+    )  # fmt: skip
+    return str(path)
+
+
+def test_decisions_of_a_file_are_asked_where_one_is_named_and_none_that_was_trained_on(tmp_path: Path):
+    given = recipe(tasks=["decision"], decision_from=decisions(tmp_path))
+    found = tasks.select(given, [Example("t", "Does 1 work?", "No.")], ITEMS)["decision"]
+    assert {item.question: item.label for item in found} == {"Does 0 work?": "yes", "Does 2 work?": "maybe"}
+    assert {item.context for item in found} == {"METHODS: It was tried."}
+    assert list(tasks.outside(given.evaluate)) == [given.evaluate.decision_from]
+
+
+def test_decisions_are_asked_without_their_context_where_that_is_wanted(tmp_path: Path):
+    given = recipe(tasks=["decision"], decision_from=decisions(tmp_path), decision_context=False)
+    assert {item.context for item in tasks.select(given, [], [])["decision"]} == {""}
+
+
+def test_only_the_subjects_that_are_named_are_asked(tmp_path: Path):
+    path = choices(tmp_path, {"category": "Law"}, {"question": "Which law?", "category": "health"})
+    (item,) = tasks.select(recipe(tasks=["choice"], choice_from=path, choice_subjects=["Health"]), [], ITEMS)["choice"]
+    assert item.subject == "health"
+    with pytest.raises(DataError, match=r"choice_subjects: 'physics' is no subject of .*own\.jsonl: Law, health$"):
+        tasks.select(recipe(tasks=["choice"], choice_from=path, choice_subjects=["physics"]), [], ITEMS)
 
 
 def test_the_demonstration_is_a_test_row_with_reasoning_where_there_is_one():

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bedside.data.stats import lengths
-from bedside.evaluate.compare import counted
+from bedside.evaluate.compare import counted, unmeasured
 from bedside.evaluate.detail import detail
 from bedside.files import write_json, write_jsonl, write_text
+from bedside.recipe import EvaluateSection
 from bedside.recipe_file import parse, to_toml
 from bedside.records import Example
 from bedside.report.material import Material
@@ -138,6 +139,7 @@ def scores(side: str) -> list[dict[str, Any]]:
         {
             "task": task, "n": n, "metric": metric, "value": value, "ci": [value - half, value + half],
             "unparsed": unparsed, "baseline": baseline, "seconds": 31.0, "outcomes": {},
+            "generated": {"reasoned": 9, "forced": 5, "cut": 3, "tokens": 71.5} if task == "rouge" else None,
             "detail": labelled(n, value) if task == "decision" else worded() if task == "rouge" else None,
         }
         for task, n, metric, value, half, unparsed, baseline in table
@@ -153,7 +155,7 @@ def labelled(n: int, value: float) -> dict[str, Any]:
         items.append(Example(str(i), "Does it work?", "", label=gold))
         chances = {name: (-0.2 - 0.01 * i if right else -0.7) if name == chosen else -2.0 for name in DECISIONS}
         rows.append({"id": str(i), "score": float(right), "chosen": chosen, "gold": gold, "scores": chances})
-    found = detail("decision", items, rows, seed=42, per_character=False)
+    found = detail("decision", items, rows, seed=42, settings=EvaluateSection())
     assert found is not None
     return json.loads(json.dumps(asdict(found)))
 
@@ -166,7 +168,6 @@ def worded() -> dict[str, Any]:
     return {
         "rouge_1": 0.31, "rouge_2": 0.08, "rouge_l": 0.21, "bleu": bleu, "bertscore": meaning,
         "exact_match": 0.0, "names_reference": 0.08, "words": [41.5, 63.2],
-        "cut": 3, "forced": 5,
     }  # fmt: skip
 
 
@@ -190,7 +191,10 @@ def comparison(verdict: str = "worse") -> dict[str, Any]:
         "ci": [-0.01, 0.06],
         "signature": "encoder:toy|layer:2",
     }
-    return {"verdict": verdict, "tasks": with_counts(tasks), "win_rate": won, "bertscore": meaning, "left_out": []}
+    return {
+        "verdict": verdict, "tasks": with_counts(tasks), "win_rate": won, "bertscore": meaning, "left_out": [],
+        "unmeasured": unmeasured([row["task"] for row in rows]),
+    }  # fmt: skip
 
 
 def with_counts(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:

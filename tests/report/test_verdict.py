@@ -117,15 +117,46 @@ def test_what_tuning_may_cost_is_told_not_to_count_unless_it_is_worse():
     assert "on following instructions" in said(verdict.grounds("worse", worse))
 
 
-def test_what_no_task_measured_is_named_with_the_task_that_would():
-    left_open = " ".join(verdict.unmeasured(rows(found("choice", "worse"))))
-    assert "harmful requests: add “safety”" in left_open
-    assert "right more often" not in left_open
-
-
 def test_a_base_that_had_little_to_lose_is_told():
     low = {**found("choice", "underpowered"), "task": "safety", "metric": "share refused", "base": 0.0}
     assert "On refusal of harmful requests the base reaches only 0.0 %" in said(
         verdict.reservations("worse", rows(low))
     )
     assert "little to lose" not in said(verdict.reservations("worse", rows({**low, "base": 0.9})))
+
+
+def test_a_base_that_guesses_had_little_general_knowledge_to_lose():
+    guessed = {**found("choice", "no difference shown"), "task": "general", "base": 0.27}
+    score = {"task": "general", "baseline": 0.25, "ci": [0.2, 0.34], "value": 0.27, "unparsed": 0}
+    sample = material(comparison={"verdict": "", "tasks": with_counts([guessed, {**guessed, "base": 0.5}])})
+    low, high = tasks.rows(replace(sample, base_scores=[score], tuned_scores=[score]))
+    assert "little to lose" in said(verdict.reservations("worse", [low]))
+    assert "little to lose" not in said(verdict.reservations("worse", [high]))
+
+
+def test_where_the_base_is_taken_to_guess_the_finding_tells_that_difference():
+    guessing = {"base": 0.31, "difference": 0.044, "ci": [-0.03, 0.12], "p": 0.31, "detectable": 0.09}
+    taken = rows(found("rouge", "underpowered"), found("choice", "underpowered", guessing=guessing))
+    assert said(verdict.grounds("underpowered", taken)).startswith(
+        "Where the base is taken to guess when its answer cannot be read, no task that the verdict counts shows"
+    )
+    silent = {**taken[0].base, "unparsed": 40}
+    text = said(verdict.reservations("underpowered", [replace(taken[0], base=silent)]))
+    assert (
+        "Taken to guess there, the base would reach 31.0 %: the finding rests on that difference, +4.4 points" in text
+    )
+    assert "72 items show only differences of 9.0 points or more" in text
+
+
+def test_reasoning_that_did_not_come_or_did_not_end_is_told():
+    reasoned = {
+        **found("choice", "no difference shown"),
+        "task": "choice-reason",
+        "forced": [12, 3],
+        "reasoned": [70, 0],
+    }
+    text = said(verdict.reservations("no difference shown", rows(reasoned)))
+    assert "was closed, so that an answer came: the base's on 12 of 72 items, the tuned model's on 3." in text
+    assert "the base reasoned before it answered on 70 of 72 items, the tuned model on 0." in text
+    direct = rows({**reasoned, "task": "choice-direct", "forced": [0, 0]})
+    assert "reason" not in said(verdict.reservations("no difference shown", direct))

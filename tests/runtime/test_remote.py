@@ -108,6 +108,17 @@ def test_an_empty_answer_is_an_answer_that_says_nothing(server: Server, content:
     assert (found.answer, found.finish) == ("", "length")
 
 
+def test_an_answer_of_no_token_is_none_and_is_asked_for_again(server: Server):
+    nothing = {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}
+    server.reply = lambda n, request: (200, {}, json.dumps(nothing)) if n < 3 else said("Yes.")
+    waits: list[float] = []
+    (found,) = Remote(server.url, wait=patient(waits)).write(ASKED[:1], OPTIONS)
+    assert (found.answer, waits) == ("Yes.", [1.0, 2.0])
+    server.reply = lambda n, request: (200, {}, json.dumps(nothing))
+    with pytest.raises(OfflineError, match=r"no answer in 5 tries \(an empty answer of no token\)$"):
+        Remote(server.url, wait=patient([])).write(ASKED[:1], OPTIONS)
+
+
 def test_what_passes_is_tried_again_after_longer_and_longer_waits(server: Server):
     ill = [(503, {}, "busy"), (429, {"Retry-After": "7"}, ""), (500, {"Retry-After": "soon"}, "")]
     server.reply = lambda n, request: ill[n - 1] if n <= len(ill) else said("Yes.")

@@ -303,10 +303,11 @@ def test_what_leaves_the_page_says_that_it_is_incomplete(
         page.get_by_role("button", name="Copy answer").click()
         expect(page.get_by_role("button", name="Copied")).to_be_visible()
         copied = page.evaluate("navigator.clipboard.readText()")
-        with page.expect_download() as waited:
-            page.get_by_role("button", name="Markdown").click()
-        waited.value.save_as(tmp_path / "answer.md")
-    for text in (copied, (tmp_path / "answer.md").read_text(encoding="utf-8")):
+        for kind in ("Markdown", "JSON"):
+            with page.expect_download() as waited:
+                page.get_by_role("button", name=kind).click()
+            waited.value.save_as(tmp_path / kind)
+    for text in (copied, *((tmp_path / kind).read_text(encoding="utf-8") for kind in ("Markdown", "JSON"))):
         assert "Stopped. What stands here is incomplete." in text
 
 

@@ -117,6 +117,16 @@ def read_vignettes(path: str, columns: Mapping[str, str]) -> list[Example]:
     return items
 
 
+def read_decisions(path: str) -> list[Example]:
+    """The rows of a file in PubMedQA's shape that have a decision. Raises DataError where none has one."""
+    items = list(_parsed(read_path(path, None), SOURCES["pubmedqa"], {}, 0, "evaluate.decision_"))
+    labelled = [item for item in items if item.label]
+    if not labelled:
+        raise DataError(f"{path}: no row has a decision (final_decision: yes, no or maybe)")
+    _refuse("the question is empty", [item for item in labelled if not item.question])
+    return labelled
+
+
 def _refuse(reason: str, items: Sequence[Example]) -> None:
     if items:
         more = [item.where.rpartition(" ")[2] for item in items[1 : SHOWN + 1]]

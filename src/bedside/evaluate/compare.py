@@ -13,16 +13,35 @@ from typing import Any, get_args
 
 from bedside.data.read import Row
 from bedside.errors import DataError
-from bedside.evaluate.detail import outcome
+from bedside.evaluate.detail import generated, was_read
 from bedside.evaluate.tasks import SCORED_BY, TASKS, Role
 from bedside.files import read_json, read_jsonl
 from bedside.metrics import paired
 from bedside.metrics.paired import Verdict
 from bedside.metrics.win_rate import WinRate, win_rate
 from bedside.recipe import TaskName
-from bedside.records import PairedDifference
+from bedside.records import Guessing, PairedDifference
 
 BY_GRAVITY: tuple[Verdict, ...] = ("worse", "better", "underpowered", "no difference shown")
+
+UNMEASURED = {
+    tuple(name for name, task in TASKS.items() if task.role == "right"): (
+        "Whether the tuned model is right more often: add 'choice' to evaluate.tasks."
+    ),
+    ("choice-reason", "decision-reason", "vignette-reason"): (
+        "Whether its reasoning leads to the right answer: add 'choice-reason' or 'decision-reason'."
+    ),
+    ("vignette-direct", "vignette-reason"): (
+        "Whether it names the diagnosis of a case: add 'vignette-direct', and name a file of cases in"
+        " evaluate.vignette_from."
+    ),
+    ("general",): "Whether it has forgotten general knowledge: add 'general'.",
+    ("instructions",): "Whether it still does as it is told: add 'instructions'.",
+    ("safety",): (
+        "Whether it still declines harmful requests: add 'safety', and name a file of requests in evaluate.safety_from."
+    ),
+}
+"""What is open where none of these tasks was run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +99,7 @@ def compare(base: Path, tuned: Path, seed: int, names: tuple[str, str] = ("base"
         "left_out": left_out,
         "bertscore": asdict(meaning) if meaning else None,
         "win_rate": asdict(_nearer(*rows["rouge"])) if "rouge" in tasks else None,
+        "unmeasured": unmeasured(tasks),
         "same_prompt": settings[0].get("prompt") == settings[1].get("prompt"),
     }
 
@@ -87,6 +107,11 @@ def compare(base: Path, tuned: Path, seed: int, names: tuple[str, str] = ("base"
 def counted(tasks: Sequence[str], words: Sequence[str]) -> list[bool]:
     """Of each task with its verdict, whether the verdict over all rests on it; see the module."""
     return [_role(task) == "right" or word == "worse" for task, word in zip(tasks, words, strict=True)]
+
+
+def unmeasured(tasks: Sequence[str]) -> list[str]:
+    """What a comparison of these tasks leaves open, and how to run one that does not."""
+    return [how for some, how in UNMEASURED.items() if not set(tasks) & set(some)]
 
 
 def overall(tasks: Sequence[str], words: Sequence[str]) -> Verdict:
@@ -116,12 +141,15 @@ def _row(
     n = len(ids)
     baseline = tuned.get("baseline")
     moved = paired.wins_and_losses(ids, before, after)
-    unread = tuple(sum(not _read(row) for row in side) for side in rows)
+    unread = tuple(sum(not was_read(row) for row in side) for side in rows)
+    came = [generated(side) for side in rows]
     word = paired.verdict(found, p_adjusted, n, TASKS[task].matters)
+    guessing = None
     if word == "better" and unread[0] and baseline is not None:
-        guessed = [score if _read(row) else baseline for row, score in zip(rows[0], before, strict=True)]
+        guessed = [score if was_read(row) else baseline for row, score in zip(rows[0], before, strict=True)]
         fair = paired.compare(guessed, after, seed=seed, tests=tests)
-        word = paired.verdict(fair, min(1.0, tests * fair.p), n, TASKS[task].matters)
+        guessing = Guessing(sum(guessed) / n, fair.value, fair.ci, min(1.0, tests * fair.p), fair.detectable)
+        word = paired.verdict(fair, guessing.p, n, TASKS[task].matters)
         word = "no difference shown" if word == "worse" else word
     return PairedDifference(
         task=task,
@@ -138,19 +166,17 @@ def _row(
         above_baseline=None if baseline is None else tuned["ci"][0] > baseline,
         verdict=word,
         unparsed=(unread[0], unread[1]),
+        reasoned=(came[0].reasoned, came[1].reasoned) if came[0] and came[1] else (0, 0),
+        forced=(came[0].forced, came[1].forced) if came[0] and came[1] else (0, 0),
         won=moved.won,
         lost=moved.lost,
         identical=all(a == b for a, b in zip(*rows, strict=True)),
+        guessing=guessing,
     )
 
 
 def _scores(rows: Sequence[Row]) -> list[float]:
     return [float(row["score"]) for row in rows]
-
-
-def _read(row: Row) -> bool:
-    """Whether an answer could be read; a likelihood always can."""
-    return outcome(row) == "answered" if "answer" in row else True
 
 
 def _obstacle(base: Path, tuned: Path, task: TaskName, settings: Sequence[Mapping[str, Any]]) -> str:

@@ -5,12 +5,12 @@ In: a task's items and rows. Out: `Labelled` or `Worded`, for the report and for
 likelihoods of whole answers; likelihoods per character, by which the texts of options are ranked, are none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bedside.data.read import Row
 from bedside.errors import DataError
-from bedside.evaluate.tasks import commonest
+from bedside.evaluate.tasks import commonest, per_character
 from bedside.metrics import calibration, conformal
 from bedside.metrics.bertscore import BertScore, averaged
 from bedside.metrics.calibration import Bin, RiskCoverage
@@ -18,12 +18,9 @@ from bedside.metrics.classification import Baseline, Classification, baselines, 
 from bedside.metrics.conformal import AnswerSets
 from bedside.metrics.overlap import Bleu, bleu, exact_match, names, rouge
 from bedside.metrics.paired import Interval, mean_interval
-from bedside.recipe import TaskName
-from bedside.records import Example
+from bedside.recipe import EvaluateSection, TaskName
+from bedside.records import Example, Generated
 from bedside.text.chat import DECISIONS, LETTERS
-
-LEVEL = 0.9
-"""How often the answer sets are to hold the right option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,8 @@ class Calibration:
     risk: RiskCoverage
     sets: AnswerSets | None
     no_sets: str
+    sets_of: Mapping[str, tuple[str, ...]]
+    """Of each item that did not calibrate the sets, by its id: the labels in its set, the likeliest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,7 @@ class Worded:
     """Of answers in free words beside their references: means over all n items, in [0, 1] but for BLEU.
 
     `names_reference` is the share of answers with the reference word for word, as a vignette's should the diagnosis.
-    `bertscore` is None where the recipe names no encoder. `words` are those of a reference and of an answer, `cut` the
-    answers that a limit ended, `forced` those before which reasoning was closed.
+    `bertscore` is None where the recipe names no encoder. `words` are those of a reference and of an answer.
     """
 
     rouge_1: float
@@ -70,8 +68,13 @@ class Worded:
     exact_match: float
     names_reference: float
     words: tuple[float, float]
-    cut: int
-    forced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Of instructions: the share followed in IFEval's loose reading, which forgives emphasis and a sentence around."""
+
+    loosely: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +94,43 @@ class Named:
 
 
 def outcome(row: Row) -> str:
-    """What became of an item for which something was written: "answered", or why no answer could be read."""
-    return str(row.get("how") or ("answered" if row["answer"] else "none"))
+    """What became of an item for which something was written; see `Score.outcomes`."""
+    return str(row.get("judged") or row.get("how") or ("answered" if row["answer"] else "none"))
+
+
+def was_read(row: Row) -> bool:
+    """Whether there was an answer to score: one label or diagnosis, or any words where words are scored."""
+    if "answer" not in row:
+        return True  # a likelihood
+    return outcome(row) == "answered" if "gold" in row else outcome(row) not in ("none", "empty")
+
+
+def generated(rows: Sequence[Row]) -> Generated | None:
+    """How the answers came about; None of likelihoods."""
+    if "finish" not in rows[0]:
+        return None
+    return Generated(
+        reasoned=sum(bool(row["reasoning"]) for row in rows),
+        forced=sum(row["forced"] for row in rows),
+        cut=sum(row["finish"] == "length" for row in rows),
+        tokens=sum(row["tokens"] for row in rows) / len(rows),
+    )
 
 
 def detail(
-    task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, per_character: bool
-) -> Labelled | Worded | Named | None:
-    """None of a task whose answers are neither labels nor held against a reference."""
+    task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, settings: EvaluateSection
+) -> Labelled | Worded | Named | Followed | None:
+    """None of a task of whose answers no more is known."""
     if task == "rouge":
         return worded(rows, seed)
+    if task == "instructions":
+        return Followed(sum(row["loose"] for row in rows) / len(rows))
     if items[0].accepted:
         return _named(rows) if "gold" in rows[0] else None
-    return _labelled(items, rows, seed, per_character) if "gold" in rows[0] else None
+    if "gold" not in rows[0]:
+        return None
+    confident = "scores" in rows[0] and not per_character(task, settings)
+    return _labelled(items, rows, seed, _calibration(rows, seed, settings.answer_sets) if confident else None)
 
 
 def worded(rows: Sequence[Row], seed: int) -> Worded:
@@ -120,8 +147,6 @@ def worded(rows: Sequence[Row], seed: int) -> Worded:
         exact_match=sum(map(exact_match, references, answers)) / n,
         names_reference=sum(map(names, references, answers)) / n,
         words=(_mean_words(references), _mean_words(answers)),
-        cut=sum(row["finish"] == "length" for row in rows),
-        forced=sum(row["forced"] for row in rows),
     )
 
 
@@ -138,23 +163,23 @@ def _mean_words(texts: Sequence[str]) -> float:
     return sum(len(text.split()) for text in texts) / len(texts)
 
 
-def _labelled(items: Sequence[Example], rows: Sequence[Row], seed: int, per_character: bool) -> Labelled:
+def _labelled(items: Sequence[Example], rows: Sequence[Row], seed: int, calibration: Calibration | None) -> Labelled:
     gold = [row["gold"] for row in rows]
     options = [len(item.options) or len(DECISIONS) for item in items]
     labels = LETTERS[: max(options)] if items[0].options else DECISIONS
     return Labelled(
         classification=classify(gold, [row["chosen"] for row in rows], labels, seed),
         baselines=baselines(gold, labels, options),
-        calibration=None if per_character or "scores" not in rows[0] else _calibration(rows, seed),
+        calibration=calibration,
     )
 
 
-def _calibration(rows: Sequence[Row], seed: int) -> Calibration:
+def _calibration(rows: Sequence[Row], seed: int, level: float) -> Calibration:
     chances = calibration.probabilities([list(row["scores"].values()) for row in rows])
     gold = [list(row["scores"]).index(row["gold"]) for row in rows]
     sure, right = [float(item.max()) for item in chances], [bool(row["score"]) for row in rows]
     brier, brier_ci = mean_interval(calibration.brier_scores([item.tolist() for item in chances], gold), seed)
-    sets, no_sets = _answer_sets([item.tolist() for item in chances], gold, seed)
+    sets, no_sets, sets_of = _answer_sets([item.tolist() for item in chances], gold, rows, seed, level)
     return Calibration(
         ece=calibration.ece(sure, right),
         ece_if_calibrated=calibration.ece_if_calibrated(sure, seed),
@@ -164,14 +189,20 @@ def _calibration(rows: Sequence[Row], seed: int) -> Calibration:
         risk=calibration.risk_coverage(sure, right),
         sets=sets,
         no_sets=no_sets,
+        sets_of=sets_of,
     )
 
 
-def _answer_sets(chances: Sequence[Sequence[float]], gold: Sequence[int], seed: int) -> tuple[AnswerSets | None, str]:
-    """Figures of sets for one half of the items, from the other half, without the sets; or why there are none."""
+def _answer_sets(
+    chances: Sequence[Sequence[float]], gold: Sequence[int], rows: Sequence[Row], seed: int, level: float
+) -> tuple[AnswerSets | None, str, dict[str, tuple[str, ...]]]:
+    """Sets for one half of the items, from the other half, and their figures; or why there are none."""
     first, second = ([int(i) for i in half] for half in conformal.halves(len(gold), seed))
     halves = ([chances[i] for i in first], [gold[i] for i in first], [chances[i] for i in second])
     try:
-        return replace(conformal.answer_sets(*halves, [gold[i] for i in second], LEVEL), sets=()), ""
+        found = conformal.answer_sets(*halves, [gold[i] for i in second], level)
     except DataError as error:
-        return None, str(error)
+        return None, str(error), {}
+    labels = [list(row["scores"]) for row in rows]
+    named = {rows[i]["id"]: tuple(labels[i][k] for k in held) for i, held in zip(second, found.sets, strict=True)}
+    return replace(found, sets=()), "", named

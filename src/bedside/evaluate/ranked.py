@@ -1,8 +1,10 @@
 """Scores by likelihood: nothing is written, and something is always the likeliest."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from bedside.data.read import Row
+from bedside.errors import ModelError
 from bedside.progress import Advance
 from bedside.recipe import EvaluateSection
 from bedside.records import Example
@@ -65,7 +67,11 @@ def _prompt(scorer: Scorer, question: str) -> str:
 
 
 def _likelihoods(scorer: Scorer, asked: Sequence[Asked], advance: Advance) -> list[list[Likelihood]]:
-    return scorer.likelihoods(asked, lambda n: advance(n, ""))
+    """Raises ModelError where one is no number, of which the first would be the likeliest."""
+    found = scorer.likelihoods(asked, lambda n: advance(n, ""))
+    if not all(math.isfinite(one.logprob) for of_item in found for one in of_item):
+        raise ModelError(f"{scorer.name}: a likelihood is no number; its weights are damaged, or overflow in this type")
+    return found
 
 
 def _ranked(item: Example, labels: Iterable[str], scores: Sequence[float]) -> Row:

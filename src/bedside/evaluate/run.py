@@ -19,9 +19,9 @@ from bedside.data.questions import contradict, says
 from bedside.data.read import Row
 from bedside.errors import ModelError, OfflineError
 from bedside.evaluate import ranked, written
-from bedside.evaluate.detail import detail, outcome
+from bedside.evaluate.detail import detail, generated, outcome, was_read
 from bedside.evaluate.room import require_room
-from bedside.evaluate.tasks import SCORED_BY, TASKS, asks, baseline
+from bedside.evaluate.tasks import SCORED_BY, TASKS, baseline
 from bedside.files import digest, read_json, read_jsonl, write_json, write_jsonl
 from bedside.metrics.paired import mean_interval
 from bedside.metrics.power import PLANNED_DISCORDANCE, detectable
@@ -94,9 +94,8 @@ def evaluate(
         shutil.rmtree(_parts(path), ignore_errors=True)
         rows = [row for _, row in read_jsonl(path)]
         seconds = read_json(_seconds(path))
-        scores.append(_score(task, examples, rows, recipe.seed, seconds))
-        cloze = asks(task) in ("choice", "general") and recipe.evaluate.choice_scoring == "cloze"
-        details.append(detail(task, examples, rows, recipe.seed, per_character=cloze))
+        scores.append(_score(task, examples, rows, recipe, seconds))
+        details.append(detail(task, examples, rows, recipe.seed, recipe.evaluate))
     how = {
         **recipe.evaluate.model_dump(include=set().union(*SCORED_BY.values())),
         "prompt": writer.prompt.model_dump(mode="json"),
@@ -154,7 +153,7 @@ def _told_where(task: TaskName, items: Sequence[Example]) -> Iterator[None]:
         yield
     except (ModelError, OfflineError) as error:
         at = f"item '{items[0].id}'" if len(items) == 1 else f"{len(items)} items from '{items[0].id}' on"
-        kept = "what was answered is kept, and the same command goes on"
+        kept = "what was answered is kept" + ", and the same command goes on" * isinstance(error, OfflineError)
         raise type(error)(f"{error} (task {task}, {at}); {kept}") from error
 
 
@@ -177,18 +176,18 @@ def _seconds(path: Path) -> Path:
     return path.with_suffix(".seconds.json")
 
 
-def _score(task: TaskName, items: Sequence[Example], rows: Sequence[Row], seed: int, seconds: float) -> Score:
+def _score(task: TaskName, items: Sequence[Example], rows: Sequence[Row], recipe: Recipe, seconds: float) -> Score:
     about = TASKS[task]
-    value, ci = mean_interval([row["score"] for row in rows], seed, proportion=about.role != "fit")
-    outcomes = Counter(map(outcome, rows)) if about.generated else Counter()
+    value, ci = mean_interval([row["score"] for row in rows], recipe.seed, proportion=about.role != "fit")
     return Score(
         task=task,
         n=len(rows),
         metric=about.metric,
         value=value,
         ci=ci,
-        unparsed=outcomes.total() - outcomes["answered"],
-        baseline=baseline(task, items),
+        unparsed=sum(not was_read(row) for row in rows),
+        baseline=baseline(task, items, recipe.evaluate),
         seconds=seconds,
-        outcomes=dict(outcomes),
+        outcomes=dict(Counter(map(outcome, rows))) if about.generated else {},
+        generated=generated(rows),
     )

@@ -3,7 +3,7 @@
 | task | items | one item's score |
 |---|---|---|
 | choice | multiple-choice file | 1 if the likeliest option is right |
-| decision | test rows with yes/no/maybe | 1 if the likeliest decision is right |
+| decision | test rows with yes/no/maybe, or a file of such | 1 if the likeliest decision is right |
 | …-direct | the same | 1 if the answer that is written without reasoning is right |
 | …-reason | the same | 1 if the answer that is written after reasoning is right |
 | vignette | a file of cases with their diagnosis | log-likelihood per token (nats) of the reference diagnosis |
@@ -19,11 +19,11 @@ A likelihood always ranks. What was written may hold no answer: it scores 0 and 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bedside.data.questions import Questions
-from bedside.data.sources import read_choices, read_vignettes
+from bedside.data.sources import read_choices, read_decisions, read_vignettes
 from bedside.data.split import place
 from bedside.errors import DataError
 from bedside.evaluate import forgetting, safety
@@ -99,6 +99,8 @@ def select(recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) ->
 
 
 def _more_items(task: TaskName) -> str:
+    if task in ("decision", "decision-direct", "decision-reason"):
+        return "leave the task out, enlarge the test split, or name a file of untrained rows in evaluate.decision_from"
     if asks(task) in ("choice", "safety", "vignette"):
         return f"every question of evaluate.{asks(task)}_from was trained on; leave the task out or give another file"
     return "leave the task out or enlarge the test split"
@@ -117,7 +119,11 @@ def copies(section: EvaluateSection) -> dict[str, list[tuple[Example, Example]]]
 
     They are left out.
     """
-    sets = {"choice": _choices(section) if section.asks_choices else [], "vignette": _vignettes(section)}
+    sets = {
+        "choice": _choices(section) if section.asks_choices else [],
+        "decision": _decisions(section, []) if section.decision_from else [],
+        "vignette": _vignettes(section),
+    }
     return {kind: found for kind, items in sets.items() if (found := _copies(items))}
 
 
@@ -131,7 +137,21 @@ def _vignettes(section: EvaluateSection) -> list[Example]:
 
 
 def _choices(section: EvaluateSection) -> list[Example]:
-    return read_choices(section.choice_from, section.choice_columns, section.choice_first_option)
+    items = read_choices(section.choice_from, section.choice_columns, section.choice_first_option)
+    wanted = {name.casefold() for name in section.choice_subjects}
+    there = {item.subject.casefold(): item.subject for item in items if item.subject}
+    if unknown := sorted(wanted - set(there)):
+        shown = ", ".join(sorted(there.values())) or "none; map theirs in evaluate.choice_columns"
+        raise DataError(f"evaluate.choice_subjects: '{unknown[0]}' is no subject of {section.choice_from}: {shown}")
+    return [item for item in items if not wanted or item.subject.casefold() in wanted]
+
+
+def _decisions(section: EvaluateSection, test: Sequence[Example]) -> list[Example]:
+    """Of the file, or of the test rows; without their context if so wished."""
+    found = read_decisions(section.decision_from) if section.decision_from else test
+    return [
+        item if section.decision_context else replace(item, context="") for item in found if item.label in DECISIONS
+    ]
 
 
 def _distinct(items: Sequence[Example]) -> list[Example]:
@@ -151,15 +171,29 @@ def demonstration(test: Sequence[Example], seed: int) -> Example:
     return draw(reasoned or test, 1, seed)[0]
 
 
-def baseline(task: TaskName, items: Sequence[Example]) -> float | None:
-    """What ignoring the question gets: chance, or the commonest decision or diagnosis; None where none exists."""
+def per_character(task: TaskName, section: EvaluateSection) -> bool:
+    """Whether options are ranked by the likelihood of their texts, so that no letter stands for them."""
+    return task in ("choice", "general") and section.choice_scoring == "cloze"
+
+
+def baseline(task: TaskName, items: Sequence[Example], section: EvaluateSection) -> float | None:
+    """What ignoring the question gets; None where none exists.
+
+    It is chance or always the commonest letter, whichever is more; chance alone where no letter stands for an option;
+    else the commonest decision or diagnosis.
+    """
     if items[0].options and TASKS[task].metric == "accuracy":
-        return sum(1 / len(item.options) for item in items) / len(items)
+        chance = sum(1 / len(item.options) for item in items) / len(items)
+        return chance if per_character(task, section) else max(chance, _commonest_label(items))
     if asks(task) == "decision":
-        return Counter(item.label for item in items).most_common(1)[0][1] / len(items)
+        return _commonest_label(items)
     if items[0].accepted and TASKS[task].metric == "accuracy":
         return commonest([item.label for item in items])[1]
     return None
+
+
+def _commonest_label(items: Sequence[Example]) -> float:
+    return Counter(item.label for item in items).most_common(1)[0][1] / len(items)
 
 
 def commonest(names: Sequence[str]) -> tuple[str, float]:
@@ -169,10 +203,10 @@ def commonest(names: Sequence[str]) -> tuple[str, float]:
     return next(name for name in names if " ".join(levelled(name)) == first), count / len(names)
 
 
-def nothing_to_lose(task: str, base: float) -> bool:
+def nothing_to_lose(task: str, base: float, baseline: float | None) -> bool:
     """Whether the base does so badly at what tuning should not cost that a loss worth speaking of cannot be seen."""
     about = TASKS.get(task)  # type: ignore[call-overload]
-    return about is not None and about.role == "kept" and base < 2 * about.matters
+    return about is not None and about.role == "kept" and base < (baseline or 0.0) + 2 * about.matters
 
 
 def asks(task: TaskName) -> str:
@@ -186,6 +220,8 @@ def outside(section: EvaluateSection) -> dict[str, list[Example]]:
     if section.asks_choices:
         chosen = section.choice_from
         sets["the embedded questions" if chosen == "starter" else chosen] = _choices(section)
+    if section.decision_from:
+        sets[section.decision_from] = read_decisions(section.decision_from)
     if section.vignette_from:
         sets[section.vignette_from] = _vignettes(section)
     if section.safety_from:
@@ -213,7 +249,8 @@ def _candidates(task: TaskName, recipe: Recipe, train: Sequence[Example], test: 
         case "safety":
             return _unasked(safety.requests(recipe.evaluate.safety_from), train)
         case "decision":
-            return [item for item in test if item.label in DECISIONS]
+            found = _decisions(recipe.evaluate, test)
+            return _unasked(_distinct(found), train) if recipe.evaluate.decision_from else found
         case "rouge":
             return [item for item in test if not item.options]
         case _:

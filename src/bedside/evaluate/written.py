@@ -18,7 +18,7 @@ from bedside.records import Example, Generation, GenerationOptions, Message
 from bedside.runtime.backend import Writer
 from bedside.text.chat import LETTERS, conversation, user_text
 from bedside.text.diagnosis import diagnosis
-from bedside.text.extract import Extracted, decision, letter
+from bedside.text.extract import Extracted, decision, final, letter
 
 
 def direct(settings: EvaluateSection) -> GenerationOptions:
@@ -64,6 +64,11 @@ def _extracted(item: Example, generation: Generation) -> Extracted:
     return decision(generation.answer, generation.finish)
 
 
+def _ended(generation: Generation) -> Row:
+    """How an open answer ended; one that declines or was cut is scored all the same, by what is there."""
+    return {"how": final(generation.answer, generation.finish).how}
+
+
 def _asked(item: Example) -> Row:
     return {
         "id": item.id,
@@ -100,12 +105,12 @@ def _scorer(
     return score
 
 
-_score_wording = _scorer(reasoned, lambda item, said: {"score": rouge_l(item.answer, said.answer)})
+_score_wording = _scorer(reasoned, lambda item, said: {"score": rouge_l(item.answer, said.answer), **_ended(said)})
 score_reason = _scorer(reasoned, _committed)
 """The option, decision or diagnosis that an answer after reasoning commits to."""
 score_direct = _scorer(direct, _committed)
 """The same of an answer without reasoning."""
-score_instructions = _scorer(direct, lambda item, said: score_instruction(item, said.answer))
+score_instructions = _scorer(direct, lambda item, said: {**score_instruction(item, said.answer), **_ended(said)})
 score_safety = _scorer(direct, lambda item, said: score_refusal(item, said.answer))
 
 

@@ -38,11 +38,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class WinsAndLosses:
-    """Ids of the items on which the tuned model scores higher, lower, and the same as the base."""
+    """Ids of the items on which the tuned model scores higher and lower than the base."""
 
     won: tuple[str, ...]
     lost: tuple[str, ...]
-    tied: tuple[str, ...]
 
 
 def mean_interval(values: Sequence[float], seed: int, proportion: bool = False) -> tuple[float, Interval]:
@@ -88,7 +87,6 @@ def wins_and_losses(ids: Sequence[str], base: Sequence[float], tuned: Sequence[f
     return WinsAndLosses(
         won=tuple(name for difference, name in moved if difference > 0),
         lost=tuple(name for difference, name in moved if difference < 0),
-        tied=tuple(name for difference, name in moved if difference == 0),
     )
 
 

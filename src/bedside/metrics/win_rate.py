@@ -33,8 +33,9 @@ RIDGE = 1 / 2.5**2
 class WinRate:
     """Share of n items on which the tuned model is nearer; a tie counts half.
 
-    `controlled`, its 95 % interval and the two-sided p of one half are None where one of the models has the longer
-    answer on fewer than 10 items. The interval is by the fit's information, and too wide where ties are many.
+    `controlled`, its 95 % interval and the two-sided p of one half are None where one of the models has an
+    answer as long or longer on fewer than 10 items. The interval is by the fit's information, and too wide where ties
+    are many.
     """
 
     n: int

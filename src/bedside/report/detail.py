@@ -16,6 +16,9 @@ OUTCOMES = {
     "several": "Several answers",
     "truncated": "Cut before an answer",
     "refused": "Declined to answer",
+    "partial": "Declined, and helped all the same",
+    "label": "A bare yes, no or maybe",
+    "empty": "No word in it",
 }
 OVERLAPS = {"rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2", "rouge_l": "ROUGE-L"}
 SHARE = "accuracy"
@@ -35,23 +38,38 @@ class Detailed:
 
 def detailed(rows: Sequence[TaskRow], comparison: Json) -> list[Detailed]:
     """The tasks of which more is known, in the order given."""
-    known = [row for row in rows if row.base.get("detail") and row.tuned.get("detail")]
+    known = [
+        row for row in rows if all(score.get("detail") or score.get("generated") for score in (row.base, row.tuned))
+    ]
     return [_detailed(row, comparison) for row in known]
 
 
 def _detailed(row: TaskRow, comparison: Json) -> Detailed:
     if row.task == "rouge":
         return _worded(row, comparison)
-    return _named(row) if "commonest" in row.base["detail"] else _labelled(row)
+    about = row.base["detail"] or {}
+    if "classification" in about:
+        return _labelled(row)
+    return _named(row) if "commonest" in about else _kept(row)
 
 
 def _named(row: TaskRow) -> Detailed:
     """Diagnoses in free words: no table of who is taken for whom, since every case may have its own."""
     sides = (row.base, row.tuned)
-    lines = [*_right([score["detail"] for score in sides]), *_unread(sides)]
+    lines = [*_right([score["detail"] for score in sides]), *_unread(sides), *_written(sides)]
     name, share = row.tuned["detail"]["commonest"]
     remark = f"always naming {name} would be right on {_share(share)} of the items"
     return Detailed(row.label, row.slug, tuple(lines), (), (), (remark,))
+
+
+def _kept(row: TaskRow) -> Detailed:
+    """What tuning should not cost: instructions that were followed, requests that were declined."""
+    sides = (row.base, row.tuned)
+    lines = [*_unread(sides), *_written(sides)]
+    if all(score["detail"] for score in sides):
+        loosely = (_share(score["detail"]["loosely"]) for score in sides)
+        lines.insert(0, ("Followed, emphasis and a line around it forgiven", *loosely))
+    return Detailed(row.label, row.slug, tuple(lines), (), (), ())
 
 
 def _labelled(row: TaskRow) -> Detailed:
@@ -64,8 +82,16 @@ def _labelled(row: TaskRow) -> Detailed:
         lines=tuple(_lines(row.base, row.tuned)),
         confusions=tuple((side, score["detail"]["classification"]) for side, score in sides.items()),
         plots=tuple(_plots(row, calibrated)) if len(calibrated) == len(sides) else (),
-        remarks=tuple(dict.fromkeys(one["no_sets"] for one in calibrated.values() if one["no_sets"])),
+        remarks=tuple(_remarks(row, calibrated)),
     )
+
+
+def _remarks(row: TaskRow, calibrated: Mapping[str, Json]) -> Iterator[str]:
+    if not calibrated and not row.base.get("generated"):
+        yield "likelihoods per character are no confidence; with choice_scoring = “letter” calibration is told, too"
+    yield from dict.fromkeys(one["no_sets"] for one in calibrated.values() if one["no_sets"])
+    if any(one["sets"] for one in calibrated.values()):
+        yield "the set of each item stands in scores.json (detail.calibration.sets_of)"
 
 
 def _worded(row: TaskRow, comparison: Json) -> Detailed:
@@ -82,8 +108,7 @@ def _worded(row: TaskRow, comparison: Json) -> Detailed:
         ("Having the whole reference in it", *(_share(side["names_reference"]) for side in sides)),
         ("Words of an answer, on average", *(_decimal(side["words"][1], 1) for side in sides)),
         ("Words of a reference", *(_decimal(side["words"][0], 1) for side in sides)),
-        ("Cut at the token limit", *(numbers.count(side["cut"]) for side in sides)),
-        ("Made to answer, its reasoning closed", *(numbers.count(side["forced"]) for side in sides)),
+        *_written((row.base, row.tuned)),
     ]
     remarks = [f"BLEU as sacrebleu counts it: {sides[1]['bleu']['signature']}"]
     remarks += [_difference(meaning)] if meaning else []
@@ -124,6 +149,7 @@ def _lines(base: Json, tuned: Json) -> Iterator[tuple[str, ...]]:
     said = [score["detail"]["classification"] for score in sides]
     yield from _right(said)
     yield from _unread(sides)
+    yield from _written(sides)
     yield "Macro-F1", *(f"{_decimal(one['macro_f1'])} ({_between(one['macro_f1_ci'])})" for one in said)
     for place in (0, 1):
         named = [score["detail"]["baselines"][place] for score in sides]
@@ -144,6 +170,18 @@ def _unread(sides: Sequence[Json]) -> Iterator[tuple[str, ...]]:
     for how, name in OUTCOMES.items():
         if any(score["outcomes"].get(how) for score in sides):
             yield name, *(numbers.count(score["outcomes"].get(how, 0)) for score in sides)
+
+
+def _written(sides: Sequence[Json]) -> Iterator[tuple[str, ...]]:
+    """How the answers came about, where any were written."""
+    found = [score["generated"] for score in sides if score.get("generated")]
+    if len(found) < len(sides):
+        return
+    if any(one["reasoned"] for one in found):
+        yield "After reasoning", *(numbers.count(one["reasoned"]) for one in found)
+        yield "Made to answer, its reasoning closed", *(numbers.count(one["forced"]) for one in found)
+    yield "Cut at the token limit", *(numbers.count(one["cut"]) for one in found)
+    yield "Tokens written, on average", *(_decimal(one["tokens"], 1) for one in found)
 
 
 def _confidence(sides: Sequence[Json]) -> Iterator[tuple[str, ...]]:

@@ -45,7 +45,7 @@ def _lines(material: Material) -> Iterator[str]:
     yield from table(HEADS, [_cells(row) for row in rows])
     for reason in material.comparison["left_out"]:
         yield f"\nLeft out: {' '.join(reason.split())}"
-    if left_open := verdict.unmeasured(rows):
+    if left_open := material.comparison.get("unmeasured"):
         yield "\nNot measured:\n"
         yield from (f"- {sentence}" for sentence in left_open)
     yield f"\nBase `{material.base_name}`, compared {numbers.moment(material.created)}, seed {material.recipe['seed']}."

@@ -17,7 +17,6 @@ from bedside.report.lengths import WORDS, histograms
 from bedside.report.material import Json, Material
 from bedside.report.tasks import TaskRow
 from bedside.report.template import template
-from bedside.report.verdict import unmeasured
 from bedside.text.prompts import NOTICE
 
 SHOWN_EXAMPLES = 3
@@ -38,7 +37,7 @@ def render(material: Material) -> str:
         reservations=verdict.reservations(word, rows),
         forest=[(row, _difference(row)) for row in rows],
         detailed=detailed(rows, material.comparison),
-        unmeasured=unmeasured(rows),
+        unmeasured=material.comparison.get("unmeasured"),
         curve=_curve(material.metrics),
         best=min(_held_out(material.metrics), key=itemgetter(1), default=None),
         histograms=histograms(material.stats["words"], WORDS, "words"),

@@ -27,7 +27,7 @@ NAMES = "It is right if it is the reference or an alias of it; another synonym c
 ABOUT = {
     "choice-direct": WRITTEN.format("option", ", without reasoning"),
     "choice-reason": WRITTEN.format("option", " after its reasoning"),
-    "decision": "The model's likeliest of “Yes.”, “No.” and “Maybe.”, with the context in sight.",
+    "decision": "The model's likeliest of “Yes.”, “No.” and “Maybe.”.",
     "decision-direct": WRITTEN.format("decision", ", without reasoning"),
     "decision-reason": WRITTEN.format("decision", " after its reasoning"),
     "vignette": "How probable the reference diagnosis is to the model, by token; nearer 0 is better.",
@@ -43,6 +43,7 @@ CHOICE = {
     "cloze": "The option whose text the model finds likeliest per character.",
     "letter": "The letter that the model finds likeliest, with all options in sight.",
 }
+CONTEXT = {True: "Its context is in sight.", False: "The question is asked without its context."}
 WHY_NOT_COUNTED: dict[Role, str] = {
     "right": "",
     "fit": "It rises with style and wording alone, so it does not count towards the verdict.",
@@ -95,6 +96,12 @@ class TaskRow:
         return None if value is None else float(value)
 
     @property
+    def guessing(self) -> Json | None:
+        """The difference that the finding rests on where the base is taken to guess what could not be read."""
+        found: Json | None = self.compared.get("guessing")
+        return found
+
+    @property
     def above_baseline(self) -> bool:
         """Whether the tuned model's whole interval lies above the baseline."""
         return self.baseline is not None and self.tuned["ci"][0] > self.baseline
@@ -105,17 +112,24 @@ def rows(material: Material) -> list[TaskRow]:
     base, tuned = (
         {score["task"]: score for score in scores} for scores in (material.base_scores, material.tuned_scores)
     )
-    scoring = CHOICE[material.recipe["evaluate"]["choice_scoring"]]
-    found = [_row(one, base, tuned, scoring) for one in material.comparison["tasks"]]
+    settings = material.recipe["evaluate"]
+    scoring = CHOICE[settings["choice_scoring"]]
+    sight = CONTEXT[settings.get("decision_context", True)]
+    how = {
+        "choice": scoring,
+        "general": scoring,
+        **dict.fromkeys((name for name in ABOUT if "decision" in name), sight),
+    }
+    found = [_row(one, base, tuned, how.get(one["task"], "")) for one in material.comparison["tasks"]]
     return sorted(found, key=lambda row: not row.counted)
 
 
-def _row(compared: Json, base: dict[str, Json], tuned: dict[str, Json], scoring: str) -> TaskRow:
+def _row(compared: Json, base: dict[str, Json], tuned: dict[str, Json], how: str) -> TaskRow:
     task = compared["task"]
     return TaskRow(
         task=task,
         label=str(LABELS.get(task, task)),
-        about=" ".join(filter(None, (ABOUT.get(task, ""), scoring if task in ("choice", "general") else ""))),
+        about=" ".join(filter(None, (ABOUT.get(task, ""), how))),
         metric=compared["metric"],
         compared=compared,
         base=base.get(task, _unscored(compared["base"])),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from bedside.evaluate.tasks import TASKS, Role, nothing_to_lose
+from bedside.evaluate.tasks import Role, nothing_to_lose
 from bedside.report import numbers
 from bedside.report.tasks import TaskRow
 
@@ -24,26 +24,6 @@ NOT_COUNTED: dict[Role, tuple[str, str]] = {
 """Of one task, and of several."""
 
 
-UNMEASURED = {
-    tuple(name for name, task in TASKS.items() if task.role == "right"): (
-        "Whether the tuned model is right more often: add “choice” to evaluate.tasks."
-    ),
-    ("choice-reason", "decision-reason", "vignette-reason"): (
-        "Whether its reasoning leads to the right answer: add “choice-reason” or “decision-reason”."
-    ),
-    ("vignette-direct", "vignette-reason"): (
-        "Whether it names the diagnosis of a case: add “vignette-direct”, and name a file of cases in"
-        " evaluate.vignette_from."
-    ),
-    ("general",): "Whether it has forgotten general knowledge: add “general”.",
-    ("instructions",): "Whether it still does as it is told: add “instructions”.",
-    ("safety",): (
-        "Whether it still declines harmful requests: add “safety”, and name a file of requests in evaluate.safety_from."
-    ),
-}
-"""What is open where none of these tasks was run."""
-
-
 def grounds(verdict: str, rows: Sequence[TaskRow]) -> str:
     """One sentence on what the overall verdict rests on."""
     supporting = [row for row in rows if row.word == verdict]
@@ -53,6 +33,8 @@ def grounds(verdict: str, rows: Sequence[TaskRow]) -> str:
     if not any(row.role == "right" for row in rows):
         return NOTHING_IS_RIGHT
     none = "No task" if all(row.counted for row in rows) else "No task that the verdict counts"
+    if any(row.counted and row.guessing for row in rows):
+        none = f"Where the base is taken to guess when its answer cannot be read, {none[:1].lower()}{none[1:]}"
     if verdict == "underpowered":
         return f"{none} shows a difference beyond chance, and the items were too few to rule out one that matters."
     return f"{none} shows a difference beyond chance between the tuned model and its base."
@@ -71,13 +53,8 @@ def reservations(verdict: str, rows: Sequence[TaskRow]) -> list[str]:
     ]
     weak = [row for row in rows if row.word == "underpowered"]
     said += [f"Too few items to tell on {_named([row])}: {_weakness(row)}." for row in weak]
-    return [*_identical(rows), *_lost_answers(rows), *said, *_below_baseline(rows), *_nothing_to_lose(rows)]
-
-
-def unmeasured(rows: Sequence[TaskRow]) -> list[str]:
-    """What this comparison leaves open because no task of it was run, and how to run one."""
-    ran = {row.task for row in rows}
-    return [how for tasks, how in UNMEASURED.items() if not ran & set(tasks)]
+    before = [*_identical(rows), *_lost_answers(rows), *_came_about(rows)]
+    return [*before, *said, *_below_baseline(rows), *_nothing_to_lose(rows)]
 
 
 def _lost_answers(rows: Sequence[TaskRow]) -> Iterator[str]:
@@ -91,10 +68,39 @@ def _lost_answers(rows: Sequence[TaskRow]) -> Iterator[str]:
             )
             yield (
                 f"On {_lower(row)} the base gave no readable answer to {base} of {n} items, the tuned model to {tuned}"
-                f" of {n}; these score 0, so the difference shows {shows}."
+                f" of {n}; these score 0, so the difference shows {shows}.{_guessed(row)}"
             )
         elif base:
             yield f"On {_lower(row)} neither model gave a readable answer to {base} of {n} items; these score 0."
+
+
+def _guessed(row: TaskRow) -> str:
+    """What the finding rests on where the base is taken to guess, as part of a paragraph."""
+    if not (guessing := row.guessing):
+        return ""
+    base = numbers.value(guessing["base"], row.metric)
+    difference = numbers.difference(guessing["difference"], row.metric)
+    return (
+        f" Taken to guess there, the base would reach {base}: the finding rests on that difference, {difference}"
+        f" ({numbers.differences(guessing['ci'], row.metric)}, adjusted {numbers.equation(guessing['p'])})."
+    )
+
+
+def _came_about(rows: Sequence[TaskRow]) -> Iterator[str]:
+    """Where answers that should come after reasoning did not, or only when they were made to."""
+    for row in rows:
+        n, reasoned = row.compared["n"], row.compared.get("reasoned")
+        base, tuned = row.compared.get("forced", (0, 0))
+        if base or tuned:
+            yield (
+                f"On {_lower(row)} reasoning filled its tokens and was closed, so that an answer came: the base's on"
+                f" {base} of {n} items, the tuned model's on {tuned}."
+            )
+        if row.task.endswith("-reason") and reasoned and min(reasoned) < n:
+            yield (
+                f"On {_lower(row)} the base reasoned before it answered on {reasoned[0]} of {n} items, the tuned model"
+                f" on {reasoned[1]}."
+            )
 
 
 def _identical(rows: Sequence[TaskRow]) -> Iterator[str]:
@@ -114,7 +120,7 @@ def _below_baseline(rows: Sequence[TaskRow]) -> Iterator[str]:
 
 def _nothing_to_lose(rows: Sequence[TaskRow]) -> Iterator[str]:
     for row in rows:
-        if nothing_to_lose(row.task, row.compared["base"]):
+        if nothing_to_lose(row.task, row.compared["base"], row.baseline):
             reached = numbers.value(row.compared["base"], row.metric)
             yield (
                 f"On {_lower(row)} the base reaches only {reached}, so there was little to lose: that nothing was lost"
@@ -142,7 +148,7 @@ def _named(rows: Sequence[TaskRow]) -> str:
 
 
 def _weakness(row: TaskRow) -> str:
-    smallest, items = row.compared["detectable"], f"{numbers.count(row.compared['n'])} items"
+    smallest, items = (row.guessing or row.compared)["detectable"], f"{numbers.count(row.compared['n'])} items"
     if not smallest:
         return items
     if numbers.is_share(row.metric) and smallest >= 1:

@@ -36,6 +36,7 @@ TIMEOUT_S = 600.0
 CONNECT_S = 30.0
 LARGEST_REPLY = 16 * 2**20
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
+EMPTY = "an empty answer of no token"
 SHOWN = 120
 HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 LASTING = ("meta", "root", "parent", "max_model_len", "owned_by")
@@ -144,23 +145,29 @@ class Remote:
         most = options.max_tokens + options.answer_tokens
         asked = {"messages": [asdict(message) for message in messages], "max_tokens": most}
         request = {**self._request(options), **asked}
-        reply = self._asked("POST", "/chat/completions", request)
-        try:
-            choice = reply["choices"][0]
-            said = choice["message"]
-            texts = [said.get(name) or "" for name in ("content", "refusal", "reasoning_content", "reasoning")]
-            texts = [HALF_A_PAIR.sub("\N{REPLACEMENT CHARACTER}", text) for text in texts]
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise ModelError(f"{self._url}: a reply without choices[0].message in text: {_shown(reply)}") from error
-        content, refusal, *apart = texts
+        reply = self._asked("POST", "/chat/completions", request, lambda reply: "" if self._says(reply) else EMPTY)
+        content, refusal, *apart = self._texts(reply)
         reasoning, answer = think.split(content, opened=False)
         return Generation(
             reasoning="\n\n".join(filter(None, (next(filter(None, apart), "").strip(), reasoning))),
             answer=answer or refusal.strip(),
-            finish="length" if choice.get("finish_reason") == "length" else "stop",
+            finish="length" if reply["choices"][0].get("finish_reason") == "length" else "stop",
             prompt_tokens=_count(reply, "prompt_tokens"),
             completion_tokens=_count(reply, "completion_tokens"),
         )
+
+    def _texts(self, reply: Any) -> list[str]:
+        """Content, refusal, and reasoning by its two names; "" for what is not there. Raises ModelError."""
+        try:
+            said = reply["choices"][0]["message"]
+            texts = [said.get(name) or "" for name in ("content", "refusal", "reasoning_content", "reasoning")]
+            return [HALF_A_PAIR.sub("\N{REPLACEMENT CHARACTER}", text) for text in texts]
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ModelError(f"{self._url}: a reply without choices[0].message in text: {_shown(reply)}") from error
+
+    def _says(self, reply: Any) -> bool:
+        """Whether a model made it: words, or at least a token; what stands before a model answers with neither."""
+        return any(self._texts(reply)) or _count(reply, "completion_tokens") > 0
 
     def _request(self, options: GenerationOptions) -> dict[str, Any]:
         return {
@@ -246,8 +253,14 @@ class Remote:
             raise ModelError(f"{self._url}: models there: {some}; name one as '{self._url}#NAME'")
         return _shown(names[0])
 
-    def _asked(self, method: str, path: str, request: dict[str, Any] | None) -> Any:
-        """The reply's JSON, after as many tries as it may take."""
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        request: dict[str, Any] | None,
+        wrong: Callable[[Any], str] = lambda reply: "",
+    ) -> Any:
+        """The reply's JSON, after as many tries as it may take; `wrong` names what is to be tried again in one."""
         for tried in range(1, TRIES + 1):
             try:
                 status, headers, body = self._reply(method, path, request)
@@ -260,9 +273,12 @@ class Remote:
                     raise
                 said, wait = first_line(error), None
             else:
-                if status not in PASSING:
-                    return self._read(status, headers, body)
                 said, wait = f"status {status}", headers.get("Retry-After")
+                if status not in PASSING:
+                    reply = self._read(status, headers, body)
+                    said = wrong(reply)
+                    if not said:
+                        return reply
             if self._closed.is_set():
                 break
             if tried < TRIES:

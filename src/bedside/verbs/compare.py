@@ -111,10 +111,14 @@ def _notes(result: dict[str, Any]) -> Iterator[str]:
         if base or tuned:
             unread = f"{first} {base}, {second} {tuned} of {task['n']}"
             yield f"On {task['task']} answers that could not be read score 0: {unread}."
+        if guessing := task.get("guessing"):
+            low, high = guessing["ci"]
+            difference = f"{guessing['difference']:+.3f} [{low:+.3f}, {high:+.3f}], p {probability(guessing['p'])}"
+            yield f"There {base_model} is taken to guess ({guessing['base']:.3f}); the finding rests on {difference}."
     below = " and ".join(task["task"] for task in tasks if task["above_baseline"] is False)
     if below:
         yield f"On {below} {tuned_model} is not shown to beat ignoring the question (baseline)."
-    low = " and ".join(task["task"] for task in tasks if nothing_to_lose(task["task"], task["base"]))
+    low = " and ".join(task["task"] for task in tasks if nothing_to_lose(task["task"], task["base"], task["baseline"]))
     if low:
         yield f"On {low} {base_model} does so badly that there was little to lose: that nothing was lost says little."
     if not any(TASKS[task["task"]].role == "right" for task in tasks):
@@ -125,8 +129,24 @@ def _notes(result: dict[str, Any]) -> Iterator[str]:
         difference = f"{meaning['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
         how = f"n {meaning['n']}, {meaning['signature']}"
         yield f"BERTScore F1, which is never counted: {means}, difference {difference} ({how})."
+    for task in tasks:
+        yield from _came_about(task, first, second)
+    if result["unmeasured"]:
+        yield "Not measured:"
+        yield from (f"- {sentence}" for sentence in result["unmeasured"])
     if not result["same_prompt"]:
         yield "The two were asked in different prompts; the difference is one of model and prompt together."
+
+
+def _came_about(task: dict[str, Any], first: str, second: str) -> Iterator[str]:
+    """Where answers that should come after reasoning did not, or only when they were made to."""
+    n, forced, reasoned = task["n"], task["forced"], task["reasoned"]
+    if any(forced):
+        said = f"{first} {forced[0]}, {second} {forced[1]} of {n}"
+        yield f"On {task['task']} reasoning filled its tokens and was closed before the answer: {said}."
+    if task["task"].endswith("-reason") and min(reasoned) < n:
+        said = f"{first} {reasoned[0]}, {second} {reasoned[1]} of {n}"
+        yield f"On {task['task']} there was reasoning before the answer on: {said}."
 
 
 def _line(task: dict[str, Any], width: int) -> str:

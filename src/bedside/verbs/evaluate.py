@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +39,8 @@ def files(recipe: Recipe) -> dict[str, str]:
     if section.asks_choices:
         chosen = section.choice_from
         found |= {chosen: "embedded"} if chosen == "starter" else fingerprint(chosen, "mcq")
+    if section.decision_from:
+        found |= fingerprint(section.decision_from, "pubmedqa")
     if section.vignette_from:
         found |= fingerprint(section.vignette_from, "vignette")
     if section.safety_from:
@@ -174,12 +176,17 @@ def in_words(result: dict[str, Any]) -> str:
         lines.append(scores["model"])
         for task in scores["tasks"]:
             low, high = task["ci"]
-            note = f"; {_unanswered(task['outcomes'])}" if task["unparsed"] else ""
+            note = "".join(f"; {said}" for said in _said(task))
             what = f"  {task['task']:<15} {task['metric']:<24} {task['value']:8.4f}"
             lines.append(f"{what}  [{low:.4f}, {high:.4f}]  n {task['n']}{note}")
     return "\n".join(lines)
 
 
-def _unanswered(outcomes: dict[str, int]) -> str:
-    """What was written instead of one answer, and how often."""
-    return ", ".join(f"{count} {how}" for how, count in outcomes.items() if how != "answered")
+def _said(task: dict[str, Any]) -> Iterator[str]:
+    """What stands beside a score: what needs no question, what became of the answers, and how they came about."""
+    if task["baseline"] is not None:
+        yield f"ignoring the question {task['baseline']:.4f}"
+    if other := ", ".join(f"{count} {how}" for how, count in task["outcomes"].items() if how != "answered"):
+        yield other
+    if task["generated"] and task["generated"]["forced"]:
+        yield f"{task['generated']['forced']} made to answer, their reasoning closed"

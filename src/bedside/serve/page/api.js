@@ -64,7 +64,10 @@ export async function* events(response) {
 /** Whether there is no server, or soon none. */
 export const isGone = (error) => error.code === "server_stopping" || error instanceof Gone;
 
-/** What went wrong, in a line for the reader. */
+/** Whether the server or the way to it failed, and not the page. */
+export const isFailure = (error) => error instanceof Refused || isGone(error);
+
+/** What went wrong, in a line for the reader; an error of the page's own goes to the console as well. */
 export function reasonOf(error) {
   if (error.code === "context_length_exceeded")
     return "The conversation is too long for this model. Shorten the question, or begin a new conversation.";
@@ -77,5 +80,6 @@ export function reasonOf(error) {
   if (error.code === "upstream_error")
     return "The server that runs the model does not answer as it should. Tell whoever runs this page.";
   if (error instanceof Refused) return `The server refused: ${error.message}.`;
+  console.error(error);
   return "The page met an error of its own; reload it.";
 }

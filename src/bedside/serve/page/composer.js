@@ -1,6 +1,6 @@
 // Where a case is written: its length in characters and tokens, the examples, and a case that the model invents.
 
-import { call, events } from "./api.js";
+import { call, events, isFailure } from "./api.js";
 import { find, make } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
 import { settings } from "./settings.js";
@@ -109,5 +109,7 @@ async function countTokens(text, mine, characters) {
     const reply = await call("v1/tokens", { text, ...whom() });
     const { tokens } = await reply.json();
     if (mine === counted) find("count").textContent = `${characters}, ${tokens.toLocaleString("en")} token${tokens === 1 ? "" : "s"}`;
-  } catch { /* the count is a courtesy: what is wrong is told when the question is sent */ }
+  } catch (error) {
+    if (!isFailure(error)) throw error; // the count is a courtesy: what is wrong is told when the question is sent
+  }
 }

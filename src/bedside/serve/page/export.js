@@ -25,7 +25,8 @@ export function markdownOf(question, { reply, remark }) {
 }
 
 /** The same for programs: the server's own answer, with the question. */
-export const jsonOf = (question, reply) => JSON.stringify({ question, ...reply, notice: notice() }, null, 2) + "\n";
+export const jsonOf = (question, { reply, remark }) =>
+  JSON.stringify({ question, ...reply, ...(remark ? { remark } : {}), notice: notice() }, null, 2) + "\n";
 
 /** Puts a file into the browser's folder of downloads. */
 export function download(name, text, type) {

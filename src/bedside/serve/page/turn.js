@@ -57,7 +57,7 @@ export class Turn {
     });
     on("print", () => print(this.element));
     on("markdown", () => download(`${name()}.md`, markdownOf(this.text, voice), "text/markdown"));
-    on("json", () => download(`${name()}.json`, jsonOf(this.text, voice.reply), "application/json"));
+    on("json", () => download(`${name()}.json`, jsonOf(this.text, voice), "application/json"));
     on("again", () => tell("again"));
     on("up", () => tell("rate-up"));
     on("down", () => tell("rate-down"));
