@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from bedside.fused.room import ROOM
+
 
 class Prologue(Protocol):
     """What stands between a layer's input and its matrix."""
@@ -106,6 +108,8 @@ class Projection:
     updates: tuple[Update, ...]
     scale: float
     dropout: nn.Module | None = None
+    kept: bool = False
+    """Whether the output is kept until the backward pass by what comes after, in the thread's room."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """[tokens, in] → [tokens, out]."""
@@ -118,7 +122,10 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Projection, *parameters: Tensor) -> Tensor:
         n = layer.prologue.forward(x)
-        y = F.linear(n, layer.weight)
+        if layer.kept:
+            y = torch.mm(n, layer.weight.t(), out=ROOM.kept(id(layer), n, len(layer.weight), n.dtype))
+        else:
+            y = F.linear(n, layer.weight)
         ctx.layer = layer
         if not parameters:
             ctx.save_for_backward(x)

@@ -5,7 +5,7 @@ one matrix each, so that the model itself stays whole and nothing is kept twice.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,15 +57,18 @@ def _changed(model: PeftModel | PreTrainedModel) -> str | None:
     return next((f"'{name}' is trained whole" for name in trained if ".lora_" not in name), None)
 
 
-def stacked(layer: Any, eps: float) -> Layer:
-    """The products of a transformers decoder layer; `eps` is that of its norms."""
+def stacked(layer: Any, eps: float, *, kept: bool = True) -> Layer:
+    """The products of a transformers decoder layer; `eps` is that of its norms.
+
+    With `kept`, the largest of their outputs has a place in each thread's room until the backward pass.
+    """
     attention, mlp = layer.self_attn, layer.mlp
     before_attention = RmsNorm(layer.input_layernorm.weight, eps)
     before_mlp = RmsNorm(layer.post_attention_layernorm.weight, eps)
     return Layer(
         _projection(before_attention, [attention.q_proj, attention.k_proj, attention.v_proj]),
         _projection(Identity(), [attention.o_proj]),
-        _projection(before_mlp, [mlp.gate_proj, mlp.up_proj]),
+        replace(_projection(before_mlp, [mlp.gate_proj, mlp.up_proj]), kept=kept),
         _projection(Swiglu(), [mlp.down_proj]),
     )
 
