@@ -10,14 +10,14 @@ memory grows with T, not T². On a card torch's attention does the same and is u
 """
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bedside.fused.room import ROOM
+from bedside.fused.room import Block, rows
 
 ROWS = 256
 """Query rows of a block: enough for the GEMM, few enough that little above the diagonal is computed."""
@@ -49,16 +49,16 @@ class Layout(NamedTuple):
 
 
 def attend(
-    qkv_TC: Tensor, cos_TD: Tensor, sin_TD: Tensor, layout: Layout, heads: Heads, place: Hashable | None = None
+    qkv_TC: Tensor, cos_TD: Tensor, sin_TD: Tensor, layout: Layout, heads: Heads, kept: Block | None = None
 ) -> Tensor:
     """Attention of each document's tokens to its own past, [tokens, query heads · width].
 
-    What is kept for the backward pass has a `place` in the thread's room, if one is named.
+    The rotated queries, keys and values, which the backward pass reads, lie in `kept` if it is given.
 
     On a card no tokens are shared: torch's attention there knows no such mask.
     """
     if qkv_TC.device.type == "cpu":
-        out_TC: Tensor = _CpuAttention.apply(qkv_TC, cos_TD, sin_TD, layout, heads, place)  # type: ignore[no-untyped-call]
+        out_TC: Tensor = _CpuAttention.apply(qkv_TC, cos_TD, sin_TD, layout, heads, kept)  # type: ignore[no-untyped-call]
         return out_TC
     return _card_attention(qkv_TC, cos_TD, sin_TD, layout, heads)
 
@@ -72,12 +72,12 @@ class _CpuAttention(torch.autograd.Function):
         sin_TD: Tensor,
         layout: Layout,
         heads: Heads,
-        place: Hashable | None,
+        kept: Block | None,
     ) -> Tensor:
         K, G, D = heads.key, heads.group, heads.width
         q_TC, k_TC, v_TC = qkv_TC.split(heads.sizes, 1)
         T = len(qkv_TC)
-        made = _fp32(qkv_TC, place)
+        made = rows(kept, qkv_TC, qkv_TC.shape[1], torch.float32)
         q, k, v = made.view(-1).split([T * size for size in heads.sizes])
         q_KTGD, k_KTD, v_KTD = q.view(K, T, G, D), k.view(K, T, D), v.view(K, T, D)
         rotate(q_TC.view(T, K, G, D).transpose(0, 1), cos_TD[:, None], sin_TD[:, None], q_KTGD)
@@ -126,13 +126,6 @@ class _CpuAttention(torch.autograd.Function):
         rotate(dk_KTD, cos_TD, -sin_TD, dk_TC.view(T, K, D).transpose(0, 1))
         dv_TC.view(T, K, D).copy_(dv_KTD.transpose(0, 1))
         return d_qkv_TC, None, None, None, None, None
-
-
-def _fp32(x_TC: Tensor, place: Hashable | None) -> Tensor:
-    """Uninitialised, of the same shape."""
-    if place is None:
-        return torch.empty_like(x_TC, dtype=torch.float32)
-    return ROOM.kept(place, x_TC, x_TC.shape[1], torch.float32)
 
 
 def _documents(layout: Layout) -> Iterator[slice]:

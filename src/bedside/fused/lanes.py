@@ -22,7 +22,7 @@ from torch.nn import Parameter
 
 from bedside.fused.allocator import share_one_heap
 from bedside.fused.packs import Lanes, Packed
-from bedside.fused.room import ROOM
+from bedside.fused.room import lane_of_blocks
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
@@ -71,14 +71,14 @@ def _summed(loss: Loss, packs: Sequence[Packed]) -> Tensor:
 def _differentiated(
     loss: Loss, parameters: Sequence[Parameter], left: threading.Event, part: tuple[Sequence[Packed], int, int]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The summed loss of packs one after another, and its gradients; `part` is the packs and their lane of the room."""
+    """The summed loss of packs one after another, and its gradients; `part` is the packs and their rows."""
     packs, start, total = part
     values: list[Tensor] = []
     gradients: tuple[Tensor, ...] = ()
     for pack in packs:
         if left.is_set():
             raise CancelledError
-        with ROOM.lane(start, total):
+        with lane_of_blocks(start, total):
             value = loss(pack)
         found = torch.autograd.grad(value, parameters)
         if gradients:

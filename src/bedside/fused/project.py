@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from bedside.fused.room import ROOM
+from bedside.fused.room import Block, rows
 
 
 class Prologue(Protocol):
@@ -108,8 +108,8 @@ class Projection:
     updates: tuple[Update, ...]
     scale: float
     dropout: nn.Module | None = None
-    kept: bool = False
-    """Whether the output is kept until the backward pass by what comes after, in the thread's room."""
+    block: Block | None = None
+    """Where the output lies, if what comes after keeps it until the backward pass."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """[tokens, in] → [tokens, out]."""
@@ -122,10 +122,7 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Projection, *parameters: Tensor) -> Tensor:
         n = layer.prologue.forward(x)
-        if layer.kept:
-            y = torch.mm(n, layer.weight.t(), out=ROOM.kept(id(layer), n, len(layer.weight), n.dtype))
-        else:
-            y = F.linear(n, layer.weight)
+        y = torch.mm(n, layer.weight.t(), out=rows(layer.block, n, len(layer.weight), n.dtype))
         ctx.layer = layer
         if not parameters:
             ctx.save_for_backward(x)

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from bedside.fused.choice import obstacle
 from bedside.fused.project import Identity, Projection, Prologue, RmsNorm, Swiglu, Update
+from bedside.fused.room import Block
 from bedside.models.peft_config import uneven
 from bedside.models.shapes import unlike_llama
 
@@ -29,6 +30,8 @@ class Layer:
     out: Projection
     gate_up: Projection
     down: Projection
+    rotated: Block | None
+    """Where the rotated queries, keys and values lie until the backward pass, if they are kept till then."""
 
 
 def causal_of(model: PeftModel | PreTrainedModel) -> Any:
@@ -60,7 +63,7 @@ def _changed(model: PeftModel | PreTrainedModel) -> str | None:
 def stacked(layer: Any, eps: float, *, kept: bool = True) -> Layer:
     """The products of a transformers decoder layer; `eps` is that of its norms.
 
-    With `kept`, the largest of their outputs has a place in each thread's room until the backward pass.
+    With `kept`, the largest of what they keep until the backward pass has a block for all steps.
     """
     attention, mlp = layer.self_attn, layer.mlp
     before_attention = RmsNorm(layer.input_layernorm.weight, eps)
@@ -68,8 +71,9 @@ def stacked(layer: Any, eps: float, *, kept: bool = True) -> Layer:
     return Layer(
         _projection(before_attention, [attention.q_proj, attention.k_proj, attention.v_proj]),
         _projection(Identity(), [attention.o_proj]),
-        replace(_projection(before_mlp, [mlp.gate_proj, mlp.up_proj]), kept=kept),
+        replace(_projection(before_mlp, [mlp.gate_proj, mlp.up_proj]), block=Block() if kept else None),
         _projection(Swiglu(), [mlp.down_proj]),
+        Block() if kept else None,
     )
 
 

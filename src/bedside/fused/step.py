@@ -24,7 +24,7 @@ from bedside.fused.allocator import let_go_of_file
 from bedside.fused.attention import Heads, Layout, attend
 from bedside.fused.packs import Packed
 from bedside.fused.project import RmsNorm
-from bedside.fused.room import CHUNK, ROOM
+from bedside.fused.room import CHUNK, logits_of
 from bedside.fused.stack import Layer, causal_of, stacked
 
 
@@ -62,7 +62,7 @@ class Fused:
         parts = self._before(batch).split(CHUNK), batch.trained_N.to(self.embedding.device).split(CHUNK)
         found = []
         for x_NE, labels_N in zip(*parts, strict=True):
-            logits, _ = ROOM.logits(x_NE, self.head)
+            logits, _ = logits_of(x_NE, self.head)
             found.append(logits.gather(1, labels_N[:, None])[:, 0] - logits.logsumexp(-1))
         return torch.cat(found)
 
@@ -82,7 +82,7 @@ class Fused:
         self, layer: Layer, x_TE: Tensor, cos_TD: Tensor, sin_TD: Tensor, layout: Layout, only: Tensor | None
     ) -> Tensor:
         """A decoder layer; with `only`, of these positions: the last layer's others are read by nobody."""
-        attended_TE = attend(layer.qkv(x_TE), cos_TD, sin_TD, layout, self.heads, None if self.recompute else id(layer))
+        attended_TE = attend(layer.qkv(x_TE), cos_TD, sin_TD, layout, self.heads, layer.rotated)
         if only is not None:
             x_TE, attended_TE = x_TE[only], attended_TE[only]
         x_TE = x_TE + layer.out(attended_TE)
@@ -121,7 +121,7 @@ class _SummedLoss(torch.autograd.Function):
         for start in range(0, len(x_NE), CHUNK):
             part = slice(start, start + CHUNK)
             labels = labels_N[part, None]
-            logits, made = ROOM.logits(x_NE[part], head_VE)
+            logits, made = logits_of(x_NE[part], head_VE)
             largest, at = logits.max(-1, keepdim=True)
             chosen = logits.gather(1, labels)
             p = torch.softmax(logits, -1, out=logits)
