@@ -31,6 +31,17 @@ for _ in range(8):
 del blocks
 print(resident_kib() - before)
 """
+SMALL_HOLES = """
+before = resident_kib()
+blocks, kept = [], []
+for _ in range(2048):
+    blocks.append(bytearray(b"x") * 2**16)
+    kept.append(bytearray(b"x") * 2**10)
+del blocks
+if sys.argv[1] == "True":
+    allocator.return_free_pages()
+print(resident_kib() - before)
+"""
 PRODUCTS = """
 import torch
 
@@ -62,6 +73,12 @@ def test_blocks_between_others_go_back_to_the_system_when_they_are_freed() -> No
     assert stays_mib(HOLES, True) < 16
 
 
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_pages_of_small_blocks_between_others_go_back_when_that_is_asked_for() -> None:
+    assert stays_mib(SMALL_HOLES, False) > 64
+    assert stays_mib(SMALL_HOLES, True) < 24
+
+
 @pytest.mark.skipif(not torch.cpu.get_capabilities().get("avx512_bf16"), reason="the processor has no bf16 of AVX-512")
 def test_products_of_many_lengths_leave_no_memory_behind() -> None:
     assert stays_mib(PRODUCTS, False) > 64
@@ -87,4 +104,5 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     asked: list[str] = []
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Other())
     allocator.return_freed_memory()
-    assert asked == ["mallopt"]
+    allocator.return_free_pages()
+    assert asked == ["mallopt", "malloc_trim"]

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bedside.fused.room import Block, rows
+
 ROWS = 256
 """Query rows of a block: enough for the GEMM, few enough that little above the diagonal is computed."""
 
@@ -46,28 +48,41 @@ class Layout(NamedTuple):
     lengths: tuple[int, ...]
 
 
-def attend(qkv_TC: Tensor, cos_TD: Tensor, sin_TD: Tensor, layout: Layout, heads: Heads) -> Tensor:
+def attend(
+    qkv_TC: Tensor, cos_TD: Tensor, sin_TD: Tensor, layout: Layout, heads: Heads, kept: Block | None = None
+) -> Tensor:
     """Attention of each document's tokens to its own past, [tokens, query heads · width].
+
+    The rotated queries, keys and values, which the backward pass reads, lie in `kept` if it is given.
 
     On a card no tokens are shared: torch's attention there knows no such mask.
     """
     if qkv_TC.device.type == "cpu":
-        out_TC: Tensor = _CpuAttention.apply(qkv_TC, cos_TD, sin_TD, layout, heads)  # type: ignore[no-untyped-call]
+        out_TC: Tensor = _CpuAttention.apply(qkv_TC, cos_TD, sin_TD, layout, heads, kept)  # type: ignore[no-untyped-call]
         return out_TC
     return _card_attention(qkv_TC, cos_TD, sin_TD, layout, heads)
 
 
 class _CpuAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, qkv_TC: Tensor, cos_TD: Tensor, sin_TD: Tensor, layout: Layout, heads: Heads) -> Tensor:
+    def forward(
+        ctx: Any,
+        qkv_TC: Tensor,
+        cos_TD: Tensor,
+        sin_TD: Tensor,
+        layout: Layout,
+        heads: Heads,
+        kept: Block | None,
+    ) -> Tensor:
         K, G, D = heads.key, heads.group, heads.width
         q_TC, k_TC, v_TC = qkv_TC.split(heads.sizes, 1)
         T = len(qkv_TC)
-        q_KTGD = qkv_TC.new_empty(K, T, G, D, dtype=torch.float32)
-        k_KTD = qkv_TC.new_empty(K, T, D, dtype=torch.float32)
+        made = rows(kept, qkv_TC, qkv_TC.shape[1], torch.float32)
+        q, k, v = made.view(-1).split([T * size for size in heads.sizes])
+        q_KTGD, k_KTD, v_KTD = q.view(K, T, G, D), k.view(K, T, D), v.view(K, T, D)
         rotate(q_TC.view(T, K, G, D).transpose(0, 1), cos_TD[:, None], sin_TD[:, None], q_KTGD)
         rotate(k_TC.view(T, K, D).transpose(0, 1), cos_TD, sin_TD, k_KTD)
-        v_KTD = v_TC.view(T, K, D).transpose(0, 1).to(torch.float32, copy=True)
+        v_KTD.copy_(v_TC.view(T, K, D).transpose(0, 1))
         q_KRD = q_KTGD.view(K, T * G, D).mul_(1 / math.sqrt(D))
         out_KRD = torch.empty_like(q_KRD)
         for own in _documents(layout):
@@ -80,7 +95,7 @@ class _CpuAttention(torch.autograd.Function):
         return out_TC
 
     @staticmethod
-    def backward(ctx: Any, d_out_TC: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, d_out_TC: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         q_KRD, k_KTD, v_KTD, out_TC, cos_TD, sin_TD = ctx.saved_tensors
         heads: Heads = ctx.heads
         layout: Layout = ctx.layout
@@ -110,7 +125,7 @@ class _CpuAttention(torch.autograd.Function):
         rotate(dq_KRD.view(K, T, G, D), cos_TD[:, None], -sin_TD[:, None], dq_TC.view(T, K, G, D).transpose(0, 1))
         rotate(dk_KTD, cos_TD, -sin_TD, dk_TC.view(T, K, D).transpose(0, 1))
         dv_TC.view(T, K, D).copy_(dv_KTD.transpose(0, 1))
-        return d_qkv_TC, None, None, None, None
+        return d_qkv_TC, None, None, None, None, None
 
 
 def _documents(layout: Layout) -> Iterator[slice]:

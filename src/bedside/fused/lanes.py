@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import cache, partial
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import torch
@@ -21,16 +22,20 @@ from torch.nn import Parameter
 
 from bedside.fused.allocator import share_one_heap
 from bedside.fused.packs import Lanes, Packed
+from bedside.fused.room import lane_of_blocks
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 Loss = Callable[[Packed], Tensor]
 
 
-def side_by_side(loss: Loss, lanes: Lanes, parameters: Sequence[Parameter]) -> Tensor:
-    """The sum of a loss over packs, each of which depends on all of the parameters."""
+def side_by_side(loss: Loss, lanes: Lanes, parameters: Sequence[Parameter], *, at_once: bool = True) -> Tensor:
+    """The sum of a loss over packs, each of which depends on all of the parameters.
+
+    The gradients of a pack are computed `at_once` after its loss, but those of a pack alone may be left for later.
+    """
     match lanes:
-        case ((alone,),):
+        case ((alone,),) if not at_once:
             return loss(alone)
     if not torch.is_grad_enabled():
         return torch.stack(list(each(partial(_summed, loss), lanes))).sum()
@@ -42,7 +47,10 @@ class _SideBySide(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Loss, lanes: Lanes, *parameters: Parameter) -> Tensor:
         left = threading.Event()
-        losses, gradients = zip(*each(partial(_differentiated, loss, parameters, left), lanes, left), strict=True)
+        longest = [max(len(pack.ids_T) for pack in lane) for lane in lanes]
+        starts = accumulate(longest, initial=0)
+        parts = [(lane, start, sum(longest)) for lane, start in zip(lanes, starts, strict=False)]
+        losses, gradients = zip(*each(partial(_differentiated, loss, parameters, left), parts, left), strict=True)
         for others in gradients[1:]:
             torch._foreach_add_(gradients[0], others)
         ctx.gradients = gradients[0]
@@ -61,15 +69,17 @@ def _summed(loss: Loss, packs: Sequence[Packed]) -> Tensor:
 
 @torch.enable_grad()
 def _differentiated(
-    loss: Loss, parameters: Sequence[Parameter], left: threading.Event, packs: Sequence[Packed]
+    loss: Loss, parameters: Sequence[Parameter], left: threading.Event, part: tuple[Sequence[Packed], int, int]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The summed loss of packs one after another, and its gradients."""
+    """The summed loss of packs one after another, and its gradients; `part` is the packs and their rows."""
+    packs, start, total = part
     values: list[Tensor] = []
     gradients: tuple[Tensor, ...] = ()
     for pack in packs:
         if left.is_set():
             raise CancelledError
-        value = loss(pack)
+        with lane_of_blocks(start, total):
+            value = loss(pack)
         found = torch.autograd.grad(value, parameters)
         if gradients:
             torch._foreach_add_(gradients, found)

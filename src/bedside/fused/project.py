@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from bedside.fused.room import Block, rows
+
 
 class Prologue(Protocol):
     """What stands between a layer's input and its matrix."""
@@ -106,6 +108,8 @@ class Projection:
     updates: tuple[Update, ...]
     scale: float
     dropout: nn.Module | None = None
+    block: Block | None = None
+    """Where the output lies, if what comes after keeps it until the backward pass."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """[tokens, in] → [tokens, out]."""
@@ -118,7 +122,7 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Projection, *parameters: Tensor) -> Tensor:
         n = layer.prologue.forward(x)
-        y = F.linear(n, layer.weight)
+        y = torch.mm(n, layer.weight.t(), out=rows(layer.block, n, len(layer.weight), n.dtype))
         ctx.layer = layer
         if not parameters:
             ctx.save_for_backward(x)

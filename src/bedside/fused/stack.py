@@ -5,7 +5,7 @@ one matrix each, so that the model itself stays whole and nothing is kept twice.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from bedside.fused.choice import obstacle
 from bedside.fused.project import Identity, Projection, Prologue, RmsNorm, Swiglu, Update
+from bedside.fused.room import Block
 from bedside.models.peft_config import uneven
 from bedside.models.shapes import unlike_llama
 
@@ -29,6 +30,8 @@ class Layer:
     out: Projection
     gate_up: Projection
     down: Projection
+    rotated: Block | None
+    """Where the rotated queries, keys and values lie until the backward pass, if they are kept till then."""
 
 
 def causal_of(model: PeftModel | PreTrainedModel) -> Any:
@@ -57,16 +60,20 @@ def _changed(model: PeftModel | PreTrainedModel) -> str | None:
     return next((f"'{name}' is trained whole" for name in trained if ".lora_" not in name), None)
 
 
-def stacked(layer: Any, eps: float) -> Layer:
-    """The products of a transformers decoder layer; `eps` is that of its norms."""
+def stacked(layer: Any, eps: float, *, kept: bool = True) -> Layer:
+    """The products of a transformers decoder layer; `eps` is that of its norms.
+
+    With `kept`, the largest of what they keep until the backward pass has a block for all steps.
+    """
     attention, mlp = layer.self_attn, layer.mlp
     before_attention = RmsNorm(layer.input_layernorm.weight, eps)
     before_mlp = RmsNorm(layer.post_attention_layernorm.weight, eps)
     return Layer(
         _projection(before_attention, [attention.q_proj, attention.k_proj, attention.v_proj]),
         _projection(Identity(), [attention.o_proj]),
-        _projection(before_mlp, [mlp.gate_proj, mlp.up_proj]),
+        replace(_projection(before_mlp, [mlp.gate_proj, mlp.up_proj]), block=Block() if kept else None),
         _projection(Swiglu(), [mlp.down_proj]),
+        Block() if kept else None,
     )
 
 

@@ -10,7 +10,6 @@ than kept. The stacked weights share their memory with the peft model, which sta
 and evaluated.
 """
 
-import threading
 from functools import partial
 from typing import Any
 
@@ -25,10 +24,8 @@ from bedside.fused.allocator import let_go_of_file
 from bedside.fused.attention import Heads, Layout, attend
 from bedside.fused.packs import Packed
 from bedside.fused.project import RmsNorm
+from bedside.fused.room import CHUNK, logits_of
 from bedside.fused.stack import Layer, causal_of, stacked
-
-CHUNK = 128
-"""Tokens whose logits exist at once: at a vocabulary of 128,256 these are 66 MB in fp32."""
 
 
 class Fused:
@@ -43,7 +40,7 @@ class Fused:
         decoder = causal.model
         config = causal.config
         self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, decoder.layers[0].self_attn.head_dim)
-        self.layers = [stacked(layer, config.rms_norm_eps) for layer in decoder.layers]
+        self.layers = [stacked(layer, config.rms_norm_eps, kept=not recompute) for layer in decoder.layers]
         self.embedding = decoder.embed_tokens.weight
         self.norm = RmsNorm(decoder.norm.weight, config.rms_norm_eps)
         self.head = causal.lm_head.weight
@@ -65,7 +62,7 @@ class Fused:
         parts = self._before(batch).split(CHUNK), batch.trained_N.to(self.embedding.device).split(CHUNK)
         found = []
         for x_NE, labels_N in zip(*parts, strict=True):
-            logits, _ = _ROOM.logits(x_NE, self.head)
+            logits, _ = logits_of(x_NE, self.head)
             found.append(logits.gather(1, labels_N[:, None])[:, 0] - logits.logsumexp(-1))
         return torch.cat(found)
 
@@ -85,7 +82,7 @@ class Fused:
         self, layer: Layer, x_TE: Tensor, cos_TD: Tensor, sin_TD: Tensor, layout: Layout, only: Tensor | None
     ) -> Tensor:
         """A decoder layer; with `only`, of these positions: the last layer's others are read by nobody."""
-        attended_TE = attend(layer.qkv(x_TE), cos_TD, sin_TD, layout, self.heads)
+        attended_TE = attend(layer.qkv(x_TE), cos_TD, sin_TD, layout, self.heads, layer.rotated)
         if only is not None:
             x_TE, attended_TE = x_TE[only], attended_TE[only]
         x_TE = x_TE + layer.out(attended_TE)
@@ -124,7 +121,7 @@ class _SummedLoss(torch.autograd.Function):
         for start in range(0, len(x_NE), CHUNK):
             part = slice(start, start + CHUNK)
             labels = labels_N[part, None]
-            logits, made = _ROOM.logits(x_NE[part], head_VE)
+            logits, made = logits_of(x_NE[part], head_VE)
             largest, at = logits.max(-1, keepdim=True)
             chosen = logits.gather(1, labels)
             p = torch.softmax(logits, -1, out=logits)
@@ -138,31 +135,6 @@ class _SummedLoss(torch.autograd.Function):
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor, None, None]:
         (d_x_NE,) = ctx.saved_tensors
         return (d_x_NE.float() * d_loss).to(d_x_NE.dtype), None, None
-
-
-class _Room(threading.local):
-    """Memory for the logits of a chunk, kept by each thread: the system clears what is new, at a tenth of the time of a
-    step in bf16, and blocks so large leave holes in the heap (benchmarks/train.py: a peak of 2.1 GiB, 1.9 with this).
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[torch.dtype, Tensor] = {}
-
-    def logits(self, x_NE: Tensor, head_VE: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits in fp32, and in the type that they are made in, [tokens, vocabulary]: good until the next call."""
-        made = torch.mm(x_NE, head_VE.t(), out=self._of(len(x_NE), head_VE, head_VE.dtype))
-        if made.dtype == torch.float32:
-            return made, made
-        return self._of(len(x_NE), head_VE, torch.float32).copy_(made), made
-
-    def _of(self, tokens: int, head_VE: Tensor, dtype: torch.dtype) -> Tensor:
-        held = self._held.get(dtype)
-        if held is None or held.shape[1] != len(head_VE) or held.device != head_VE.device:
-            held = self._held[dtype] = head_VE.new_empty(CHUNK, len(head_VE), dtype=dtype)
-        return held[:tokens]
-
-
-_ROOM = _Room()
 
 
 def _normed(x: Tensor, norm: RmsNorm) -> Tensor:

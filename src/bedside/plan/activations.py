@@ -12,7 +12,7 @@ FP32 = 4
 STACKED = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Layers that read the same input."""
 FUSED_CHUNK = 128
-"""Tokens whose logits the fused step holds at once in each lane (`fused.step.CHUNK`)."""
+"""Tokens whose logits the fused step holds at once in each lane (`fused.room.CHUNK`)."""
 
 
 def kept(setup: Setup) -> int:

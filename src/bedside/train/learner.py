@@ -71,8 +71,7 @@ class Learner(nn.Module):
     def batches(self, rows: Sequence[Row]) -> Iterator[Batch | Lanes]:
         """Cuts rows into what is computed at once: `batch_size` rows, or as many tokens as those may have."""
         if self._fused:
-            scaled = self.dtype == torch.float16  # a gradient that a lane computes has not been scaled
-            cores = torch.get_num_threads() if self._shares and not scaled else 1
+            cores = torch.get_num_threads() if self._at_once else 1
             return in_lanes(rows, self.batch_size * self.max_length, share=self._shares, cores=cores)
         return batches(rows, self.batch_size, self.pad)
 
@@ -81,7 +80,13 @@ class Learner(nn.Module):
         if isinstance(batch, Batch):
             return summed_loss(self.model, batch)
         assert self._fused, "lanes are the fused step's"
-        return side_by_side(self._fused.summed_loss, batch, [parameter for _, parameter in self.trained])
+        parameters = [parameter for _, parameter in self.trained]
+        return side_by_side(self._fused.summed_loss, batch, parameters, at_once=self._at_once)
+
+    @property
+    def _at_once(self) -> bool:
+        """Whether gradients may be computed with the loss: not where that is scaled first."""
+        return self._shares and self.dtype != torch.float16
 
 
 def summed_loss(model: nn.Module, batch: Batch) -> Tensor:
