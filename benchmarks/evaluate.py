@@ -29,7 +29,7 @@ CLEAR = 0.05
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--mcq", default="starter", help="multiple-choice file, such as MedQA's; the embedded 72 if none")
+    parser.add_argument("--mcq", default="starter", help="multiple-choice file; else the embedded 72")
     parser.add_argument("--pubmedqa", type=Path, help="PubMedQA's labelled file")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--growth", action="store_true")
