@@ -1,5 +1,6 @@
 """What MODEL on the command line opens: a run with its base beside it, or a server that is told of."""
 
+import shutil
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -46,14 +47,24 @@ def test_a_run_is_served_with_its_base_and_both_stream_at_once(run: Path) -> Non
             stream.close()
 
 
-def test_a_run_without_its_base_and_a_file_are_served_alone(run: Path) -> None:
+def test_a_run_without_its_base_is_served_alone_which_is_told_and_so_is_a_file(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_json(
         run / "export/export.json", {"files": [{"path": "tiny-q8_0.gguf", "quantisation": "q8_0"}], "adapter": []}
     )
-    for model in (str(run), str(run / "export/tiny-q8_0.gguf")):
+    for model, told in ((str(run), True), (str(run / "export/tiny-q8_0.gguf"), False)):
         (only,) = speakers(model, run.parent, SETTINGS)
         only.close()
         assert only.name == "tiny-q8_0"
+        said = capsys.readouterr().err
+        assert ('tiny-q8_0: served alone; with export.adapter = "with-base" its base stands beside it' in said) == told
+
+
+def test_a_merged_folder_is_called_by_its_run(tiny_llama: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_llama, tmp_path / "runs/tiny/merged")
+    with closing(speaker(str(tmp_path / "runs/tiny/merged"), tmp_path, SETTINGS)) as found:
+        assert found.name == "tiny-merged"
 
 
 def test_a_base_that_cannot_be_opened_closes_the_model(run: Path) -> None:

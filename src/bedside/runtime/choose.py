@@ -47,6 +47,8 @@ def speakers(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> 
     first = speaker(model, runs, settings, slots)
     base = _base(model, runs)
     if base is None:
+        if find_run(model, runs) is not None:
+            say(f"{first.name}: served alone; with export.adapter = \"with-base\" its base stands beside it")
         return [first]
     try:
         return [first, _llama(base, settings, slots, f"{first.name}-base")]
@@ -129,4 +131,6 @@ def _folder(path: Path) -> Model:
     saved = path / PROMPT_FILE
     say(f"{path}: run by transformers; exported to GGUF it loads and answers faster")
     section = PromptSection.model_validate(read_json(saved)) if saved.is_file() else FOREIGN
-    return load_backend(path, section)
+    named = path.resolve()
+    name = f"{named.parent.name}-merged" if named.name == "merged" else named.name  # a run's own
+    return load_backend(path, section, name=name)
