@@ -27,7 +27,7 @@ NAMES = "It is right if it is the reference or an alias of it; another synonym c
 ABOUT = {
     "choice-direct": WRITTEN.format("option", ", without reasoning"),
     "choice-reason": WRITTEN.format("option", " after its reasoning"),
-    "decision": "The model's likeliest of “Yes.”, “No.” and “Maybe.”.",
+    "decision": "Which of “Yes.”, “No.” and “Maybe.” the model finds likeliest.",
     "decision-direct": WRITTEN.format("decision", ", without reasoning"),
     "decision-reason": WRITTEN.format("decision", " after its reasoning"),
     "vignette": "How probable the reference diagnosis is to the model, by token; nearer 0 is better.",
