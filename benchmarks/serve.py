@@ -211,6 +211,8 @@ def llama_cpp(model: Path, threads: int) -> None:
     parameters = xllamacpp.CommonParams()
     parameters.n_ctx = CONTEXT * SLOTS
     parameters.n_parallel = SLOTS
+    parameters.cache_ram_mib = 0
+    parameters.cache_idle_slots = False
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.model.path = str(model)
     parameters.verbosity = -1

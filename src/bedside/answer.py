@@ -120,6 +120,8 @@ def _drafted(
                 elif found != drafted:
                     drafted = found
                     yield Drafted(found, deltas)
+                else:
+                    yield Delta()
 
 
 def _sectioned(event: Answer) -> Answer:

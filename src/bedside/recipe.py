@@ -322,7 +322,8 @@ class ParitySection(Section):
     texts: Positive = 12
     """Held-out rows at most, along which the released files are compared with the merged model."""
     items: Positive = 24
-    """Held-out rows with options or a decision at most, of which answers that change are counted."""
+    """Held-out rows with options or a decision at most, and then questions of "general", of which answers that change
+    are counted."""
     max_kl_exact: Annotated[float, Field(gt=0)] = 1e-3
     """Mean Kullback-Leibler divergence, in nats a token, of adapter and 16-bit file from the merged model."""
     max_kl: Annotated[float, Field(gt=0)] = 0.1

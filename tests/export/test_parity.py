@@ -267,13 +267,39 @@ def test_other_weights_are_found(bench: Bench, save_llama: Any) -> None:
     assert "weights-differ" in bench.faults()
 
 
+def widened(bench: Bench, folder: Path, norm: float) -> Parity:
+    """What is found where a file has another last norm than its model."""
+    shutil.copytree(bench.release.merged, folder / "wide")
+    weights = load_file(folder / "wide/model.safetensors")
+    weights["model.norm.weight"].fill_(norm)
+    save_file(weights, folder / "wide/model.safetensors", metadata={"format": "pt"})
+    bench.write(of=folder / "wide")
+    return bench.check()
+
+
+def test_a_file_whose_numbers_are_large_beyond_measure_is_found(bench: Bench, tmp_path: Path) -> None:
+    found = widened(bench, tmp_path, 1e6)
+    assert {"weights-differ", "quantisation-broke"} <= {finding.fault for finding in found.findings}
+    assert found.to_json()["measured"]["q8_0"]["perplexity_ratio"] > 1e300
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_context_that_the_modelfile_lacks_is_found(bench: Bench) -> None:
+    bench.release = replace(bench.release, context=300)
+    (finding,) = bench.check().findings
+    assert (finding.fault, finding.detail) == ("modelfile-differs", "PARAMETER num_ctx is 512, wanted 300")
+
+
+def test_further_questions_are_items_where_rows_have_no_options(bench: Bench) -> None:
+    plain = [Example(str(i), f"What is {i}?", "It is a number.") for i in range(3)]
+    general = [Example("g", "Which one?", "B. two", label="B", options=("one", "two"))]
+    assert check(bench.release, plain, LIMITS, silent).to_json()["measured"]["q8_0"]["items"] == 0
+    found = check(bench.release, plain, LIMITS, silent, questions=general)
+    assert found.to_json()["measured"]["q8_0"]["items"] == 1
+
+
 def test_a_file_whose_numbers_overflow_is_found(bench: Bench, tmp_path: Path) -> None:
-    shutil.copytree(bench.release.merged, tmp_path / "wide")
-    weights = load_file(tmp_path / "wide/model.safetensors")
-    weights["model.norm.weight"].fill_(3e38)
-    save_file(weights, tmp_path / "wide/model.safetensors", metadata={"format": "pt"})
-    bench.write(of=tmp_path / "wide")
-    found = bench.check()
+    found = widened(bench, tmp_path, 3e38)
     told = {finding.where: finding.detail for finding in found.findings}
     assert "no number at" in told["16-bit file"]
     assert "places without a number" in told["q8_0"]

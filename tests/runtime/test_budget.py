@@ -54,6 +54,14 @@ def answered(deltas: Sequence[Delta]) -> str:
     return "".join(delta.answer for delta in deltas)
 
 
+def test_a_model_that_says_nothing_can_be_left_at_every_step() -> None:
+    model = Model(["\n"] * 10)
+    steps = stream_with_answer(model.stream, "Why?", GenerationOptions(max_tokens=10), True)
+    assert [next(steps) for _ in range(3)] == [Delta()] * 3
+    steps.close()
+    assert model.closed == 1
+
+
 def test_reasoning_that_ends_in_time_is_left_alone() -> None:
     model = Model(["a ", "b ", "</think>", "c"])
     assert asked(model, TEN)[1] == Generation("a b", "c", "stop", 3, 4)

@@ -25,11 +25,12 @@ Serving = Callable[..., AbstractContextManager[str]]
 class EndlessSpeaker:
     """Thinks one word, then says words (or with `thinking` goes on to think) until its iterator is closed.
 
-    With `words` it ends after so many.
+    With `words` it ends after so many; with `silent` it goes on without a word.
     """
 
-    def __init__(self, thinking: bool = False, words: int = 0) -> None:
+    def __init__(self, thinking: bool = False, words: int = 0, silent: bool = False) -> None:
         self.thinking = thinking
+        self.silent = silent
         self.words = words
         self.name = "endless"
         self.prompt = PromptSection()
@@ -44,7 +45,8 @@ class EndlessSpeaker:
             yield Delta(reasoning="hm ")
             for _ in range(self.words) if self.words else itertools.count():
                 self._pause.wait(0.01)
-                yield Delta(reasoning="hm ") if self.thinking else Delta(answer="word ")
+                said = "" if self.silent else "word "
+                yield Delta(reasoning="hm ") if self.thinking else Delta(answer=said)
             yield Generation("hm", "word " * self.words, "stop", 2, self.words)
         finally:
             self.closed.release()

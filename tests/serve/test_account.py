@@ -63,6 +63,26 @@ def test_an_answer_that_nobody_waited_for_is_logged_as_such(
     assert [line["finish"] for line in logged()] == ["gone"]
 
 
+def test_a_model_that_says_nothing_is_stopped_when_its_client_leaves(serving: Serving) -> None:
+    silent = EndlessSpeaker(silent=True)
+    with serving(silent) as url:
+        with httpx.stream("POST", url + CHAT, json={**ASK, "stream": True}, timeout=PATIENCE_S) as response:
+            assert "hm" in next(response.iter_lines())
+        assert silent.closed.acquire(timeout=PATIENCE_S)
+
+
+def test_a_bug_of_the_server_is_logged_as_an_error_and_not_as_a_client_that_left(
+    serving: Serving, audit: Audit, logged: Logged
+) -> None:
+    class Odd(ScriptedBackend):
+        def stream(self, messages: Sequence[Message], options: GenerationOptions) -> Generator[Any]:
+            yield "no record"
+
+    with serving(Odd([]), app={"audit": audit}) as url:
+        httpx.post(url + CHAT, json=ASK)
+    assert [line["finish"] for line in logged()] == ["error"]
+
+
 def test_an_answer_that_took_too_long_is_logged_as_such(
     serving: Serving, audit: Audit, logged: Logged, endless: EndlessSpeaker
 ) -> None:

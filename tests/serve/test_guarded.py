@@ -42,7 +42,7 @@ def test_an_answer_has_sections_their_html_and_what_the_triage_found(serving: Se
         found = post(url, "answer", asked(SHOCK)).json()
     assert found["object"] == "bedside.answer"
     assert found["sections"] == [{"name": "Diagnosis", "items": ["STEMI"]}, {"name": "Plan", "items": ["ECG"]}]
-    assert found["html"].startswith("<h2>Diagnosis</h2>")
+    assert found["html"].startswith("<h5>Diagnosis</h5>")
     assert (found["reasoning"], found["model"], found["finish"]) == ("Hm.", "scripted", "stop")
     assert (found["emergency"], found["abstained"], found["citations"]) == (True, None, [])
     assert [flag["rule"] for flag in found["flags"]] == ["shock"]

@@ -60,6 +60,7 @@ async def healthy(client: httpx.AsyncClient) -> int:
         response = await client.post(CHAT, json={**ASK, "stream": True})
         if response.status_code != 429:
             assert response.text.endswith("data: [DONE]\n\n")
+            assert '"error"' not in response.text
             return response.status_code
         assert int(response.headers["retry-after"]) > 0
         await asyncio.sleep(0.2)  # sooner than it says, for more of a load

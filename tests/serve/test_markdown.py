@@ -132,7 +132,8 @@ def test_no_mixture_of_hostile_texts_does(pieces: list[str]) -> None:
         ("BP < 90 & HR > 130", "<p>BP &lt; 90 &amp; HR &gt; 130</p>\n"),
         ("![An ECG](http://evil.example/a)", "<p>An ECG</p>\n"),
         ("[NICE](https://nice.org.uk)", f'<p><a href="https://nice.org.uk" rel="{REL}">NICE</a></p>\n'),
-        ("# Plan", "<h1>Plan</h1>\n"),
+        ("# Plan", "<h4>Plan</h4>\n"),
+        ("Causes\n---\n\n###### Rare", "<h5>Causes</h5>\n<h6>Rare</h6>\n"),
     ],
 )
 def test_what_is_harmless_is_shown(text: str, made: str) -> None:

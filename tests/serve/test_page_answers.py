@@ -239,6 +239,38 @@ def test_a_bug_of_the_page_is_called_one(serving: Serving, page: Page) -> None:
     broken.close()
 
 
+def test_a_bug_of_the_page_does_not_leave_the_model_running(
+    serving: Serving, page: Page, endless: EndlessSpeaker
+) -> None:
+    broken = page.context.browser.new_page()
+    broken.add_init_script(
+        "const read = JSON.parse; JSON.parse = (text) => { if (text.includes('word ')) throw new Error('odd'); return read(text); };"
+    )
+    with serving(endless) as url:
+        broken.goto(url)
+        with broken.expect_event("pageerror", timeout=PATIENCE_S * 1000):
+            ask(broken, "What raises the JVP?")
+        assert endless.closed.acquire(timeout=PATIENCE_S)
+    broken.close()
+
+
+def test_what_has_been_shown_of_an_answer_stays_with_its_focus_and_selection(serving: Serving, page: Page) -> None:
+    with serving(ScriptedBackend([])) as url:
+        page.goto(url)
+        kept, shown = page.evaluate("""async () => {
+            const { renew } = await import("/dom.js");
+            const box = document.createElement("div");
+            const made = (html) => Object.assign(document.createElement("template"), { innerHTML: html }).content;
+            renew(box, made("<p>a</p><p>b</p>"));
+            const [first, second] = box.children;
+            renew(box, made("<p>a</p><p>bc</p><ul><li>d</li></ul>"));
+            const kept = box.children[0] === first && box.children[1] !== second && box.children.length === 3;
+            renew(box, made("<p>a</p>"));
+            return [kept, box.innerHTML];
+        }""")
+    assert (kept, shown) == (True, "<p>a</p>")
+
+
 def test_regenerate_draws_another_answer_in_place_of_the_last(serving: Serving, page: Page) -> None:
     speaker = ScriptedBackend([("", "first"), ("", "second")])
     with serving(speaker) as url:

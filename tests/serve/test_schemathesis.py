@@ -1,5 +1,8 @@
 """Whatever is sent, the server answers as its OpenAPI document says, and never fails."""
 
+import tempfile
+from pathlib import Path
+
 import hypothesis
 import pytest
 import schemathesis
@@ -9,6 +12,8 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 from bedside.recipe import ServeSection
 from bedside.runtime.scripted import ScriptedBackend
 from bedside.serve.app import create_app
+from bedside.serve.audit import Audit
+from bedside.serve.feedback import Feedback
 
 from .test_embeddings import Lengths
 
@@ -24,7 +29,11 @@ class Tireless(ScriptedBackend):
 
 
 HOST = {"Host": "127.0.0.1"}
-app = create_app([Tireless()], ServeSection(requests_per_minute=0), embedder=Lengths())
+KEPT = Path(tempfile.mkdtemp())
+app = create_app(
+    [Tireless()], ServeSection(requests_per_minute=0), embedder=Lengths(),
+    feedback=Feedback(KEPT / "feedback.jsonl"), audit=Audit(KEPT / "audit.jsonl"),
+)  # fmt: skip
 schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=HOST)
 
 

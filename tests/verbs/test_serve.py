@@ -53,6 +53,8 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 """
+TOLD = {"FASTAPI_OTEL_AUTO_CONFIGURE": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.9:4318"}
+"""An environment in which FastAPI would tell another machine of each request."""
 SERVER = WATCHED + "from bedside.cli import main\nmain()\n"
 IN_A_TERMINAL = """
 import fcntl, signal, termios
@@ -181,7 +183,7 @@ def served(gguf: Path, home: Path, *before: str) -> dict[str, Any]:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "XDG_STATE_HOME": str(home / "state"), "XDG_CONFIG_HOME": str(home / "config")},
+        env={**os.environ, "XDG_STATE_HOME": str(home / "state"), "XDG_CONFIG_HOME": str(home / "config"), **TOLD},
         timeout=120,
         check=False,
     )

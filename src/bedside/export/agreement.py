@@ -4,6 +4,7 @@ In: what each makes of the same token ids, as log-probabilities of the whole voc
 equal first choices, the mean Kullback-Leibler divergence, the ratio of perplexities, the items answered otherwise.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -36,6 +37,10 @@ Logprobs = NDArray[np.float32]
 Value = TypeVar("Value")
 
 
+LARGEST = 700.0
+"""Nats, of which the exponential is still a number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """Token ids of a prompt and of what follows it."""
@@ -66,7 +71,7 @@ class Agreement:
     """Sums over places at which a `reference` model and another have told what may follow.
 
     A first choice that differs counts as a tie where the reference prefers its own by less than `TIE` nats. Places at
-    which one of them told no number, as after an overflow, are `broken` and in no sum.
+    which one of them told no finite number, as after an overflow, are `broken` and in no sum.
     """
 
     places: int = 0
@@ -86,24 +91,27 @@ class Agreement:
             self._add(reference_TV[rows], other_TV[rows], said[rows], start, where)
 
     def _add(self, reference_TV: Logprobs, other_TV: Logprobs, said: Sequence[int], start: int, where: str) -> None:
-        whole_T = ~(np.isnan(reference_TV).any(-1) | np.isnan(other_TV).any(-1))
-        self.broken += int((~whole_T).sum())
-        reference_TV, other_TV = reference_TV[whole_T], other_TV[whole_T]
-        kept = np.flatnonzero(whole_T)
-        ours, theirs = reference_TV.argmax(-1), other_TV.argmax(-1)
-        lines = np.arange(len(ours))
-        margins_T = reference_TV[lines, ours] - reference_TV[lines, theirs]
-        tied_T = (ours != theirs) & (margins_T < TIE)
+        reference, other, chosen = torch.from_numpy(reference_TV), torch.from_numpy(other_TV), torch.tensor(said)
+        apart_TV = reference - other  # finite where both are
+        whole_T = apart_TV.isfinite().all(-1)
+        kept = whole_T.nonzero()[:, 0]
+        self.broken += len(said) - len(kept)
+        if len(kept) < len(said):
+            reference, other, apart_TV, chosen = (it[kept] for it in (reference, other, apart_TV, chosen))
+        ours, theirs = reference.argmax(-1), other.argmax(-1)
+        lines = torch.arange(len(ours))
+        margins_T = reference[lines, ours] - reference[lines, theirs]
+        differs_T = ours != theirs
+        tied_T = differs_T & (margins_T < TIE)
         self.places += len(ours)
-        self.same += int((ours == theirs).sum())
+        self.same += int((~differs_T).sum())
         self.ties += int(tied_T.sum())
-        self.divergence += float((np.exp(reference_TV) * (reference_TV - other_TV)).sum(dtype=np.float64))
-        chosen = np.asarray(said, int)[whole_T]
+        self.divergence += float(reference.exp().mul_(apart_TV).sum(dtype=torch.float64))
         self.surprise = (
-            self.surprise[0] - float(reference_TV[lines, chosen].sum()),
-            self.surprise[1] - float(other_TV[lines, chosen].sum()),
+            self.surprise[0] - float(reference[lines, chosen].sum()),
+            self.surprise[1] - float(other[lines, chosen].sum()),
         )
-        for at in np.flatnonzero((ours != theirs) & ~tied_T)[:1]:
+        for at in (differs_T & ~tied_T).nonzero()[:1, 0].tolist():
             told = {"position": start + int(kept[at]), "reference": int(ours[at]), "other": int(theirs[at])}
             self.parted.append({"where": where, **told, "margin": round(float(margins_T[at]), 6)})
 
@@ -111,13 +119,13 @@ class Agreement:
         """Adds a question that both have answered by the likeliest of its candidates."""
         at = list(candidates)
         self.items += 1
-        self.broken += int(np.isnan(reference_V[at]).any() or np.isnan(other_V[at]).any())
+        self.broken += int(not (np.isfinite(reference_V[at]).all() and np.isfinite(other_V[at]).all()))
         self.flips += int(reference_V[at].argmax() != other_V[at].argmax())
 
     def to_json(self) -> dict[str, Any]:
         """Means; `perplexity_ratio` is the other over the reference, `flips` are answers of `items` that changed."""
         places = max(1, self.places)
-        ratio = float(np.exp((self.surprise[1] - self.surprise[0]) / places))
+        ratio = math.exp(min(LARGEST, (self.surprise[1] - self.surprise[0]) / places))
         return {
             "places": self.places,
             "broken": self.broken,
@@ -136,14 +144,14 @@ def in_groups(values: Iterable[Value], text: Callable[[Value], Text | Item]) -> 
     group: list[Value] = []
     filled = 0
     for value in values:
-        size = len(_ids(text(value)))
+        size = len(ids_of(text(value)))
         if group and filled + size > READ_AT_ONCE:
-            yield sorted(group, key=lambda one: _ids(text(one)))
+            yield sorted(group, key=lambda one: ids_of(text(one)))
             group, filled = [], 0
         group.append(value)
         filled += size
     if group:
-        yield sorted(group, key=lambda one: _ids(text(one)))
+        yield sorted(group, key=lambda one: ids_of(text(one)))
 
 
 def in_transformers(folder: Path, adapter: Path | None = None, nf4_precision: str | None = None) -> Follow:
@@ -180,7 +188,7 @@ def _in_packs(step: Fused) -> Follow:
         return list(torch.split(told_TV, [row.trained for row in rows]))
 
     def follow(texts: Sequence[Text | Item]) -> list[Logprobs]:
-        rows = [Row("", _ids(text), len(text.prompt)) for text in texts]
+        rows = [Row("", ids_of(text), len(text.prompt)) for text in texts]
         lanes = min(len(rows), torch.get_num_threads())
         cuts = [len(rows) * lane // lanes for lane in range(lanes + 1)]
         parts = [rows[start:stop] for start, stop in pairwise(cuts)]
@@ -198,7 +206,7 @@ def _one_by_one(model: Any) -> Follow:
     @torch.inference_mode()
     def read(text: Text | Item) -> Logprobs:
         nonlocal cache, held
-        ids = _ids(text)[:-1]
+        ids = ids_of(text)[:-1]
         kept = min(common_length(held, ids), len(text.prompt) - 1)
         if kept == 0 or any(cache.is_sliding):
             kept, cache = 0, DynamicCache(config=model.config)
@@ -214,10 +222,11 @@ def _one_by_one(model: Any) -> Follow:
 
 def in_llama_cpp(file: File) -> Follow:
     """A GGUF file."""
-    return lambda texts: file.logprobs([(_ids(text)[:-1], len(text.prompt) - 1) for text in texts])
+    return lambda texts: file.logprobs([(ids_of(text)[:-1], len(text.prompt) - 1) for text in texts])
 
 
-def _ids(text: Text | Item) -> tuple[int, ...]:
+def ids_of(text: Text | Item) -> tuple[int, ...]:
+    """All of a text, as it is read."""
     return (*text.prompt, *text.completion)
 
 

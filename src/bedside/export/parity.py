@@ -24,6 +24,7 @@ from bedside.export.agreement import (
     Logprobs,
     Text,
     continuations,
+    ids_of,
     in_groups,
     in_llama_cpp,
     in_transformers,
@@ -42,7 +43,7 @@ from bedside.text.chat import DECISIONS, LETTERS, conversation, render_example, 
 
 CONTEXT = 1024
 """Tokens of a conversation with its continuation, or of a held-out row, at most."""
-TOGETHER = 8
+TOGETHER = 16
 """Conversations that llama.cpp continues side by side."""
 UNQUANTISED = ("f32", "f16")
 """Released files that are held to `max_kl_exact`."""
@@ -53,7 +54,7 @@ Endpoint = Callable[[Path], AbstractContextManager[Place]]
 @dataclass(frozen=True, slots=True)
 class Release:
     """What is compared. `plain` is a 16-bit file made from `merged`; `files` are released, by quantisation, the served
-    one first; `nf4_precision` is that of `merge`."""
+    one first; `nf4_precision` is that of `merge`, `context` the tokens of context that the Modelfile should ask for."""
 
     base: Path
     adapter: Path
@@ -63,6 +64,7 @@ class Release:
     modelfile: Path
     section: PromptSection
     nf4_precision: str | None = None
+    context: int | None = None
 
 
 @dataclass(slots=True)
@@ -106,9 +108,14 @@ class Parity:
 
 
 def check(
-    release: Release, rows: Sequence[Example], limits: ParitySection, endpoint: Endpoint, lacking: str = ""
+    release: Release,
+    rows: Sequence[Example],
+    limits: ParitySection,
+    endpoint: Endpoint,
+    lacking: str = "",
+    questions: Sequence[Example] = (),
 ) -> Parity:
-    """Compares everything; `rows` are held out, of which texts and items are taken.
+    """Compares everything; `rows` are held out, of which texts and items are taken, and more items of `questions`.
 
     With `lacking`, which says why the models cannot be asked, what needs none of them in memory: token ids, templates,
     and whether the weights hold the adapter. Raises UsageError if there is no row to compare on.
@@ -130,7 +137,7 @@ def check(
     found.findings += scales.differences(release.base, release.adapter, release.merged, release.nf4_precision)
     if lacking:
         return found
-    items = list(islice(_items(ours, rows, window), limits.items))
+    items = list(islice(_items(ours, [*rows, *questions], window), limits.items))
     _compare(release, ours, asked, texts, items, limits, window, found)
     return found
 
@@ -165,7 +172,8 @@ def _modelfile(release: Release, ours: Trained, served: Path) -> Iterator[Findin
     if about.template.endswith(renderer.template):
         renderer = replace(renderer, template=about.template)
     text = release.modelfile.read_text(encoding="utf-8")
-    for line in problems(text, renderer, ours.section, [renderer.eos], about.adds_bos, served=served.name):
+    wanted = None if release.context is None else min(release.context, about.context_length)
+    for line in problems(text, renderer, ours.section, [renderer.eos], about.adds_bos, wanted, served.name):
         yield Finding("stop-missing" if "PARAMETER stop" in line else "modelfile-differs", release.modelfile.name, line)
 
 
@@ -190,7 +198,7 @@ def _compare(
     merged = in_transformers(release.merged)
     tuned = in_transformers(release.base, release.adapter, release.nf4_precision)
     prompts = [ours.read(it.turns).ids for it in asked]
-    rows: list[Text | Item] = [*texts, *items]
+    rows: list[Text | Item] = sorted([*texts, *items], key=ids_of)  # what begins alike is read one after the other
     with progress.bar("parity", len(asked) + len(release.files) * len(rows), "comparisons") as advance:
         room = max(map(len, prompts)) + limits.tokens
         with closing(File(release.plain, room, TOGETHER)) as file:
@@ -241,7 +249,7 @@ def _judged(release: Release, found: Parity, limits: ParitySection) -> Iterator[
 
 def _broken(name: str, agreement: Agreement, limits: ParitySection) -> Iterator[Finding]:
     told = agreement.to_json()
-    changed = told["flips"] / max(1, told["items"])
+    changed = told["flips"] / told["items"] if told["items"] else 0.0
     measured = (
         ("places without a number", told["broken"], 0),
         ("KL", told["kl_mean"], limits.max_kl_exact if name in UNQUANTISED else limits.max_kl),
@@ -276,9 +284,11 @@ def _items(ours: Trained, rows: Sequence[Example], window: int) -> Iterator[Item
     """Rows that are answered by a letter or a decision, asked for it at once."""
     for row in rows:
         words = LETTERS[: len(row.options)] if row.options else DECISIONS if row.label in DECISIONS else ()
+        if not words:
+            continue
         messages = conversation(user_text(row), ours.section)
         text = renderer_of(ours.tokenizer).render(messages, generation=True)
         text += think.closed(text) if ours.section.reasoning == "think" else ""
         pairs = [encode_completion(ours.tokenizer, text, word) for word in words]
-        if pairs and len(pairs[0][0]) <= window:
+        if len(pairs[0][0]) <= window:
             yield Item(tuple(pairs[0][0]), tuple(first for _, (first, *_) in pairs))

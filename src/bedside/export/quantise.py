@@ -3,7 +3,8 @@
 In: fp32 rows, and how much each of their columns matters (export.imatrix). Out: the bytes that llama.cpp reads. Blocks
 are made by ggml's own C code, which is called in xllamacpp's shared object and lets go of Python's lock; where it is
 hidden, the gguf library makes the same bytes of all but the K-quants, more slowly. The mixtures are llama.cpp's
-(src/llama-quant.cpp, without its exceptions for mixtures of experts and for 80 layers).
+(src/llama-quant.cpp, without its exceptions for mixtures of experts, for 80 layers, and for the first layers of Q4_0
+with an importance matrix, which get Q4_1 there).
 """
 
 import ctypes

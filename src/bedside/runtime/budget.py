@@ -114,11 +114,20 @@ def _go(
     enough: Callable[[Piece], bool] = lambda piece: False,
     answers: bool = True,
 ) -> Generator[Delta, None, Piece]:
-    """One go at the model, until it ends, is stopped or has said `enough`; returns the last piece that was read."""
+    """One go at the model, until it ends, is stopped or has said `enough`; returns the last piece that was read.
+
+    A piece of which nothing can be told gives an empty Delta, so that whoever listens can leave.
+    """
     last = Piece("", 0, 0)
     with closing(pieces):
         for last in pieces:
-            yield from (delta for delta in reading.feed(last) if answers or delta.reasoning)
+            told = False
+            for delta in reading.feed(last):
+                if answers or delta.reasoning:
+                    told = True
+                    yield delta
+            if not told:
+                yield Delta()
             if reading.stopped or enough(last):
                 return last
     yield from (delta for delta in reading.close() if answers or delta.reasoning)

@@ -48,7 +48,7 @@ def speakers(model: str, runs: Path, settings: ServeSection, slots: int = 1) -> 
     base = _base(model, runs)
     if base is None:
         if find_run(model, runs) is not None:
-            say(f"{first.name}: served alone; with export.adapter = \"with-base\" its base stands beside it")
+            say(f'{first.name}: served alone; with export.adapter = "with-base" its base stands beside it')
         return [first]
     try:
         return [first, _llama(base, settings, slots, f"{first.name}-base")]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bedside.errors import ContextTooLong, MissingExtra, ModelError
@@ -146,7 +147,9 @@ class File:
         longest = max(len(self._held[sequence]) + len(ids) for sequence, ids, _ in parts)
         if longest > self.context:  # llama.cpp would end the process
             raise ContextTooLong(f"{self.path}: a text has {longest} tokens, {self.context} are reserved")
-        told: list[list[NDArray[np.float32]]] = [[] for _ in parts]
+        wanted_of = [max(0, len(ids) - first) for _, ids, first in parts]
+        logits_TV = np.empty((sum(wanted_of), self.vocabulary), np.float32)
+        at = [sum(wanted_of[:part]) for part in range(len(parts))]
         for piece in self._pieces(parts):
             batch = self._batch
             batch.count = len(piece)
@@ -157,10 +160,11 @@ class File:
                 raise ModelError(f"{self.path}: llama.cpp could not compute {len(piece)} tokens")
             for i, (part, _, _, wanted) in enumerate(piece):
                 if wanted:
-                    told[part].append(self._logprobs_at(i))
+                    logits_TV[at[part]] = self._logits_at(i)
+                    at[part] += 1
         for sequence, ids, _ in parts:
             self._held[sequence] += ids
-        return [np.stack(rows) for rows in told]
+        return np.split(_log_softmax(logits_TV), np.cumsum(wanted_of)[:-1])
 
     def close(self) -> None:
         """Frees everything; the file cannot be used any more."""
@@ -191,10 +195,16 @@ class File:
         for start in range(0, len(every), self._at_once):
             yield every[start : start + self._at_once]
 
-    def _logprobs_at(self, place: int) -> NDArray[np.float32]:
-        logits_V = np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._context, place), (self.vocabulary,))
-        most = logits_V.max()
-        return np.asarray(logits_V - (most + np.log(np.exp(logits_V - most, dtype=np.float64).sum())), np.float32)
+    def _logits_at(self, place: int) -> NDArray[np.float32]:
+        """llama.cpp's own memory, good until its next call."""
+        return np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._context, place), (self.vocabulary,))
+
+
+def _log_softmax(logits_TV: NDArray[np.float32]) -> NDArray[np.float32]:
+    """In place, on all cores."""
+    logits = torch.from_numpy(logits_TV)
+    logits -= logits.logsumexp(-1, keepdim=True)
+    return logits_TV
 
 
 def common_length(one: Sequence[int], other: Sequence[int]) -> int:

@@ -55,7 +55,7 @@ class LlamaCpp:
         self.window = self.context
         self.wider = "serve.context" if self.context < self.metadata.context_length else ""
         self._key = secrets.token_urlsafe()  # llama.cpp listens on a loopback port; no other user may ask there
-        self._server = _serve(path, self.context, slots, threads, self._key)
+        self._server = self._opened(path, slots, threads)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """The text that llama.cpp is given for a conversation."""
@@ -109,6 +109,9 @@ class LlamaCpp:
     def close(self) -> None:
         """Frees the model."""
         del self._server
+
+    def _opened(self, path: Path, slots: int, threads: int) -> Any:
+        return _serve(path, self.context, slots, threads, self._key)
 
     def _need(self, schema: str) -> None:
         if schema and not (self.constrains and self._follows(schema)):

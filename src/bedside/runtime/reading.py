@@ -63,6 +63,10 @@ class Reading:
             self.reasoning += delta.reasoning
             yield delta
             return
+        if not (self._stop or self._ahead or self._waiting):
+            self.answer += delta.answer
+            yield delta
+            return
         if self._ahead:
             self._place(self.stream.end - len(delta.answer))
         self._held += delta.answer

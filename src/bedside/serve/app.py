@@ -43,8 +43,12 @@ def create_app(
     """The app. The first speaker answers where none is named; each gives `slots` answers at once, which it must be
     able to. With keys, /v1/* and /metrics ask for one. A `warning` of the model stands on the page before the notice.
     """
-    # The interactive documentation pages load their script from a foreign host, so there are none.
-    app = FastAPI(title="Bedside", version=__version__, description=NOTICE, docs_url=None, redoc_url=None)
+    # The interactive documentation pages load their script from a foreign host, so there are none; what FastAPI would
+    # tell of requests, by itself and to wherever the environment says, would leave the machine.
+    app = FastAPI(
+        title="Bedside", version=__version__, description=NOTICE, docs_url=None, redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )  # fmt: skip
     app.state.desk = desk = Desk(speakers, settings, slots, audit)
     app.add_middleware(Gate, settings=settings, keys=keys, audit=audit)
     app.add_middleware(Meter, metrics=desk.metrics)
@@ -53,14 +57,16 @@ def create_app(
     add_guarded(app, desk)
     add_embeddings(app, embedder, settings)
     add_feedback(app, feedback)
-    _add_page(app, f"{warning} {NOTICE}".strip())
+    _add_page(app, f"{warning} {NOTICE}".strip(), settings.max_tokens)
     return app
 
 
-def _add_page(app: FastAPI, notice: str) -> None:
-    """Every file of the page under its own name; `index.html`, at /, gets the notice and what cases may be of."""
+def _add_page(app: FastAPI, notice: str, longest: int) -> None:
+    """Every file of the page under its own name; `index.html`, at /, gets the notice, what cases may be of, and how many
+    tokens an answer has at most."""
     filled = {
         "notice": escape(notice),
+        "longest": str(longest),
         "specialties": _options(SPECIALTIES),
         "difficulties": _options(DIFFICULTIES, USUAL),
     }

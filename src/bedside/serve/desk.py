@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from anyio import CancelScope, CapacityLimiter, current_time, fail_after, to_thread
 
 from bedside.recipe import ServeSection
+from bedside.records import Delta
 from bedside.runtime.backend import Speaker
 from bedside.serve.audit import Audit
 from bedside.serve.faults import BUSY, STOPPING, Fault, Refused, of_exception, too_long
@@ -206,6 +207,8 @@ class Feed:
         for event in steps:
             if self._gone.is_set():
                 return
+            if isinstance(event, Delta) and not (event.reasoning or event.answer):
+                continue  # a step that told nothing; it is there to be stopped at
             self._loop.call_soon_threadsafe(self._take, event)
 
     def _has_stopped(self) -> None:

@@ -55,7 +55,7 @@ class ChatForm(_Form):
     def lines(self, event: Delta | Answer) -> Iterable[str]:
         """A delta makes one chunk, the answer the closing one or two."""
         if isinstance(event, Answer):
-            yield self._delta("null", "null", "null", event.finish)
+            yield self._delta("null", "null", finish=json.dumps(event.finish))
             yield from self._counted(event.usage)
         elif event.reasoning:
             yield self._delta("null", json.dumps(event.reasoning))
@@ -73,18 +73,19 @@ class ChatForm(_Form):
         )
         return Completion(**self._fields, choices=[choice], usage=Usage(**answer.usage)).model_dump_json()
 
-    def outcome(self, before: Outcome, event: Delta | Answer) -> Outcome:
+    def note(self, outcome: Outcome, event: Delta | Answer) -> None:
         """The Answer tells all."""
         if isinstance(event, Delta):
-            return before.after(event)
-        usage = event.usage
-        return Outcome(event.answer, usage["prompt_tokens"], usage["completion_tokens"], event.finish)
+            outcome.add(event)
+        else:
+            usage = event.usage
+            outcome.end(event.answer, usage["prompt_tokens"], usage["completion_tokens"], event.finish)
 
-    def _delta(self, content: str, reasoning: str, logprobs: str = "null", finish: str | None = None) -> str:
-        """Both texts are always there, since clients read both of them from every chunk; the role comes once."""
+    def _delta(self, content: str, reasoning: str, logprobs: str = "null", finish: str = "null") -> str:
+        """From JSON. Both texts are always there, since clients read both of every chunk; the role comes once."""
         role, self._role = self._role, ""
         said = f'"delta":{{{role}"content":{content},"reasoning_content":{reasoning}}}'
-        return self._chunk(f'{said},"logprobs":{logprobs},"finish_reason":{json.dumps(finish)}')
+        return self._chunk(f'{said},"logprobs":{logprobs},"finish_reason":{finish}')
 
 
 class TextForm(_Form):
@@ -111,11 +112,12 @@ class TextForm(_Form):
         choice = TextChoice(text=text, finish_reason=done.finish, logprobs=logprobs)
         return TextCompletion(**self._fields, choices=[choice], usage=_usage(done)).model_dump_json()
 
-    def outcome(self, before: Outcome, event: Delta | Generation) -> Outcome:
+    def note(self, outcome: Outcome, event: Delta | Generation) -> None:
         """The Generation tells all."""
         if isinstance(event, Delta):
-            return before.after(event)
-        return Outcome(event.answer, event.prompt_tokens, event.completion_tokens, event.finish)
+            outcome.add(event)
+        else:
+            outcome.end(event.answer, event.prompt_tokens, event.completion_tokens, event.finish)
 
     def _said(self, text: str, tokens: Sequence[TokenLogprob], finish: str | None) -> str:
         logprobs = self._told(tokens).model_dump_json() if self._logprobs and text else "null"

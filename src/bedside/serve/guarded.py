@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from anyio import CapacityLimiter, to_thread
@@ -78,19 +78,18 @@ class GuardedForm:
         """The answer as one object."""
         return json.dumps(self._answer(events[-1]))
 
-    def outcome(self, before: Outcome, event: Event) -> Outcome:
+    def note(self, outcome: Outcome, event: Event) -> None:
         """A draft takes the place of what was said before; the finished answer tells all."""
         match event:
             case Triaged():
-                return replace(before, flags=tuple(flag.rule for flag in event.flags))
+                outcome.flags = tuple(flag.rule for flag in event.flags)
             case Delta():
-                return before.after(event)
+                outcome.add(event)
             case Drafted():
-                return replace(before, answer=sections.markdown(event.sections), completion_tokens=event.deltas)
-            case Rendered():
-                return before
-        answer, usage = event.answer, event.answer.usage
-        return Outcome(answer.answer, usage["prompt_tokens"], usage["completion_tokens"], answer.finish, before.flags)
+                outcome.said, outcome.completion_tokens = [sections.markdown(event.sections)], event.deltas
+            case Finished():
+                answer, usage = event.answer, event.answer.usage
+                outcome.end(answer.answer, usage["prompt_tokens"], usage["completion_tokens"], answer.finish)
 
     def _told(self, event: Event) -> dict[str, Any]:
         match event:
@@ -176,9 +175,8 @@ def rendered(steps: Steps, clock: Callable[[], float] = time.monotonic) -> Gener
                     yield Rendered(html)
                 yield Finished(event, html)
             elif isinstance(event, Drafted):
-                if now >= due:
-                    yield event
-                    due = now + RENDER_EVERY_S
+                yield event if now >= due else Delta()
+                due = now + RENDER_EVERY_S if now >= due else due
             else:
                 yield event
                 text += event.answer

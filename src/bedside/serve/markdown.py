@@ -12,6 +12,7 @@ from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
 LONGEST = 40_000
@@ -21,13 +22,15 @@ REPEATED = 400
 """Of one opening sign in a paragraph: to pair such signs takes time with the square of their number."""
 OPENERS = "[]*_`<>!~|\\"
 ALLOWED: dict[str, set[str]] = {
-    **{name: set() for name in ("p", "br", "hr", "strong", "em", "code", "pre", "blockquote", "ul", "li", "h1", "h2")},
-    **{name: set() for name in ("h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td")},
+    **{name: set() for name in ("p", "br", "hr", "strong", "em", "code", "pre", "blockquote", "ul", "li")},
+    **{name: set() for name in ("h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td")},
     "ol": {"start"},
     "a": {"href", "rel"},
 }
 """Elements with the attributes that they may carry."""
 SCHEMES = {"http", "https"}
+ABOVE = 3
+"""Levels of headings that the page itself has above an answer."""
 REL = "noopener noreferrer nofollow"
 
 
@@ -53,7 +56,15 @@ def _renderer() -> MarkdownIt:
     made.enable("table").disable(["html_block", "html_inline"])
     made.validateLink = _leads_to_the_web  # type: ignore[method-assign]
     made.add_render_rule("image", _described)
+    made.core.ruler.push("beneath", _beneath)
     return made
+
+
+def _beneath(state: StateCore) -> None:
+    """Headings of an answer stand below those of the page: a question is h2, and what answers it h3."""
+    for token in state.tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + ABOVE)}"
 
 
 def _leads_to_the_web(url: str) -> bool:

@@ -7,7 +7,7 @@ came while the last ones were sent go out together, in one message.
 import json
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Protocol
 
@@ -20,28 +20,39 @@ from bedside.runtime.backend import Speaker
 from bedside.serve.access import KEY_NAME
 from bedside.serve.audit import Entry
 from bedside.serve.desk import Desk, Feed
-from bedside.serve.faults import TIMEOUT, Fault, Refused
+from bedside.serve.faults import INTERNAL, TIMEOUT, Fault, Refused
 
 STREAM = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no"))
 DONE = "[DONE]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What is counted and audited of an answer, as far as it came; `flags` are what triage found.
 
     `finish` is "stop" or "length", or why there is no whole answer: "gone", "timeout", "error".
     """
 
-    answer: str
-    prompt_tokens: int
-    completion_tokens: int
-    finish: str
+    said: list[str] = field(default_factory=list)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    finish: str = "gone"
     flags: tuple[str, ...] = ()
 
-    def after(self, delta: Delta) -> "Outcome":
-        """With one more piece, which counts as a token until the model tells how many there are."""
-        return replace(self, answer=self.answer + delta.answer, completion_tokens=self.completion_tokens + 1)
+    @property
+    def answer(self) -> str:
+        """All that was said, without the reasoning."""
+        return "".join(self.said)
+
+    def add(self, delta: Delta) -> None:
+        """One more piece, which counts as a token until the model tells how many there are."""
+        self.said.append(delta.answer)
+        self.completion_tokens += 1
+
+    def end(self, answer: str, prompt_tokens: int, completion_tokens: int, finish: str) -> None:
+        """The whole answer, in place of its pieces."""
+        self.said = [answer]
+        self.prompt_tokens, self.completion_tokens, self.finish = prompt_tokens, completion_tokens, finish
 
 
 class Form(Protocol):
@@ -58,8 +69,8 @@ class Form(Protocol):
         """The JSON of a reply that is not streamed, from all events."""
         ...
 
-    def outcome(self, before: Outcome, event: Any) -> Outcome:
-        """What has come of it with one more event."""
+    def note(self, outcome: Outcome, event: Any) -> None:
+        """Counts one more event in."""
         ...
 
 
@@ -75,7 +86,7 @@ class Account:
         self._form = form
         self._scope = scope
         self._begun = monotonic()
-        self._outcome = Outcome("", 0, 0, "gone")
+        self._outcome = Outcome()
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -85,11 +96,11 @@ class Account:
     def add(self, events: Iterable[Any]) -> None:
         """Counts events."""
         for event in events:
-            self._outcome = self._form.outcome(self._outcome, event)
+            self._form.note(self._outcome, event)
 
     def fail(self, fault: Fault) -> None:
         """There is no whole answer."""
-        self._outcome = replace(self._outcome, finish="timeout" if fault.code == TIMEOUT else "error")
+        self._outcome.finish = "timeout" if fault.code == TIMEOUT else "error"
 
     async def watched(self, feed: Feed) -> AsyncIterator[Batch]:
         """The batches of a feed. Raises Refused where it ends with a fault, after what came before it."""
@@ -184,6 +195,9 @@ class Reply(Response):
         except Refused as refused:
             account.fail(refused.fault)
             await self._fail(refused.fault, scope, receive, send)
+        except Exception:
+            account.fail(INTERNAL)  # nobody has gone
+            raise
         finally:
             if noted:
                 account.close()

@@ -31,9 +31,9 @@ def merged(recipe: Recipe) -> Stage:
 def exported(recipe: Recipe) -> Stage:
     """Depends on the merged weights, and on everything that the model card tells."""
     reads = ("merged", "data", "data/report", "adapter", "evaluation/base", "evaluation/tuned", "comparison")
-    rooms = ("export", "verbs/export", "verbs/parity", "serve", "answer", "data/card", "text", "train/batch")
+    rooms = ("export", "verbs/export", "verbs/parity", "serve", "answer", "data", "text", "train/batch", "fused")
     sections = ("name", "export", "parity", "model", "prompt", "serve.context", "seed")
-    return Stage("export", sections, reads, (*rooms, "runtime", "models"))
+    return Stage("export", sections, reads, (*rooms, "evaluate", "runtime", "models"))
 
 
 def make_merged(run: Run, folder: Path) -> None:
@@ -53,7 +53,7 @@ def nf4_precision(run: Run) -> str | None:
 def make_exported(run: Run, folder: Path) -> None:
     """Writes the files and how each program runs them, compares them with what was trained, and describes them all.
 
-    What is served otherwise than it was trained is marked so in card and file; the command then ends with status 1.
+    What is served otherwise than it was trained is marked so in the card; the command then ends with status 1.
     """
     from bedside.export.convert import write_gguf
     from bedside.verbs.parity import prove
@@ -69,8 +69,7 @@ def make_exported(run: Run, folder: Path) -> None:
     _tell_how_to_run(run, folder, [*files, *beside])
     paths: dict[str, Path] = {quantisation: folder / name for quantisation, name in names.items()}
     found = {"files": files, "adapter": beside, "parity": prove(run, paths, folder / "Modelfile")}
-    write_json(folder / "export.json", found)
-    _describe(run, folder, found)
+    describe(run, folder, found)
 
 
 def _write_adapter(run: Run, folder: Path) -> dict[str, str]:
@@ -116,11 +115,12 @@ def _file(path: Path, quantisation: str) -> dict[str, Any]:
     return {"path": path.name, "quantisation": quantisation, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def _describe(run: Run, folder: Path, found: dict[str, Any]) -> None:
-    """Writes the model card with the evidence that it cites."""
+def describe(run: Run, folder: Path, found: dict[str, Any]) -> None:
+    """Writes what was found of an export, and the model card with the evidence that it cites."""
     from bedside.export import release
     from bedside.export.card import Evidence, card
 
+    write_json(folder / "export.json", found)
     stages = {name: run.folder(name) for name in ("adapter", "evaluation/base", "evaluation/tuned", "comparison")}
     stages["data"] = run.folder("data/report")
     files = [*found["files"], *found["adapter"]]

@@ -31,20 +31,30 @@ NAMES = {"adapter": "adapter", "plain": "16-bit file"}
 
 
 def parity(name: str, runs: Path) -> dict[str, Any]:
-    """Compares a run's export with its training anew; what `--json` prints. Raises RunError if there is none."""
+    """Compares a run's export with its training anew; what `--json` prints. Raises RunError if there is none.
+
+    A release that turns out otherwise than its card says is described anew.
+    """
+    from bedside.verbs.export import describe
+    from bedside.verbs.pipeline import warn_if_stale
     from bedside.verbs.run import existing_run
 
     run = existing_run(name, runs)
+    warn_if_stale(run, "export")
     with run.lock():
         folder = run.folder("export")
-        files = {file["quantisation"]: folder / file["path"] for file in read_json(folder / "export.json")["files"]}
+        told = read_json(folder / "export.json")
+        files = {file["quantisation"]: folder / file["path"] for file in told["files"]}
         found = prove(run, files, folder / "Modelfile")
+        if found["ok"] != told["parity"]["ok"]:
+            describe(run, folder, {**told, "parity": found})
     return {"run": str(run.path), **found}
 
 
 def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any]:
     """The `parity` object of an export. What this machine has not the memory for is left out, which is said."""
     from bedside.data import prepare
+    from bedside.evaluate import forgetting, tasks
     from bedside.export import parity
     from bedside.export.convert import write_gguf
     from bedside.verbs.export import nf4_precision
@@ -52,7 +62,8 @@ def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any
     merged, recipe = run.folder("merged"), run.recipe
     if lacking := lacking_memory(merged):
         say(f"parity: of token ids, templates and the merged adapter only: {lacking}")
-    rows = prepare.load(run.folder("data"), "test")
+    test = prepare.load(run.folder("data"), "test")
+    rows = tasks.draw(test, len(test), recipe.seed)  # the file has them by kind
     with tempfile.TemporaryDirectory(dir=run.path, prefix=".parity.") as scratch:
         plain = files.get("f16") or Path(scratch) / "f16.gguf"
         if "f16" not in files and not lacking:
@@ -67,8 +78,11 @@ def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any
             modelfile=modelfile,
             section=recipe.prompt,
             nf4_precision=nf4_precision(run),
+            context=recipe.serve.context,
         )
-        return parity.check(release, rows, recipe.parity, chat_endpoint, lacking).to_json()
+        general = forgetting.general()  # where the run's own rows have no options
+        questions = tasks.draw(general, len(general), recipe.seed)
+        return parity.check(release, rows, recipe.parity, chat_endpoint, lacking, questions).to_json()
 
 
 def require(found: dict[str, Any], where: Path) -> None:
@@ -121,6 +135,9 @@ def _noting(path: Path) -> Any:
 
     class Noting(LlamaCpp):
         noted = ""
+
+        def _opened(self, path: Path, slots: int, threads: int) -> None:
+            """Nothing: no weights are needed to note a prompt."""
 
         def _stream_text(self, prompt: str, options: Any) -> Any:
             self.noted = prompt

@@ -46,18 +46,22 @@ const inBytes = (text) => String.fromCharCode(...new TextEncoder().encode(text))
 export async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
-  for (;;) {
-    const { value, done } = await reached(reader.read());
-    if (done) throw new Gone("the stream ended early");
-    const lines = (held + value).split("\n\n");
-    held = lines.pop();
-    for (const line of lines) {
-      const data = line.replace(/^data: /, "");
-      if (data === "[DONE]") return;
-      const event = JSON.parse(data);
-      if (event.error) throw new Refused(500, event.error, event.retry_after ?? null);
-      yield event;
+  try {
+    for (;;) {
+      const { value, done } = await reached(reader.read());
+      if (done) throw new Gone("the stream ended early");
+      const lines = (held + value).split("\n\n");
+      held = lines.pop();
+      for (const line of lines) {
+        const data = line.replace(/^data: /, "");
+        if (data === "[DONE]") return;
+        const event = JSON.parse(data);
+        if (event.error) throw new Refused(500, event.error, event.retry_after ?? null);
+        yield event;
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {}); // whoever leaves early, by an error too, lets the server know
   }
 }
 

@@ -14,6 +14,17 @@ export function make(name, text = "", className = "") {
   return element;
 }
 
+/** Makes the children of `box` those of `made`; one that is the same stays, with its focus and what is selected in it. */
+export function renew(box, made) {
+  const wanted = [...made.childNodes];
+  for (const [at, child] of wanted.entries()) {
+    const old = box.childNodes[at];
+    if (!old) box.append(child);
+    else if (!old.isEqualNode(child)) old.replaceWith(child);
+  }
+  while (box.childNodes.length > wanted.length) box.lastChild.remove();
+}
+
 /** A line for screen readers; the text that streams is in no live region, or each word would be read out. */
 export function announce(text) { find("status").textContent = text; }
 

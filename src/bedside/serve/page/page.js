@@ -21,7 +21,7 @@ function fresh() { return { id: crypto.randomUUID?.() ?? String(Math.random()), 
 
 const chosen = () => settings.model || models[0] || "bedside";
 /** Whom to ask; side by side the base stands first. */
-const audience = () => (find("compare").checked ? [models[1], models[0]] : [chosen()]);
+const audience = () => (find("compare").checked && models.length > 1 ? [models[1], models[0]] : [chosen()]);
 
 /** With `old`, a turn of the same question, its answer is drawn anew; `old` is hidden until there is one. */
 async function ask(text, old = null) {

@@ -2,7 +2,7 @@
 // Only HTML that the server has rendered and cleaned is taken as markup; everything else is text. What has been shown
 // does not move: each part is added below the last one.
 
-import { announce, copyOf, lasting, make } from "./dom.js";
+import { announce, copyOf, lasting, make, renew } from "./dom.js";
 
 const INCOMPLETE = "What stands here is incomplete.";
 
@@ -91,9 +91,10 @@ export class Voice {
     this.endReasoning();
     this.tellThought();
     this.reply.html = html;
-    const answer = this.part("answer");
-    answer.innerHTML = html;
-    for (const link of answer.querySelectorAll("a")) link.target = "_blank"; // the conversation stays open
+    const made = document.createElement("template");
+    made.innerHTML = html;
+    for (const link of made.content.querySelectorAll("a")) link.target = "_blank"; // the conversation stays open
+    renew(this.part("answer"), made.content);
   }
 
   showSections(sections) {
