@@ -47,7 +47,7 @@ def asked(
 ) -> tuple[list[Delta], Generation]:
     *deltas, last = stream_with_answer(model.stream, prompt, options, reasons)
     assert isinstance(last, Generation)
-    return [delta for delta in deltas if isinstance(delta, Delta)], last
+    return [delta for delta in deltas if isinstance(delta, Delta) and delta != Delta()], last
 
 
 def answered(deltas: Sequence[Delta]) -> str:

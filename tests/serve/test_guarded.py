@@ -42,7 +42,7 @@ def test_an_answer_has_sections_their_html_and_what_the_triage_found(serving: Se
         found = post(url, "answer", asked(SHOCK)).json()
     assert found["object"] == "bedside.answer"
     assert found["sections"] == [{"name": "Diagnosis", "items": ["STEMI"]}, {"name": "Plan", "items": ["ECG"]}]
-    assert found["html"].startswith("<h5>Diagnosis</h5>")
+    assert found["html"].startswith("<h4>Diagnosis</h4>")
     assert (found["reasoning"], found["model"], found["finish"]) == ("Hm.", "scripted", "stop")
     assert (found["emergency"], found["abstained"], found["citations"]) == (True, None, [])
     assert [flag["rule"] for flag in found["flags"]] == ["shock"]
@@ -202,7 +202,7 @@ def test_drafts_are_told_no_more_often() -> None:
         yield Answer("", "", "m", {}, "stop")
 
     times = iter(range(10_000))
-    told = list(rendered(drafts(), lambda: next(times) / 100))
+    told = [event for event in rendered(drafts(), lambda: next(times) / 100) if event != Delta()]
     assert len(told) < 12
     assert isinstance(told[-1], Finished)
 

@@ -133,7 +133,8 @@ def test_no_mixture_of_hostile_texts_does(pieces: list[str]) -> None:
         ("![An ECG](http://evil.example/a)", "<p>An ECG</p>\n"),
         ("[NICE](https://nice.org.uk)", f'<p><a href="https://nice.org.uk" rel="{REL}">NICE</a></p>\n'),
         ("# Plan", "<h4>Plan</h4>\n"),
-        ("Causes\n---\n\n###### Rare", "<h5>Causes</h5>\n<h6>Rare</h6>\n"),
+        ("Causes\n---\n\n###### Rare\n\n# All", "<h4>Causes</h4>\n<h5>Rare</h5>\n<h4>All</h4>\n"),
+        ("### Plan\n\n##### Now", "<h4>Plan</h4>\n<h5>Now</h5>\n"),
     ],
 )
 def test_what_is_harmless_is_shown(text: str, made: str) -> None:

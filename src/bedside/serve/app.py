@@ -62,8 +62,10 @@ def create_app(
 
 
 def _add_page(app: FastAPI, notice: str, longest: int) -> None:
-    """Every file of the page under its own name; `index.html`, at /, gets the notice, what cases may be of, and how many
-    tokens an answer has at most."""
+    """Every file of the page under its own name.
+
+    `index.html`, at /, gets the notice, what cases may be of, and how many tokens an answer has at most.
+    """
     filled = {
         "notice": escape(notice),
         "longest": str(longest),

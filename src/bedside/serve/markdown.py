@@ -30,7 +30,8 @@ ALLOWED: dict[str, set[str]] = {
 """Elements with the attributes that they may carry."""
 SCHEMES = {"http", "https"}
 ABOVE = 3
-"""Levels of headings that the page itself has above an answer."""
+LOWEST = 6
+"""Levels of headings: the page's own above an answer, and the last that there is."""
 REL = "noopener noreferrer nofollow"
 
 
@@ -61,10 +62,15 @@ def _renderer() -> MarkdownIt:
 
 
 def _beneath(state: StateCore) -> None:
-    """Headings of an answer stand below those of the page: a question is h2, and what answers it h3."""
-    for token in state.tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(6, int(token.tag[1]) + ABOVE)}"
+    """Headings of an answer stand below those of the page, where a question is h2 and what answers it h3, and each at
+    most one level below the last."""
+    headings = [token for token in state.tokens if token.type in ("heading_open", "heading_close")]
+    highest = min((int(token.tag[1]) for token in headings), default=0)
+    last = ABOVE
+    for token in headings:
+        if token.type == "heading_open":
+            last = min(LOWEST, int(token.tag[1]) - highest + ABOVE + 1, last + 1)
+        token.tag = f"h{last}"
 
 
 def _leads_to_the_web(url: str) -> bool:
