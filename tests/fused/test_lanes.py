@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bedside.fused.lanes import each, side_by_side
-from bedside.fused.packs import Packed, Row, in_lanes
+from bedside.fused.packs import Packed, Row, in_lanes, pack
 from bedside.recipe import TrainSection
 from bedside.train import lora
 from bedside.train.learner import Learner
@@ -52,6 +52,23 @@ def test_lanes_give_the_loss_and_gradients_of_one_and_always_the_same_bytes(reco
     assert (first[1] - gradient).norm() <= 1e-5 * gradient.norm()
     assert first[0] == second[0]
     assert torch.equal(first[1], second[1])
+
+
+def test_gradients_computed_in_blocks_are_those_computed_in_new_memory_and_blocks_stay(threads: None) -> None:
+    learner = Learner(tuned(llama()), 2, SETTINGS, 64)
+    chosen = rows(50, 30, 41, 60)
+    _, gradient = trained(learner, chosen)
+    fused = learner._fused
+    assert fused
+    held = [layer.rotated.part(0, 1, torch.zeros(1, 1), 1, torch.float32).data_ptr() for layer in fused.layers]
+    learner.zero_grad()
+    (fused.summed_loss(pack(chosen, share=True)) / 7).backward()
+    plain = torch.cat([parameter.grad.flatten() for _, parameter in learner.trained])
+    assert (gradient - plain).norm() <= 1e-5 * plain.norm()
+    trained(learner, rows(20, 25))
+    again = [layer.rotated.part(0, 1, torch.zeros(1, 1), 1, torch.float32).data_ptr() for layer in fused.layers]
+    assert held == again
+    assert len(set(held)) == len(held)
 
 
 def test_a_loss_without_gradients_is_the_same(threads: None) -> None:
@@ -149,3 +166,11 @@ def test_dropout_draws_its_numbers_in_one_lane(threads: None) -> None:
     settings = TrainSection(rank=4, dropout=0.1, batch_size=4)
     learner = Learner(lora.attach(llama(), settings, seed=1), 2, settings, 64)
     assert all(len(batch) == 1 for batch in learner.batches(rows(50, 30, 41, 60)))
+
+
+def test_so_does_the_dropout_that_an_adapter_brings(threads: None) -> None:
+    brought = lora.attach(llama(), TrainSection(rank=4, dropout=0.1), seed=1)
+    learner = Learner(brought, 2, SETTINGS, 64)
+    batches = list(learner.batches(rows(50, 30, 41, 60)))
+    assert all(len(batch) == 1 for batch in batches)
+    assert {pack.shared for batch in batches for lane in batch for pack in lane} == {0}

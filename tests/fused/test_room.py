@@ -36,8 +36,9 @@ def test_a_larger_batch_gets_a_larger_block_and_what_was_handed_out_stays_whole(
     with lane_of_blocks(0, 3):
         small = rows(block, LIKE, 4, torch.float32).fill_(1)
     with lane_of_blocks(97, 100):
-        rows(block, LIKE, 4, torch.float32).fill_(2)
+        large = rows(block, LIKE, 4, torch.float32).fill_(2)
     assert small.eq(1).all()
+    assert large.untyped_storage().nbytes() >= 100 * 4 * 4 > small.untyped_storage().nbytes()
 
 
 def test_a_lane_is_of_its_thread_alone() -> None:

@@ -23,7 +23,7 @@ def send(*signals: int) -> list[bool]:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_only_asks_and_says_so(number: int, capsys: pytest.CaptureFixture[str]):
     assert send(number) == [True]
-    assert "once more stops at once" in capsys.readouterr().err
+    assert "once more stops after the rows in hand" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("first", "second"), [(a, b) for a in SIGNALS for b in SIGNALS])

@@ -66,6 +66,19 @@ def test_batches_and_accumulation_of_one_product_train_alike(tiny_llama: Path, t
     assert losses(1, 8) == pytest.approx(whole, abs=1e-5)
 
 
+def test_freed_memory_is_returned_every_ten_steps_and_at_the_end(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after: list[int] = []
+    settings = settings_of(max_steps=12)
+    monkeypatch.setattr(loop, "return_free_pages", lambda: after.append(len(seen)))
+    seen: list[int] = []
+    loop.train(
+        learner_of(tiny_llama, settings), ROWS, [], settings, 7, tmp_path, watch=lambda one: seen.append(one.step)
+    )
+    assert after == [10, 12]
+
+
 def test_training_lowers_the_loss_and_only_touches_the_update(tiny_llama: Path, tmp_path: Path):
     settings = settings_of(max_steps=30, dropout=0.0, keep="last")
     before = load_model(tiny_llama, CPU).state_dict()

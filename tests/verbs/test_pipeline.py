@@ -332,6 +332,23 @@ def test_a_file_that_says_something_else_is_marked_and_the_command_fails_each_ti
     assert unverified("tiny", done.runs) == ""
 
 
+def test_parity_marks_a_release_that_turns_out_otherwise_than_its_card_says(
+    done: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bedside.export import parity, readings
+
+    shutil.copytree(done.runs, tmp_path / "runs")
+    folder = tmp_path / "runs/tiny/export"
+    fault = readings.Finding("weights-differ", "16-bit file", "parts")
+    with monkeypatch.context() as spoilt:
+        spoilt.setattr(parity, "_judged", lambda *args: iter([fault]))
+        assert cli.run(["parity", "tiny", "--runs", str(tmp_path / "runs")]) == 1
+    assert json.loads((folder / "export.json").read_text())["parity"]["ok"] is False
+    assert "**Unverified.**" in (folder / "README.md").read_text()
+    assert cli.run(["parity", "tiny", "--runs", str(tmp_path / "runs")]) == 0
+    assert "**Unverified.**" not in (folder / "README.md").read_text()
+
+
 def test_parity_of_a_run_is_asked_anew(done: Place, json_of, capsys):
     found = json_of("parity", "tiny", "--runs", str(done.runs))
     assert found["ok"]

@@ -58,8 +58,9 @@ class _SideBySide(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
-        torch._foreach_mul_(ctx.gradients, d_loss)
-        return None, None, *ctx.gradients
+        gradients, ctx.gradients = ctx.gradients, None  # the caller may hold this node while it computes the next
+        torch._foreach_mul_(gradients, d_loss)
+        return None, None, *gradients
 
 
 @torch.no_grad()

@@ -122,7 +122,8 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Projection, *parameters: Tensor) -> Tensor:
         n = layer.prologue.forward(x)
-        y = torch.mm(n, layer.weight.t(), out=rows(layer.block, n, len(layer.weight), n.dtype))
+        block = layer.block if any(ctx.needs_input_grad) else None  # where nothing is kept, none stays
+        y = torch.mm(n, layer.weight.t(), out=rows(block, n, len(layer.weight), n.dtype))
         ctx.layer = layer
         if not parameters:
             ctx.save_for_backward(x)

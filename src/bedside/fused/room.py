@@ -6,7 +6,7 @@
     logits, made = logits_of(x_NE, head_VE)              # good until the thread's next call
 
 Batches of many lengths make tensors of many sizes. Freed, their memory fits later ones rarely, and a training grows for
-hundreds of steps; a block is as large as the largest batch, and the lanes share it out.
+hundreds of steps; a block has room for the largest batch, and the lanes share it out.
 """
 
 import threading
@@ -21,7 +21,7 @@ CHUNK = 128
 
 
 class Block:
-    """Memory for the rows of one tensor, shared by lanes; it grows to the largest total."""
+    """Memory for the rows of one product's tensor, shared by lanes; it grows with the largest total."""
 
     def __init__(self) -> None:
         self._held: Tensor | None = None
@@ -31,8 +31,9 @@ class Block:
         """Uninitialised [tokens, width], the rows from `start` on of `total`, as many as `like_TE` has."""
         with self._growing:
             held = self._held
-            if held is None or len(held) < total or held.shape[1] != width or held.dtype != dtype:
+            if held is None or len(held) < total:
                 self._held = held = None  # freed before the larger one is made
+                # a power of two: made anew a few times only, and what is not written takes no memory
                 self._held = held = like_TE.new_empty(1 << (total - 1).bit_length(), width, dtype=dtype)
         # no view: lanes write beside one another, which autograd would take for a change of what it has saved
         return held.new_empty(0).set_(held.untyped_storage(), start * width, (len(like_TE), width), (width, 1))

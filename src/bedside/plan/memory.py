@@ -11,7 +11,10 @@ NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 FRAMEWORK = {"cpu": 0.52 * GIB, "cuda": 0.5 * GIB}
 """Python with torch, transformers, peft and a tokenizer, as measured on a CPU; on a card its context, not measured."""
 HEAP = {"fused": 0.65, "peft": 0.4, "returned": 0.3}
-"""Measured (benchmarks/plan.py): freed blocks below 32 MiB stay in a heap full of holes that later ones rarely fit."""
+"""Measured (benchmarks/plan.py): freed blocks below 32 MiB stay in a heap full of holes that later ones rarely fit.
+
+Of the fused step it is what a pass works with beside its own blocks, as a share of all that it keeps.
+"""
 TOKEN_OBJECT = 36
 """Bytes of a token of a row that waits to be trained: a Python int and the pointer to it."""
 BLOCK_8_BIT, SMALLEST_8_BIT = 256, 4096

@@ -29,7 +29,8 @@ class Stop:
 
 @contextmanager
 def finishing_the_step() -> Iterator[Stop]:
-    """Within it the first signal only sets `asked`; the second one raises KeyboardInterrupt at once.
+    """Within it the first signal only sets `asked`; the second one raises KeyboardInterrupt at once; lanes end
+    the rows that they have in hand.
 
     A signal that the process ignores stays ignored. Outside the main thread, which alone gets signals, nothing changes.
     """
@@ -40,7 +41,7 @@ def finishing_the_step() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.asked = True
         with suppress(RuntimeError):  # stderr may be in the middle of another line
-            say("stopping after this step, with a checkpoint; once more stops at once")
+            say("stopping after this step, with a checkpoint; once more stops after the rows in hand")
 
     before = {number: signal.getsignal(number) for number in _caught()}
     for number in before:

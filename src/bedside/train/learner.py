@@ -41,7 +41,8 @@ class Learner(nn.Module):
         self.max_length = max_length
         self.path, self.reason = required(settings, chosen(settings, why_not(model)))
         self._fused = Fused(model, recompute=recompute) if self.path == "fused" else None
-        self._shares = self.device.type == "cpu" and not settings.dropout  # each row has a dropout of its own
+        update: Any = model.peft_config["default"]  # an adapter that is gone on from brings a dropout of its own
+        self._shares = self.device.type == "cpu" and not update.lora_dropout  # each row has its own mask
         self.recompute = recompute
         if recompute and not self._fused:
             recompute_activations(model)
