@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bedside.errors import ContextTooLong, MissingExtra, ModelError
@@ -201,9 +200,9 @@ class File:
 
 
 def _log_softmax(logits_TV: NDArray[np.float32]) -> NDArray[np.float32]:
-    """In place, on all cores."""
-    logits = torch.from_numpy(logits_TV)
-    logits -= logits.logsumexp(-1, keepdim=True)
+    """In place."""
+    logits_TV -= logits_TV.max(-1, keepdims=True)
+    logits_TV -= np.log(np.exp(logits_TV).sum(-1, keepdims=True, dtype=np.float64)).astype(np.float32)
     return logits_TV
 
 
