@@ -58,7 +58,8 @@ TOLD = {"FASTAPI_OTEL_AUTO_CONFIGURE": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "h
 SERVER = WATCHED + "from bedside.cli import main\nmain()\n"
 IN_A_TERMINAL = """
 import fcntl, signal, termios
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup, or in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 """
 CLIENT = f"""
