@@ -101,7 +101,8 @@ def test_decision_sees_the_context_and_takes_the_likeliest_word(tmp_path: Path):
 def test_a_likelihood_that_is_no_number_is_told_with_its_item_and_chooses_nothing(tmp_path: Path):
     scorer = ToyScorer(lambda text: math.nan if text == "oil" else -1.0)
     with pytest.raises(
-        ModelError, match=r"toy: a likelihood is no number; .* \(task choice, item 'c'\); .* kept, .* once that is mended$"
+        ModelError,
+        match=r"toy: a likelihood is no number; .* \(task choice, item 'c'\); .* kept, .* once that is mended$",
     ):
         evaluate(scorer, {"choice": [CHOICE]}, recipe("choice"), tmp_path, label="toy")
 
