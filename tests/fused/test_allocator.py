@@ -39,7 +39,7 @@ for _ in range(2048):
     kept.append(bytearray(b"x") * 2**10)
 del blocks
 if sys.argv[1] == "True":
-    allocator.return_free_pages()
+    allocator.trim_heap()
 print(resident_kib() - before)
 """
 PRODUCTS = """
@@ -104,5 +104,5 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     asked: list[str] = []
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Other())
     allocator.return_freed_memory()
-    allocator.return_free_pages()
+    allocator.trim_heap()
     assert asked == ["mallopt", "malloc_trim"]

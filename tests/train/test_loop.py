@@ -71,7 +71,7 @@ def test_freed_memory_is_returned_every_ten_steps_and_at_the_end(
 ) -> None:
     after: list[int] = []
     settings = settings_of(max_steps=12)
-    monkeypatch.setattr(loop, "return_free_pages", lambda: after.append(len(seen)))
+    monkeypatch.setattr(loop, "trim_heap", lambda: after.append(len(seen)))
     seen: list[int] = []
     loop.train(
         learner_of(tiny_llama, settings), ROWS, [], settings, 7, tmp_path, watch=lambda one: seen.append(one.step)

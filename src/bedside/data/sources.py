@@ -92,11 +92,7 @@ def read_choices(name: str, columns: Mapping[str, str] | None = None, first_opti
     Raises DataError where there is none, or where some could not be answered, with their lines.
     """
     path, columns = (str(HELD_OUT), {"subject": "specialty"}) if name == "starter" else (name, columns or {})
-    settings, source = "evaluate.choice_", SOURCES["mcq"]
-    _refuse_unknown(settings, columns, source)
-    items = list(_parsed(read_path(path, None), source, columns, first_option, settings))
-    if not items:
-        raise DataError(f"{path}: holds no row")
+    items = _judged_by(path, "mcq", "evaluate.choice_", columns, first_option)
     _refuse("the question is empty", [item for item in items if not item.question])
     _refuse("two options have the same text", [item for item in items if len(set(item.options)) < len(item.options)])
     return items
@@ -107,11 +103,7 @@ def read_vignettes(path: str, columns: Mapping[str, str]) -> list[Example]:
 
     Raises DataError where there is none, or where a case or its diagnosis has no word, with their lines.
     """
-    settings, source = "evaluate.vignette_", SOURCES["vignette"]
-    _refuse_unknown(settings, columns, source)
-    items = list(_parsed(read_path(path, None), source, columns, 0, settings))
-    if not items:
-        raise DataError(f"{path}: holds no row")
+    items = _judged_by(path, "vignette", "evaluate.vignette_", columns)
     _refuse("the case is empty", [item for item in items if not item.question])
     _refuse("the diagnosis has no word", [item for item in items if not levelled(item.answer)])
     return items
@@ -119,12 +111,23 @@ def read_vignettes(path: str, columns: Mapping[str, str]) -> list[Example]:
 
 def read_decisions(path: str) -> list[Example]:
     """The rows of a file in PubMedQA's shape that have a decision. Raises DataError where none has one."""
-    items = list(_parsed(read_path(path, None), SOURCES["pubmedqa"], {}, 0, "evaluate.decision_"))
-    labelled = [item for item in items if item.label]
+    labelled = [item for item in _judged_by(path, "pubmedqa", "evaluate.decision_", {}) if item.label]
     if not labelled:
         raise DataError(f"{path}: no row has a decision (final_decision: yes, no or maybe)")
     _refuse("the question is empty", [item for item in labelled if not item.question])
     return labelled
+
+
+def _judged_by(
+    path: str, shape: str, settings: str, columns: Mapping[str, str], first_option: int = 0
+) -> list[Example]:
+    """The items of a file by which models are judged; `settings` is how its own in the recipe begin."""
+    source = SOURCES[shape]
+    _refuse_unknown(settings, columns, source)
+    items = list(_parsed(read_path(path, None), source, columns, first_option, settings))
+    if not items:
+        raise DataError(f"{path}: holds no row")
+    return items
 
 
 def _refuse(reason: str, items: Sequence[Example]) -> None:

@@ -6,14 +6,14 @@ by themselves. One task that is worse, whichever, makes the whole "worse". A bas
 to guess, so that a model which has learnt the form of an answer alone is not "better" for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from bedside.data.read import Row
 from bedside.errors import DataError
-from bedside.evaluate.detail import generated, was_read
+from bedside.evaluate.detail import was_read
 from bedside.evaluate.tasks import SCORED_BY, TASKS, Role
 from bedside.files import read_json, read_jsonl
 from bedside.metrics import paired
@@ -141,8 +141,7 @@ def _row(
     n = len(ids)
     baseline = tuned.get("baseline")
     moved = paired.wins_and_losses(ids, before, after)
-    unread = tuple(sum(not was_read(row) for row in side) for side in rows)
-    came = [generated(side) for side in rows]
+    unread = _both(rows, lambda row: not was_read(row))
     word = paired.verdict(found, p_adjusted, n, TASKS[task].matters)
     guessing = None
     if word == "better" and unread[0] and baseline is not None:
@@ -165,14 +164,20 @@ def _row(
         baseline=baseline,
         above_baseline=None if baseline is None else tuned["ci"][0] > baseline,
         verdict=word,
-        unparsed=(unread[0], unread[1]),
-        reasoned=(came[0].reasoned, came[1].reasoned) if came[0] and came[1] else (0, 0),
-        forced=(came[0].forced, came[1].forced) if came[0] and came[1] else (0, 0),
+        unparsed=unread,
+        reasoned=_both(rows, lambda row: bool(row.get("reasoning"))),
+        forced=_both(rows, lambda row: bool(row.get("forced"))),
         won=moved.won,
         lost=moved.lost,
         identical=all(a == b for a, b in zip(*rows, strict=True)),
         guessing=guessing,
     )
+
+
+def _both(rows: tuple[Sequence[Row], Sequence[Row]], holds: Callable[[Row], bool]) -> tuple[int, int]:
+    """Of how many rows of either side something holds."""
+    before, after = rows
+    return sum(map(holds, before)), sum(map(holds, after))
 
 
 def _scores(rows: Sequence[Row]) -> list[float]:

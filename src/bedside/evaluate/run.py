@@ -153,8 +153,8 @@ def _told_where(task: TaskName, items: Sequence[Example]) -> Iterator[None]:
         yield
     except (ModelError, OfflineError) as error:
         at = f"item '{items[0].id}'" if len(items) == 1 else f"{len(items)} items from '{items[0].id}' on"
-        kept = "what was answered is kept, and the same command goes on"
-        kept += "" if isinstance(error, OfflineError) else " once that is mended"
+        when = "" if isinstance(error, OfflineError) else " once that is mended"
+        kept = f"what was answered is kept, and the same command goes on{when}"
         raise type(error)(f"{error} (task {task}, {at}); {kept}") from error
 
 

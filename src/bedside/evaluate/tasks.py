@@ -99,7 +99,7 @@ def select(recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) ->
 
 
 def _more_items(task: TaskName) -> str:
-    if task in ("decision", "decision-direct", "decision-reason"):
+    if asks(task) == "decision":
         return "leave the task out, enlarge the test split, or name a file of untrained rows in evaluate.decision_from"
     if asks(task) in ("choice", "safety", "vignette"):
         return f"every question of evaluate.{asks(task)}_from was trained on; leave the task out or give another file"

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bedside.fused.room import Block, rows
+from bedside.fused.room import Block, rows_of
 
 ROWS = 256
 """Query rows of a block: enough for the GEMM, few enough that little above the diagonal is computed."""
@@ -77,7 +77,7 @@ class _CpuAttention(torch.autograd.Function):
         K, G, D = heads.key, heads.group, heads.width
         q_TC, k_TC, v_TC = qkv_TC.split(heads.sizes, 1)
         T = len(qkv_TC)
-        made = rows(kept if ctx.needs_input_grad[0] else None, qkv_TC, qkv_TC.shape[1], torch.float32)
+        made = rows_of(kept if ctx.needs_input_grad[0] else None, qkv_TC, qkv_TC.shape[1], torch.float32)
         q, k, v = made.view(-1).split([T * size for size in heads.sizes])
         q_KTGD, k_KTD, v_KTD = q.view(K, T, G, D), k.view(K, T, D), v.view(K, T, D)
         rotate(q_TC.view(T, K, G, D).transpose(0, 1), cos_TD[:, None], sin_TD[:, None], q_KTGD)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from bedside.fused.room import Block, rows
+from bedside.fused.room import Block, rows_of
 
 
 class Prologue(Protocol):
@@ -123,7 +123,7 @@ class _Project(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layer: Projection, *parameters: Tensor) -> Tensor:
         n = layer.prologue.forward(x)
         block = layer.block if any(ctx.needs_input_grad) else None  # where nothing is kept, none stays
-        y = torch.mm(n, layer.weight.t(), out=rows(block, n, len(layer.weight), n.dtype))
+        y = torch.mm(n, layer.weight.t(), out=rows_of(block, n, len(layer.weight), n.dtype))
         ctx.layer = layer
         if not parameters:
             ctx.save_for_backward(x)

@@ -2,7 +2,7 @@
 
     block = Block()                                      # of one layer
     with lane_of_blocks(start=512, total=1024):          # this thread's part of the tokens computed side by side
-        y_TE = rows(block, x_TE, width, torch.float32)
+        y_TE = rows_of(block, x_TE, width, torch.float32)
     logits, made = logits_of(x_NE, head_VE)              # good until the thread's next call
 
 Batches of many lengths make tensors of many sizes. Freed, their memory fits later ones rarely, and a training grows for
@@ -58,7 +58,7 @@ _OWN = _Own()
 
 @contextmanager
 def lane_of_blocks(start: int, total: int) -> Iterator[None]:
-    """Within it this thread's `rows` are those from `start` on, of `total` in all lanes.
+    """Within it `rows_of` gives this thread the rows from `start` on, of `total` in all lanes.
 
     They are good until the same rows are asked for again: the backward pass must have ended by then.
     """
@@ -69,7 +69,7 @@ def lane_of_blocks(start: int, total: int) -> Iterator[None]:
         _OWN.lane = None
 
 
-def rows(block: Block | None, like_TE: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+def rows_of(block: Block | None, like_TE: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     """Uninitialised [tokens, width] for as many tokens as `like_TE` has; without a block or a lane new memory."""
     if block is None or _OWN.lane is None:
         return like_TE.new_empty(len(like_TE), width, dtype=dtype)

@@ -60,10 +60,10 @@ def _changed(model: PeftModel | PreTrainedModel) -> str | None:
     return next((f"'{name}' is trained whole" for name in trained if ".lora_" not in name), None)
 
 
-def stacked(layer: Any, eps: float, *, kept: bool = True) -> Layer:
+def stacked(layer: Any, eps: float, *, blocks: bool = True) -> Layer:
     """The products of a transformers decoder layer; `eps` is that of its norms.
 
-    With `kept`, the largest of what they keep until the backward pass has a block for all steps.
+    With `blocks`, the largest of what they keep until the backward pass has memory for all steps.
     """
     attention, mlp = layer.self_attn, layer.mlp
     before_attention = RmsNorm(layer.input_layernorm.weight, eps)
@@ -71,9 +71,9 @@ def stacked(layer: Any, eps: float, *, kept: bool = True) -> Layer:
     return Layer(
         _projection(before_attention, [attention.q_proj, attention.k_proj, attention.v_proj]),
         _projection(Identity(), [attention.o_proj]),
-        replace(_projection(before_mlp, [mlp.gate_proj, mlp.up_proj]), block=Block() if kept else None),
+        replace(_projection(before_mlp, [mlp.gate_proj, mlp.up_proj]), block=Block() if blocks else None),
         _projection(Swiglu(), [mlp.down_proj]),
-        Block() if kept else None,
+        Block() if blocks else None,
     )
 
 

@@ -40,7 +40,7 @@ class Fused:
         decoder = causal.model
         config = causal.config
         self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, decoder.layers[0].self_attn.head_dim)
-        self.layers = [stacked(layer, config.rms_norm_eps, kept=not recompute) for layer in decoder.layers]
+        self.layers = [stacked(layer, config.rms_norm_eps, blocks=not recompute) for layer in decoder.layers]
         self.embedding = decoder.embed_tokens.weight
         self.norm = RmsNorm(decoder.norm.weight, config.rms_norm_eps)
         self.head = causal.lm_head.weight

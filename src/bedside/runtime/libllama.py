@@ -148,7 +148,7 @@ class File:
             raise ContextTooLong(f"{self.path}: a text has {longest} tokens, {self.context} are reserved")
         wanted_of = [max(0, len(ids) - first) for _, ids, first in parts]
         logits_TV = np.empty((sum(wanted_of), self.vocabulary), np.float32)
-        at = [sum(wanted_of[:part]) for part in range(len(parts))]
+        place = 0
         for piece in self._pieces(parts):
             batch = self._batch
             batch.count = len(piece)
@@ -157,10 +157,10 @@ class File:
                 batch.sequences_of[i], batch.sequence[i][0] = 1, parts[part][0]
             if self._lib.llama_decode(self._context, batch):
                 raise ModelError(f"{self.path}: llama.cpp could not compute {len(piece)} tokens")
-            for i, (part, _, _, wanted) in enumerate(piece):
+            for i, (_, _, _, wanted) in enumerate(piece):  # in the order of the parts
                 if wanted:
-                    logits_TV[at[part]] = self._logits_at(i)
-                    at[part] += 1
+                    logits_TV[place] = self._logits_at(i)
+                    place += 1
         for sequence, ids, _ in parts:
             self._held[sequence] += ids
         return np.split(_log_softmax(logits_TV), np.cumsum(wanted_of)[:-1])

@@ -63,7 +63,7 @@ class Reading:
             self.reasoning += delta.reasoning
             yield delta
             return
-        if not (self._stop or self._ahead or self._waiting):
+        if not (self._stop or self._ahead or self._waiting):  # nothing can be cut off, and nothing waits
             self.answer += delta.answer
             yield delta
             return

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bedside.errors import RunError
-from bedside.fused.allocator import return_free_pages
+from bedside.fused.allocator import trim_heap
 from bedside.fused.packs import Lanes, Row
 from bedside.progress import bar, say
 from bedside.recipe import TrainSection
@@ -29,7 +29,7 @@ from bedside.train.optimizer import Updater
 from bedside.train.schedule import learning_rate, rows_per_step, total_steps
 from bedside.train.world import World
 
-TIDY_EVERY = 10
+TRIM_EVERY = 10
 """Steps after which freed memory is returned: what they leave grows slowly, and is cleared anew when used again."""
 
 
@@ -88,8 +88,8 @@ def train(
                 checkpoints.save(position, log.steps)
             if stopping:
                 raise KeyboardInterrupt
-            if is_due(position.step, TIDY_EVERY, steps):
-                return_free_pages()
+            if is_due(position.step, TRIM_EVERY, steps):
+                trim_heap()
             advance(1, f"loss {loss:.3f}  {position.tokens / position.seconds:.0f} tokens/s")
     checkpoints.take_best()
     return log.steps

@@ -111,7 +111,7 @@ def _notes(result: dict[str, Any]) -> Iterator[str]:
         if base or tuned:
             unread = f"{first} {base}, {second} {tuned} of {task['n']}"
             yield f"On {task['task']} answers that could not be read score 0: {unread}."
-        if guessing := task.get("guessing"):
+        if guessing := task["guessing"]:
             low, high = guessing["ci"]
             difference = f"{guessing['difference']:+.3f} [{low:+.3f}, {high:+.3f}], p {probability(guessing['p'])}"
             yield f"There {base_model} is taken to guess ({guessing['base']:.3f}); the finding rests on {difference}."

@@ -118,7 +118,7 @@ def fit(world: "World", work: Work) -> dict[str, Any]:
     model = lora.attach(frozen, settings, recipe.seed)
     learner = Learner(model, work.pad, settings, recipe.model.max_length, recompute=recompute)
     say(f"train: {where.in_words}; {learner.in_words}")
-    allocator.return_free_pages()  # of the data's reading and the model's
+    allocator.trim_heap()  # of the data's reading and the model's
     strict = "first-loss" not in recipe.lint.allow
     named = settings.track if world.first else ()
     with (
