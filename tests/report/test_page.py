@@ -202,6 +202,20 @@ def test_diagnoses_are_told_with_bounds_and_the_commonest():
     assert "Always naming Gout would be right on 20.0 % of the items." in page
 
 
+def test_open_answers_that_were_cut_are_counted_once_and_not_called_unanswered():
+    score = {
+        "task": "instructions", "n": 65, "metric": "share followed", "value": 0.1, "ci": [0.04, 0.19], "unparsed": 0,
+        "baseline": None, "outcomes": {"answered": 30, "truncated": 35}, "detail": {"loosely": 0.2},
+        "generated": {"reasoned": 0, "forced": 0, "cut": 35, "tokens": 45.0},
+    }  # fmt: skip
+    compared = {**comparison()["tasks"][0], "task": "instructions", "n": 65}
+    found = material(base_scores=[score], tuned_scores=[score], comparison={**comparison(), "tasks": [compared]})
+    page = words(render(found)).replace(SPACE, " ")
+    assert "Cut at the token limit 35 35" in page
+    assert "Cut before an answer" not in page
+    assert "a line around it forgiven 20.0 % 20.0 %" in page
+
+
 def test_items_won_and_lost_are_listed_and_escaped():
     page = render(material())
     assert "<code>case-1</code>" in page

@@ -65,7 +65,8 @@ def _named(row: TaskRow) -> Detailed:
 def _kept(row: TaskRow) -> Detailed:
     """What tuning should not cost: instructions that were followed, requests that were declined."""
     sides = (row.base, row.tuned)
-    lines = [*_unread(sides), *_written(sides)]
+    unread = (line for line in _unread(sides) if line[0] != OUTCOMES["truncated"])  # these are scored as far as they go
+    lines = [*unread, *_written(sides)]
     if all(score["detail"] for score in sides):
         loosely = (_share(score["detail"]["loosely"]) for score in sides)
         lines.insert(0, ("Followed, emphasis and a line around it forgiven", *loosely))
