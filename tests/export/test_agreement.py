@@ -1,6 +1,7 @@
 """Reading texts in several places: what is shared, packed or refilled on the way changes no number."""
 
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from transformers import AutoTokenizer
 from bedside.export import agreement
 from bedside.export.agreement import Item, Text, continuations, in_groups, in_transformers
 from bedside.export.convert import write_gguf
-from bedside.runtime.libllama import File
+from bedside.runtime.libllama import File, common_length
 from bedside.runtime.tokenizer import encode
 
 QUESTIONS = [
@@ -68,6 +69,32 @@ def test_each_prompt_is_continued_once_as_if_it_were_alone(
             assert one.prompt == prompts[one.place]
             assert one.said == [int(row_V.argmax()) for row_V in one.rows]
             np.testing.assert_allclose(np.stack(one.rows), told_TV, atol=0.05)  # keys and values in 16 bits
+
+
+def test_what_goes_on_lies_side_by_side_and_a_common_beginning_is_read_once(
+    base: Path, prompts: list[tuple[int, ...]], tmp_path: Path
+) -> None:
+    """llama.cpp computes sequences at once only where no number is left out between them."""
+    calls: list[list[tuple[int, int]]] = []
+
+    class Watched(File):
+        def extend(self, parts: Any) -> Any:
+            calls.append([(sequence, len(ids)) for sequence, ids, _ in parts])
+            return super().extend(parts)
+
+        def ends(self, token: int) -> bool:
+            return token % 3 == 0
+
+    write_gguf(base, tmp_path / "model.gguf", "f32", "tiny")
+    with closing(Watched(tmp_path / "model.gguf", 128, 3)) as file:
+        found = list(continuations(file, prompts, 9))
+    assert len({len(one.said) for one in found}) > 2
+    joint = [[sequence for sequence, _ in call] for call in calls if len(call) > 1]
+    assert joint
+    assert all(sequences == list(range(len(sequences))) for sequences in joint)
+    prompts = sorted(prompts)
+    new = [len(prompt) - common_length(before, prompt[:-1]) for before, prompt in pairwise([(), *prompts])]
+    assert sum(count for call in calls for _, count in call) == sum(new) + sum(len(one.said) - 1 for one in found)
 
 
 def test_a_group_holds_no_more_than_is_read_at_a_time_and_neighbours_begin_alike(

@@ -62,6 +62,19 @@ def test_what_two_texts_begin_with_is_kept(file: File) -> None:
     np.testing.assert_allclose(again, whole, atol=0.05)
 
 
+def test_what_another_sequence_has_read_is_taken_over_from_it(file: File) -> None:
+    ids = file.tokens(TEXT)
+    [whole] = file.logprobs([(ids, len(ids) - 2)])
+    assert file.keep(2, ids[:6]) == 6
+    file.extend([(2, ids[:3], 3)])  # goes on by itself
+    assert file.keep(1, ids) == len(ids)
+    assert file.keep(1, ids[:-2]) == len(ids) - 2
+    for sequence in (0, 1):
+        assert file.keep(sequence, ids[:-2]) == len(ids) - 2
+        [again] = file.extend([(sequence, ids[-2:], 0)])
+        np.testing.assert_allclose(again, whole, atol=0.05)
+
+
 def test_texts_longer_than_a_call_are_read_in_several(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(File(path, 128)) as file:
         ids = file.tokens(TEXT)

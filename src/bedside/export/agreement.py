@@ -238,6 +238,7 @@ class Continued:
     prompt: tuple[int, ...]
     said: list[int] = field(default_factory=list)
     rows: list[Logprobs] = field(default_factory=list)
+    over: bool = False
 
     @property
     def text(self) -> Text:
@@ -248,26 +249,32 @@ class Continued:
 def continuations(file: File, prompts: Sequence[tuple[int, ...]], most: int) -> Iterator[Continued]:
     """Greedy continuations of at most so many tokens, side by side, as they end.
 
-    A sequence whose prompt has ended takes the waiting one that begins most like it, so that little is computed again.
+    Prompts are read one by one, alike ones after each other: what one has read the next need not. Those that run are
+    the file's first sequences, without a gap: llama.cpp computes only neighbours at once.
     """
     waiting = sorted((Continued(i, prompt) for i, prompt in enumerate(prompts)), key=lambda one: one.prompt)
-    running = dict(enumerate(waiting[: file.sequences]))
-    del waiting[: file.sequences]
-    while running:
-        parts = [(sequence, _unread(file, sequence, one)) for sequence, one in running.items()]
-        told = file.extend([(sequence, ids, len(ids) - 1) for sequence, ids in parts])
-        for (sequence, one), row_TV in zip(list(running.items()), told, strict=True):
-            one.rows.append(row_TV[0])
-            one.said.append(int(row_TV[0].argmax()))
-            if len(one.said) < most and not file.ends(one.said[-1]):
-                continue
-            yield one
-            del running[sequence]
-            if waiting:
-                running[sequence] = max(waiting, key=lambda other: common_length(one.prompt, other.prompt))
-                waiting.remove(running[sequence])
+    running: list[Continued] = []
+    while waiting or running:
+        while waiting and len(running) < file.sequences:
+            running.append(waiting.pop(0))
+            _say(file, len(running) - 1, running[-1:], most)
+        for at in reversed(range(len(running))):
+            if running[at].over:
+                yield running[at]
+                last = running.pop()
+                if at < len(running):
+                    running[at] = last
+                    file.copy(len(running), at)
+        if running:
+            _say(file, 0, running, most)
 
 
-def _unread(file: File, sequence: int, one: Continued) -> Sequence[int]:
-    """What the sequence has not read yet: the last token said, or of a prompt what it does not hold already."""
-    return one.said[-1:] or one.prompt[file.keep(sequence, one.prompt[:-1]) :]
+def _say(file: File, first: int, running: Sequence[Continued], most: int) -> None:
+    """One token more of each, from sequence `first` on, after what it has not read yet of its prompt."""
+    places = list(enumerate(running, first))
+    unread = [(at, one.said[-1:] or one.prompt[file.keep(at, one.prompt[:-1]) :]) for at, one in places]
+    told = file.extend([(at, ids, len(ids) - 1) for at, ids in unread])
+    for one, row_TV in zip(running, told, strict=True):
+        one.rows.append(row_TV[0])
+        one.said.append(int(row_TV[0].argmax()))
+        one.over = len(one.said) == most or file.ends(one.said[-1])

@@ -65,6 +65,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_set_n_threads": (None, (c_void_p, c_int32, c_int32)),
     "llama_get_memory": (c_void_p, (c_void_p,)),
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
+    "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),
     "llama_vocab_n_tokens": (c_int32, (c_void_p,)),
     "llama_vocab_is_eog": (c_bool, (c_void_p, c_int32)),
     "llama_tokenize": (c_int32, (c_void_p, c_char_p, c_int32, POINTER(c_int32), c_int32, c_bool, c_bool)),
@@ -127,15 +128,28 @@ class File:
         return found
 
     def keep(self, sequence: int, ids: Sequence[int]) -> int:
-        """How many of the first `ids` the sequence holds already; whatever else it holds is forgotten."""
+        """How many of the first `ids` the sequence holds now; whatever else it held is forgotten.
+
+        What another sequence holds more of is taken over from there, so that a common beginning is computed once.
+        """
+        known = [common_length(held, ids) for held in self._held]
+        kept = max(known)
+        if kept > known[sequence]:
+            self.copy(known.index(kept), sequence)
         held = self._held[sequence]
-        kept = common_length(held, ids)
         memory = self._lib.llama_get_memory(self._context)
         if not self._lib.llama_memory_seq_rm(memory, sequence, kept, -1):  # some caches forget all or nothing
             self._lib.llama_memory_seq_rm(memory, sequence, -1, -1)
             kept = 0
         del held[kept:]
         return kept
+
+    def copy(self, source: int, target: int) -> None:
+        """What one sequence holds, another holds instead of its own."""
+        memory = self._lib.llama_get_memory(self._context)
+        self._lib.llama_memory_seq_rm(memory, target, -1, -1)
+        self._lib.llama_memory_seq_cp(memory, source, target, -1, -1)
+        self._held[target] = self._held[source].copy()
 
     def extend(self, parts: Sequence[tuple[int, Sequence[int], int]]) -> list[NDArray[np.float32]]:
         """Adds tokens to sequences: (sequence, new ids, first of these to tell of) each.
