@@ -146,7 +146,7 @@ def test_rows_are_shared_out_as_they_are_soonest_done(
     lengths: tuple[int, ...], tokens: int, expected: list[list[list[int]]]
 ) -> None:
     batches = in_lanes(rows(*lengths), tokens, share=False, cores=2)
-    assert [[[n for pack in lane for n in pack.lengths] for lane in batch] for batch in batches] == expected
+    assert [[[n for pack in lane for n in pack.layout.lengths] for lane in batch] for batch in batches] == expected
 
 
 @pytest.mark.parametrize("tokens", [40, 128, 300, 5000])
@@ -155,10 +155,10 @@ def test_every_row_is_in_one_pack_and_no_more_tokens_are_computed_at_a_time_than
     chosen = rows(50, 30, 41, 60, 100, 20, 21, 22, 90)
     packs = []
     for batch in in_lanes(chosen, tokens, share=False, cores=cores):
-        at_a_time = sum(max(sum(pack.lengths) for pack in lane) for lane in batch)
-        assert at_a_time <= tokens or [[len(pack.lengths) for pack in lane] for lane in batch] == [[1]]
+        at_a_time = sum(max(len(pack.ids_T) for pack in lane) for lane in batch)
+        assert at_a_time <= tokens or [[len(pack.layout.lengths) for pack in lane] for lane in batch] == [[1]]
         packs += [pack for lane in batch for pack in lane]
-    assert sorted(n for pack in packs for n in pack.lengths) == sorted(len(row.ids) for row in chosen)
+    assert sorted(n for pack in packs for n in pack.layout.lengths) == sorted(len(row.ids) for row in chosen)
     assert sum(pack.trained for pack in packs) == sum(row.trained for row in chosen)
 
 
@@ -173,4 +173,4 @@ def test_so_does_the_dropout_that_an_adapter_brings(threads: None) -> None:
     learner = Learner(brought, 2, SETTINGS, 64)
     batches = list(learner.batches(rows(50, 30, 41, 60)))
     assert all(len(batch) == 1 for batch in batches)
-    assert {pack.shared for batch in batches for lane in batch for pack in lane} == {0}
+    assert {after for batch in batches for lane in batch for pack in lane for after in pack.layout.after} == {-1}

@@ -10,8 +10,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
-from bedside.fused import step
-from bedside.fused.packs import Row, pack
+from bedside.fused import packs, step
+from bedside.fused.packs import Layout, Row, pack
 from bedside.fused.stack import why_not
 from bedside.fused.step import Fused
 from bedside.recipe import TrainSection
@@ -89,7 +89,7 @@ def test_a_beginning_that_is_computed_once_gives_every_gradient_as_if_it_were_no
     query: int, key: int, recompute: bool
 ):
     chosen = alike(common=120)
-    assert pack(chosen, share=True).shared == 120
+    assert pack(chosen, share=True).layout.lengths[0] == 120
     assert_equal(tuned(llama(num_attention_heads=query, num_key_value_heads=key)), chosen, recompute=recompute)
 
 
@@ -148,9 +148,10 @@ def test_a_packed_document_does_not_feel_the_others(common: int):
     def own_part(neighbours: Sequence[Row]) -> dict[str, Tensor]:
         """The gradient of the first document's loss when it is packed behind and before others."""
         packed = pack([*neighbours[:1], first, *neighbours[1:]], share=True)
-        assert packed.shared == common
-        start = packed.shared + packed.lengths[0]
-        own = (packed.before_N >= start) & (packed.before_N < start + packed.lengths[1])
+        lengths = packed.layout.lengths if common else (0, *packed.layout.lengths)
+        assert lengths[0] == common
+        start = sum(lengths[:2])
+        own = (packed.before_N >= start) & (packed.before_N < start + lengths[2])
         alone = replace(packed, before_N=packed.before_N[own], trained_N=packed.trained_N[own])
         return gradients(model, step.summed_loss(alone))
 
@@ -217,17 +218,50 @@ def test_packing_counts_positions_from_the_start_of_each_document():
     assert packed.positions_T.tolist() == [0, 1, 2, 0, 1]
     assert packed.before_N.tolist() == [0, 1, 3]
     assert packed.trained_N.tolist() == [8, 9, 5]
-    assert (packed.trained, packed.shared, packed.lengths) == (3, 0, (3, 2))
+    assert (packed.trained, packed.layout) == (3, Layout((3, 2), (-1, -1)))
 
 
-def test_what_rows_begin_with_is_packed_once():
+def test_what_rows_begin_with_is_packed_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(packs, "WORTH", 2)
     packed = pack([Row("a", (1, 2, 3, 4, 5), 4), Row("b", (1, 2, 3, 6, 7, 8), 3)], share=True)
-    assert packed.shared == 2, "the last token of a prompt predicts the answer, so it is every row's own"
+    assert packed.layout.lengths[0] == 2, "the last token of a prompt predicts the answer, so it is every row's own"
     assert packed.ids_T.tolist() == [1, 2, 3, 4, 5, 3, 6, 7, 8]
     assert packed.positions_T.tolist() == [0, 1, 2, 3, 4, 2, 3, 4, 5]
     assert packed.before_N.tolist() == [3, 5, 6, 7]
     assert packed.trained_N.tolist() == [5, 6, 7, 8]
-    assert pack([Row("a", (1, 2, 3, 4, 5), 4)], share=True).shared == 0
+    assert packed.layout == Layout((2, 3, 4), (-1, 0, 0))
+    assert pack([Row("a", (1, 2, 3, 4, 5), 4)], share=True).layout == Layout((5,), (-1,))
+
+
+def test_what_some_rows_begin_with_is_a_branch_and_what_saves_little_is_none(monkeypatch: pytest.MonkeyPatch):
+    chosen = [Row(str(i), ids, 5) for i, ids in enumerate([
+        (1, 2, 3, 4, 9, 10), (7, 2, 3, 4, 5, 6), (1, 2, 3, 4, 9, 11), (1, 2, 8, 4, 5, 6), (1, 2, 3, 4, 5, 12),
+    ])]  # fmt: skip
+    monkeypatch.setattr(packs, "WORTH", 4)
+    packed = pack(chosen, share=True)
+    assert packed.layout == Layout((2, 2, 2, 2, 2, 4, 6), (-1, 0, 1, 1, 1, 0, -1))
+    assert packed.ids_T.tolist() == [1, 2, 3, 4, 9, 10, 9, 11, 5, 12, 8, 4, 5, 6, 7, 2, 3, 4, 5, 6]
+    assert packed.positions_T.tolist() == [0, 1, 2, 3, 4, 5, 4, 5, 4, 5, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
+    assert packed.trained_N.tolist() == [10, 6, 11, 6, 12], "in the order of the rows"
+    assert packed.ids_T[packed.before_N].tolist() == [9, 5, 9, 5, 5]
+    monkeypatch.setattr(packs, "WORTH", 5)
+    assert pack(chosen, share=True).layout == Layout((2, 4, 4, 4, 4, 6), (-1, 0, 0, 0, 0, -1))
+
+
+@pytest.mark.parametrize(("query", "key"), [(4, 2), (6, 1)])
+def test_branches_give_every_gradient_as_if_nothing_were_shared(query: int, key: int):
+    draw = torch.Generator().manual_seed(4)
+
+    def said(count: int) -> tuple[int, ...]:
+        return tuple(torch.randint(3, 100, (count,), generator=draw).tolist())
+
+    stem, left, right = said(30), said(90), said(25)
+    beginnings = [stem + left + said(3), stem + right, said(70), stem + left + said(20), stem + right, stem + left]
+    chosen = [Row(str(i), ids + said(6 + i), len(ids)) for i, ids in enumerate(beginnings)]
+    packed = pack(chosen, share=True)
+    assert len(packed.layout.lengths) == len(chosen) + 3
+    assert len(packed.ids_T) < sum(len(row.ids) for row in chosen) - 200
+    assert_equal(tuned(llama(num_attention_heads=query, num_key_value_heads=key)), chosen)
 
 
 def test_where_the_step_does_not_hold_it_says_why(tiny_llama: Path):

@@ -10,6 +10,7 @@ from tokenizers import processors
 from transformers import AutoTokenizer
 
 from bedside.errors import ContextTooLong, ModelError
+from bedside.fused import packs
 from bedside.recipe import PromptSection
 from bedside.records import Delta, Generation, GenerationOptions, Message
 from bedside.runtime import hf
@@ -282,11 +283,13 @@ def test_what_does_not_fit_into_the_window_is_counted_and_refused(backend: hf.Hf
 def test_prompts_of_many_lengths_and_continuations_keep_their_places(
     backend: hf.HfBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Single tokens of several prompts share a pack, other continuations have one of their own."""
+    """Several prompts share a pack, and what they begin with; single tokens are read at their prompts' ends."""
     monkeypatch.setattr(hf, "AT_ONCE", 60)
+    monkeypatch.setattr(packs, "WORTH", 2)
     start = "<|im_start|>user\nWhich of these is right? "
     asked = [(f"{start}{'word ' * n}<|im_end|>\n", ["A", "B", "C"][: 2 + n % 2]) for n in (1, 9, 4, 30, 2)]
     asked.insert(2, (PROMPT, CONTINUATIONS))
+    asked += [(f"{start}{'word ' * n}<|im_end|>\n", CONTINUATIONS) for n in (3, 7)]
     progress: list[int] = []
     found = backend.likelihoods(asked, progress.append)
     assert sum(progress) == len(asked)

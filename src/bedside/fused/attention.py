@@ -2,7 +2,8 @@
 
     qkv_TC ─ rotate ─► q_KRD, k_KTD, v_KTD ─ a document at a time, a block of queries at a time ─► out_TC
 
-Documents that begin alike share the tokens of that beginning, which each of them reads as its own past. K key heads,
+Documents that begin alike share the tokens of that beginning, which each of them reads as its own past: they are the
+branches of a tree, of which each piece is there once. K key heads,
 each read by G query heads; a document's T tokens make R = T·G query rows, token by token, so that one matrix product
 serves a whole group. On a CPU the products run in fp32 at the speed of its GEMM: torch's own CPU attention runs its
 backward pass at a fraction of that. Weights of a block are computed again in the backward pass (arXiv:2205.14135), so
@@ -10,13 +11,14 @@ memory grows with T, not T². On a card torch's attention does the same and is u
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bedside.fused.packs import Layout
 from bedside.fused.room import Block, rows_of
 
 ROWS = 256
@@ -39,13 +41,6 @@ class Heads(NamedTuple):
     def sizes(self) -> list[int]:
         """Columns of q, k and v in a stacked projection."""
         return [self.query * self.width, self.key * self.width, self.key * self.width]
-
-
-class Layout(NamedTuple):
-    """Where documents lie among the tokens: `shared` tokens that begin all of them, then each one's own `lengths`."""
-
-    shared: int
-    lengths: tuple[int, ...]
 
 
 def attend(
@@ -85,9 +80,9 @@ class _CpuAttention(torch.autograd.Function):
         v_KTD.copy_(v_TC.view(T, K, D).transpose(0, 1))
         q_KRD = q_KTGD.view(K, T * G, D).mul_(1 / math.sqrt(D))
         out_KRD = torch.empty_like(q_KRD)
-        for own in _documents(layout):
-            keys, values = _with_shared(k_KTD, own, layout), _with_shared(v_KTD, own, layout)
-            for block in _blocks(own, layout, G):
+        for own, whole in _pieces(layout):
+            keys, values = _joined(k_KTD, whole), _joined(v_KTD, whole)
+            for block in _blocks(own, keys.shape[1], G):
                 out_KRD[:, block.rows] = _weights(q_KRD, keys, block, G) @ values[:, : block.past]
         out_TC = out_KRD.view(K, T, G, D).transpose(0, 1).reshape(T, K * G * D).to(qkv_TC.dtype)
         ctx.save_for_backward(q_KRD, k_KTD, v_KTD, out_TC, cos_TD, sin_TD)
@@ -106,10 +101,10 @@ class _CpuAttention(torch.autograd.Function):
         out_KTGD = out_TC.view(T, K, G, D).transpose(0, 1)
         drift_KR1 = (d_out_KTGD * out_KTGD).sum(-1).reshape(K, T * G, 1)  # of each row, Σ weight · its gradient
         dq_KRD, dk_KTD, dv_KTD = torch.empty_like(q_KRD), torch.zeros_like(k_KTD), torch.zeros_like(v_KTD)
-        for own in _documents(layout):
-            keys, values = _with_shared(k_KTD, own, layout), _with_shared(v_KTD, own, layout)
+        for own, whole in _pieces(layout):
+            keys, values = _joined(k_KTD, whole), _joined(v_KTD, whole)
             d_keys, d_values = torch.zeros_like(keys), torch.zeros_like(values)
-            for block in _blocks(own, layout, G):
+            for block in _blocks(own, keys.shape[1], G):
                 rows, past = block.rows, slice(block.past)
                 weights = _weights(q_KRD, keys, block, G)
                 d_values[:, past].baddbmm_(weights.transpose(1, 2), d_out_KRD[:, rows])
@@ -117,8 +112,8 @@ class _CpuAttention(torch.autograd.Function):
                 d_scores = d_weights.sub_(drift_KR1[:, rows]).mul_(weights)
                 dq_KRD[:, rows] = d_scores @ keys[:, past]
                 d_keys[:, past].baddbmm_(d_scores.transpose(1, 2), q_KRD[:, rows])
-            _add_with_shared(dk_KTD, d_keys, own)
-            _add_with_shared(dv_KTD, d_values, own)
+            _add(dk_KTD, d_keys, whole)
+            _add(dv_KTD, d_values, whole)
         dq_KRD.mul_(1 / math.sqrt(D))
         d_qkv_TC = d_out_TC.new_empty(T, sum(heads.sizes))
         dq_TC, dk_TC, dv_TC = d_qkv_TC.split(heads.sizes, 1)
@@ -128,26 +123,31 @@ class _CpuAttention(torch.autograd.Function):
         return d_qkv_TC, None, None, None, None, None
 
 
-def _documents(layout: Layout) -> Iterator[slice]:
-    """The own tokens of each document; what is shared is a document of its own."""
+def _pieces(layout: Layout) -> Iterator[tuple[slice, tuple[slice, ...]]]:
+    """Of each piece its own tokens, and where its document's lie up to its end: parts that do not touch each other."""
+    found: list[tuple[slice, ...]] = []
     start = 0
-    for length in (layout.shared, *layout.lengths):
-        yield slice(start, start + length)
+    for length, after in zip(layout.lengths, layout.after, strict=True):
+        own = slice(start, start + length)
+        before = found[after] if after >= 0 else ()
+        if before and before[-1].stop == start:
+            whole = (*before[:-1], slice(before[-1].start, own.stop))
+        else:
+            whole = (*before, own)
+        yield own, whole
+        found.append(whole)
         start += length
 
 
-def _with_shared(x_KTD: Tensor, own: slice, layout: Layout) -> Tensor:
-    """The keys or values of a whole document, the shared beginning included."""
-    if own.start == 0 or not layout.shared:
-        return x_KTD[:, own]
-    return torch.cat([x_KTD[:, : layout.shared], x_KTD[:, own]], 1)
+def _joined(x_KTD: Tensor, parts: Sequence[slice]) -> Tensor:
+    """The keys or values of a document."""
+    return x_KTD[:, parts[0]] if len(parts) == 1 else torch.cat([x_KTD[:, part] for part in parts], 1)
 
 
-def _add_with_shared(into_KTD: Tensor, document_KTD: Tensor, own: slice) -> None:
+def _add(into_KTD: Tensor, document_KTD: Tensor, parts: Sequence[slice]) -> None:
     """Adds the gradient of a document's keys or values to those of all tokens."""
-    shared = document_KTD.shape[1] - (own.stop - own.start)
-    into_KTD[:, :shared] += document_KTD[:, :shared]
-    into_KTD[:, own] += document_KTD[:, shared:]
+    for part, own_KTD in zip(parts, document_KTD.split([part.stop - part.start for part in parts], 1), strict=True):
+        into_KTD[:, part] += own_KTD
 
 
 class _Block(NamedTuple):
@@ -158,9 +158,10 @@ class _Block(NamedTuple):
     tokens: int
 
 
-def _blocks(own: slice, layout: Layout, group: int) -> Iterator[_Block]:
+def _blocks(own: slice, whole: int, group: int) -> Iterator[_Block]:
+    """Of a piece that ends a document of `whole` tokens."""
     size = max(1, ROWS // group)
-    before = layout.shared if own.start else 0
+    before = whole - (own.stop - own.start)
     for start in range(own.start, own.stop, size):
         stop = min(start + size, own.stop)
         yield _Block(slice(start * group, stop * group), before + stop - own.start, stop - start)

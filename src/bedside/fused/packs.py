@@ -5,15 +5,18 @@ losses = [side_by_side(step.summed_loss, batch, parameters) for batch in batches
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 WAITING = 0.25
 """Cores that share a lane wait for each other: twice as many take 2 ** 0.25 as long each (measured with two)."""
+WORTH = 16
+"""Tokens that are not computed again for which a beginning is a piece of its own: each piece costs a few operations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,26 @@ class Row:
         return len(self.ids) - self.prompt
 
 
+class Layout(NamedTuple):
+    """Pieces of rows, one after another: the tokens of each, and the piece that it goes on `after`; -1: it begins rows.
+
+    A row is the last piece of it, with those that this goes on after.
+    """
+
+    lengths: tuple[int, ...]
+    after: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
     """Rows one after another, without padding. The logits at `before_N` are those of the trained tokens `trained_N`.
 
-    What all rows begin with may stand there once, as the first `shared` tokens, and each row without it: its tokens
-    would be computed alike for every row. `lengths` are those of the rows' own parts, which follow.
+    What rows begin alike with may stand there once: its tokens would be computed alike for every row.
     """
 
     ids_T: Tensor
     positions_T: Tensor
-    shared: int
-    lengths: tuple[int, ...]
+    layout: Layout
     before_N: Tensor
     trained_N: Tensor
 
@@ -53,7 +64,7 @@ class Packed:
     def to(self, device: torch.device) -> "Packed":
         """The same on a device."""
         ids, positions = self.ids_T.to(device), self.positions_T.to(device)
-        return Packed(ids, positions, self.shared, self.lengths, self.before_N.to(device), self.trained_N.to(device))
+        return Packed(ids, positions, self.layout, self.before_N.to(device), self.trained_N.to(device))
 
 
 Lanes = tuple[tuple[Packed, ...], ...]
@@ -119,20 +130,52 @@ def _tokens(rows: Sequence[Row]) -> int:
     return sum(len(row.ids) for row in rows)
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Tokens of rows from position `start` on; `row` is the one that ends with them, -1 if it is several that go on."""
+
+    ids: tuple[int, ...]
+    start: int
+    after: int
+    row: int = -1
+
+
 def pack(rows: Sequence[Row], *, share: bool) -> Packed:
-    """Puts rows one after another, each with positions of its own; with `share` their common beginning once."""
-    shared = common_beginning(rows) if share and len(rows) > 1 else 0
-    own = [row.ids[shared:] for row in rows]
-    starts = np.cumsum([shared, *map(len, own)])[:-1] - shared  # of each row, as if its beginning stood before it
-    before = (range(start + row.prompt - 1, start + len(row.ids) - 1) for start, row in zip(starts, rows, strict=True))
+    """Puts rows one after another, each with positions of its own; with `share` what some of them begin with once."""
+    pieces: list[_Piece] = []
+    if share:
+        _grow(dict(enumerate(rows)), 0, -1, pieces)
+    else:
+        pieces += (_Piece(row.ids, 0, -1, i) for i, row in enumerate(rows))
+    places = accumulate((len(piece.ids) for piece in pieces), initial=0)
+    starts = {piece.row: place - piece.start for place, piece in zip(places, pieces, strict=False)}
+    before = (range(starts[i] + row.prompt - 1, starts[i] + len(row.ids) - 1) for i, row in enumerate(rows))
     return Packed(
-        _joined([rows[0].ids[:shared], *own]),
-        _joined([range(shared), *(range(shared, len(row.ids)) for row in rows)]),
-        shared,
-        tuple(map(len, own)),
+        _joined(piece.ids for piece in pieces),
+        _joined(range(piece.start, piece.start + len(piece.ids)) for piece in pieces),
+        Layout(tuple(len(piece.ids) for piece in pieces), tuple(piece.after for piece in pieces)),
         _joined(before),
         _joined(row.ids[row.prompt :] for row in rows),
     )
+
+
+def _grow(rows: Mapping[int, Row], start: int, after: int, pieces: list[_Piece]) -> None:
+    """Adds what rows hold from `start` on, as branches of a tree; up to there all are as piece `after` has them."""
+    if len(rows) == 1:
+        ((place, row),) = rows.items()
+        pieces.append(_Piece(row.ids[start:], start, after, place))
+        return
+    alike = common_beginning(list(rows.values()))
+    if (alike - start) * (len(rows) - 1) >= WORTH:
+        any_row = next(iter(rows.values()))
+        pieces.append(_Piece(any_row.ids[start:alike], start, after))
+        start, after = alike, len(pieces) - 1
+    branches: dict[tuple[int, int], dict[int, Row]] = {}
+    for place, row in rows.items():
+        own = row.prompt - 1 == alike  # what follows is its own
+        branches.setdefault((place, -1) if own else (-1, row.ids[alike]), {})[place] = row
+    for branch in branches.values():
+        _grow(branch, start, after, pieces)
 
 
 def common_beginning(rows: Sequence[Row]) -> int:

@@ -3,7 +3,7 @@
     model = Fused(peft_model)           # Llama, SmolLM2, TinyLlama, R1-Distill-Llama with LoRA on any of the 7 layers
     loss = model.summed_loss(packed)    # differentiable; gradients land in peft's own parameters
 
-What makes it fast: documents lie one after another without padding, what they all begin with once; q, k, v and gate,
+What makes it fast: documents lie one after another without padding, what they begin alike with once; q, k, v and gate,
 up are one product each; logits are made for trained tokens only, a chunk at a time, their gradient on the way; the last
 layer computes trained tokens alone, the first passes no gradient on; norms and activations are computed again rather
 than kept. The stacked weights share their memory with the peft model, which stays whole: it is what is saved, merged
@@ -21,8 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from bedside.fused.allocator import let_go_of_file
-from bedside.fused.attention import Heads, Layout, attend
-from bedside.fused.packs import Packed
+from bedside.fused.attention import Heads, attend
+from bedside.fused.packs import Layout, Packed
 from bedside.fused.project import RmsNorm
 from bedside.fused.room import CHUNK, logits_of
 from bedside.fused.stack import Layer, causal_of, stacked
@@ -71,11 +71,10 @@ class Fused:
         batch = batch.to(self.embedding.device)
         x_TE = F.embedding(batch.ids_T, self.embedding)
         cos_TD, sin_TD = self._angles(batch.positions_T)
-        layout = Layout(batch.shared, batch.lengths)
         run = partial(checkpoint, use_reentrant=False) if self.recompute else _call
         for layer in self.layers[:-1]:
-            x_TE = run(self._layer, layer, x_TE, cos_TD, sin_TD, layout, None)
-        x_NE = run(self._layer, self.layers[-1], x_TE, cos_TD, sin_TD, layout, batch.before_N)
+            x_TE = run(self._layer, layer, x_TE, cos_TD, sin_TD, batch.layout, None)
+        x_NE = run(self._layer, self.layers[-1], x_TE, cos_TD, sin_TD, batch.layout, batch.before_N)
         return _normed(x_NE, self.norm)
 
     def _layer(

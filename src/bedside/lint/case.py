@@ -168,9 +168,9 @@ def _packed_labels(first: Row, row: Row) -> tuple[int, ...]:
     """Labels of a row that is packed behind another one that begins alike."""
     made = packs.pack([first, row], share=True)
     labels = [batch.IGNORED] * len(row.ids)
-    own = made.shared + made.lengths[0]
+    others = range(len(made.ids_T) - made.layout.lengths[-1])  # the first row's, or before both
     for before, token in zip(made.before_N.tolist(), made.trained_N.tolist(), strict=True):
-        if before < made.shared or before >= own:
+        if before not in others:
             labels[int(made.positions_T[before]) + 1] = token
     return tuple(labels)
 

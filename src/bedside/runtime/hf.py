@@ -31,7 +31,7 @@ from transformers.quantizers.auto import AutoHfQuantizer
 from bedside.errors import ContextTooLong, MissingExtra, ModelError, UsageError, first_line
 from bedside.fused.allocator import let_go_of_file
 from bedside.fused.lanes import each
-from bedside.fused.packs import Row, fitting, pack
+from bedside.fused.packs import Row, evenly, fitting, pack
 from bedside.fused.stack import why_not
 from bedside.fused.step import Fused
 from bedside.models.folder import check
@@ -206,27 +206,27 @@ class HfBackend:
     def _by_packs(self, prompts: Sequence[Sequence[Row]]) -> Iterator[dict[int, Sequence[Tensor]]]:
         """{place of a prompt: log-probabilities of the trained tokens of its rows} by the fused step, a pack a core.
 
-        A pack is a prompt with its continuations; or several prompts whose continuations are one token each, since all
-        of these are read at the prompt's end, and what the prompts begin with is computed once.
+        A pack is several prompts with their continuations: what prompts begin alike with is computed once, and so is a
+        prompt. Where continuations are one token each, all of them are read at their prompt's end.
         """
-        ends = {i: rows[0] for i, rows in enumerate(prompts) if all(row.trained == 1 for row in rows)}
-        short = [Row(str(i), row.ids, row.prompt) for i, row in ends.items()]
-        packs = [[int(row.id) for row in part] for part in fitting(short, AT_ONCE)]
-        packs += [[i] for i in range(len(prompts)) if i not in ends]
-        packs.sort(key=lambda pack: -sum(len(prompts[i][0].ids) for i in pack))
-        yield from each(lambda places: self._by_pack({i: prompts[i] for i in places}), packs)
+        every = dict(enumerate(prompts))
+        at_end = {i: rows for i, rows in every.items() if all(row.trained == 1 for row in rows)}
+        yield from each(self._at_ends, _packs(at_end))
+        yield from each(self._through, _packs({i: rows for i, rows in every.items() if i not in at_end}))
 
-    def _by_pack(self, prompts: Mapping[int, Sequence[Row]]) -> dict[int, Sequence[Tensor]]:
+    def _at_ends(self, prompts: Mapping[int, Sequence[Row]]) -> dict[int, Sequence[Tensor]]:
         assert self._fused is not None
-        ends = [rows[0] for rows in prompts.values()]
-        if any(row.trained > 1 for rows in prompts.values() for row in rows):
-            ((place, rows),) = prompts.items()
-            return {place: self._fused.logprobs(pack(rows, share=True)).split([row.trained for row in rows])}
-        following_NV = self._fused.following(pack(ends, share=True))
+        following_NV = self._fused.following(pack([rows[0] for rows in prompts.values()], share=True))
         return {
             place: [logprobs_V[[row.ids[-1]]] for row in rows]
             for (place, rows), logprobs_V in zip(prompts.items(), following_NV, strict=True)
         }
+
+    def _through(self, prompts: Mapping[int, Sequence[Row]]) -> dict[int, Sequence[Tensor]]:
+        assert self._fused is not None
+        every = [row for rows in prompts.values() for row in rows]
+        found = iter(self._fused.logprobs(pack(every, share=True)).split([row.trained for row in every]))
+        return {place: [next(found) for _ in rows] for place, rows in prompts.items()}
 
     @torch.inference_mode()
     def _by_cache(self, rows: Sequence[Row]) -> Sequence[Tensor]:
@@ -373,6 +373,22 @@ class HfBackend:
 
     def _tensor(self, rows: Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(rows, device=self.model.device)
+
+
+def _packs(prompts: Mapping[int, Sequence[Row]]) -> list[dict[int, Sequence[Row]]]:
+    """Prompts that are computed together, about as many tokens in each part, and as many parts for each core.
+
+    A prompt counts once, with all that may follow it.
+    """
+    if not prompts:
+        return []
+    whole = [
+        Row(str(i), (*rows[0].ids, *(token for row in rows[1:] for token in row.ids[row.prompt :])), rows[0].prompt)
+        for i, rows in prompts.items()
+    ]
+    cores = torch.get_num_threads()
+    count = -(-len(fitting(whole, AT_ONCE)) // cores) * cores
+    return [{int(row.id): prompts[int(row.id)] for row in part} for part in evenly(whole, min(count, len(whole)))]
 
 
 def _likelihood(logprobs: Tensor, text: str) -> Likelihood:
