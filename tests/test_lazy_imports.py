@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,16 @@ def test_what_trains_loads_without_a_word_of_the_libraries_below_it() -> None:
 
 def test_the_watch_itself_sees_what_is_loaded() -> None:
     assert loaded_by("import numpy", HEAVY) == ["numpy"]
+
+
+def test_no_library_fetches_code_from_the_hub_where_a_package_for_that_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "kernels.py").write_text("def get_kernel(*names, **options):\n    raise RuntimeError\n", "utf-8")
+    libraries = "import bitsandbytes, transformers.integrations.hub_kernels"
+    asked = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom bedside import cli"
+    run = "assert cli.run(['plan', 'starter']) == 0"
+    found = "print('hidden' if sys.modules.get('kernels') is None else 'seen')"
+    for code, expected in ((f"{asked}\n{run}", "hidden"), (asked, "seen")):
+        line = [sys.executable, "-c", f"{code}\n{libraries}\n{found}"]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == expected

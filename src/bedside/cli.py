@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a check says no, 2 the user's mistake, 3 an extra is miss
 
 import errno
 import json
+import logging
 import os
 import signal
 import sys
@@ -68,6 +69,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """The exit status of a command line. Bugs keep their traceback; `--debug` shows that of a mistake, too."""
     debug = "--debug" in arguments
+    _fetch_no_kernels()
     try:
         status = app(args=[a for a in arguments if a != "--debug"], prog_name="bedside", standalone_mode=False)
     except BedsideError as error:
@@ -99,6 +101,16 @@ def run(arguments: list[str]) -> int:
         goes_on = "" if arguments[:1] == ["serve"] else "; the same command goes on from here"
         say(f"bedside: interrupted{goes_on}")
     return status if isinstance(status, int) else 0
+
+
+def _fetch_no_kernels() -> None:
+    """Keeps libraries from fetching code of the hub and running it, which the package `kernels` does if it is there.
+
+    bitsandbytes (0.50) does so unasked as soon as it is imported on a CPU with AVX-512 bf16, and otherwise says that
+    one should install that package. For the libraries it is not installed.
+    """
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def _outlive_the_terminal() -> None:

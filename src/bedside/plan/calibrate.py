@@ -28,7 +28,7 @@ from bedside.train.learner import Learner
 from bedside.train.optimizer import make_optimizer
 from bedside.train.schedule import rows_per_step
 
-BUDGET_S, BATCH_S = 10.0, 2.0
+BUDGET_S, BATCH_S = 10.0, 4.0
 """Seconds of all measurements, and of one batch at most, by which its tokens are chosen."""
 DEPTHS = ((20_000_000, 8, 2), (100_000_000, 4, 2), (10**12, 2, 1))
 """Layers of the two models, by the parameters of a layer: enough to outweigh the head, few enough to be made soon."""
