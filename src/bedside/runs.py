@@ -194,7 +194,10 @@ class Run:
         mine, kept = _aside(final, key), None
         if partial.is_dir() and {path.name for path in partial.iterdir()} - {KEY} and (partial / KEY).is_file():
             kept = _aside(final, (partial / KEY).read_text(encoding="utf-8"))
-            say(f"{name}: begun from other settings, data or code; begins again, and keeps that attempt in {kept}")
+            say(
+                f"{name}: begun from other settings, data or code; begins again, and keeps that attempt"
+                f" until it is done in {kept}"
+            )
             shutil.rmtree(kept, ignore_errors=True)
             partial.rename(kept)
         shutil.rmtree(partial, ignore_errors=True)

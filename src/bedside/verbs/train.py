@@ -131,9 +131,11 @@ def fit(world: "World", work: Work) -> dict[str, Any]:
         )  # fmt: skip
         checkpoint.save_adapter(folder, model, base.name, world)
     trainable, total = lora.count(model)
+    became = kept(metrics, settings.keep)
     return {
         "base": base.name,
         "steps": len(metrics),
+        "kept_step": became.step,
         "first_loss": metrics[0].loss,
         "final_loss": metrics[-1].loss,
         "tokens_per_s": round(metrics[-1].tokens / metrics[-1].seconds, 1),
@@ -145,14 +147,14 @@ def fit(world: "World", work: Work) -> dict[str, Any]:
         "device": f"{where.name} ({where.reason})",
         "processes": world.size,
         "step": learner.path,
-        "validation_loss": kept_loss(metrics, settings.keep),
+        "validation_loss": became.validation_loss,
     }
 
 
-def kept_loss(metrics: "Sequence[StepMetrics]", keep: Literal["best", "last"]) -> float | None:
-    """The validation loss of the update that became the adapter; None if there was none."""
-    losses = [step.validation_loss for step in metrics if step.validation_loss is not None]
-    return None if not losses else min(losses) if keep == "best" else losses[-1]
+def kept(metrics: "Sequence[StepMetrics]", keep: Literal["best", "last"]) -> "StepMetrics":
+    """The step whose update became the adapter: the first of the lowest validation loss, if the best is kept."""
+    validated = [(step.validation_loss, step.step, step) for step in metrics if step.validation_loss is not None]
+    return metrics[-1] if keep == "last" or not validated else min(validated)[-1]
 
 
 def recomputes(recipe: Recipe, config: dict[str, Any], where: "Device", rows: "Sequence[Row]") -> bool:
@@ -216,4 +218,7 @@ def in_words(result: dict[str, Any]) -> str:
     loss = f"loss {result['first_loss']:.3f} → {result['final_loss']:.3f}"
     size = f"{result['trainable_parameters']:,} trainable parameters ({share:.2f} %)"
     speed = f"{result['tokens_per_s']:.0f} tokens/s, {result['peak_memory_gib']:.1f} GiB"
-    return f"{result['adapter']}: {result['steps']} steps, {loss}, {size}, {speed}"
+    kept = result.get("kept_step", result["steps"])
+    best = f", kept that of step {kept}: validation loss {result['validation_loss']:.3f}"
+    steps = f"{result['steps']} steps, {loss}{best if kept != result['steps'] else ''}"
+    return f"{result['adapter']}: {steps}, {size}, {speed}"
