@@ -423,7 +423,7 @@ def test_a_file_in_the_place_of_the_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("x", encoding="utf-8")
     for path in (tmp_path / "runs", tmp_path / "runs" / "a"):
         with (
-            pytest.raises(RunError, match="a file stands where the run's folder should be"),
+            pytest.raises(RunError, match="/runs: a file stands where the run's folder should be"),
             Run(path, Recipe(name="a")).lock(),
         ):
             pass

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Ratio = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""What runs and scores are called: a part of a path on any system."""
+NAME_WANTED = "1 to 100 letters, digits, dots, dashes and underscores, a letter or digit first"
 SourceName = Literal["medical-o1", "pubmedqa", "flashcards", "meadow", "mcq", "vignette", "chat", "starter"]
 TaskName = Literal[
     "choice",
@@ -387,7 +390,7 @@ class LintSection(Section):
 class Recipe(Section):
     """A whole experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    name: Annotated[str, Field(pattern=NAME)]
     """Name of the run and of its folder: letters, digits, dot, dash, underscore."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 42
     """Seeds the split, the order of rows, the initial adapter, dropout and the bootstrap."""

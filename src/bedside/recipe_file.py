@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bedside.errors import RecipeError
-from bedside.recipe import Recipe
+from bedside.recipe import NAME_WANTED, Recipe
 
 SHIPPED = Path(__file__).parent / "recipes"
 KEPT = "recipe.toml"
@@ -151,8 +151,7 @@ def _explain(detail: ErrorDetails) -> str:
             message = detail["msg"].removeprefix("Value error, ")
             return f"{key}: {message}" if key else message
         case "string_pattern_mismatch":
-            wanted = "letters, digits, dots, dashes and underscores, a letter or digit first"
-            return f"{key} = {repr(detail['input'])[:60]}: want {wanted}"
+            return f"{key} = {repr(detail['input'])[:60]}: want {NAME_WANTED}"
     message = detail["msg"][0].lower() + detail["msg"][1:]
     if detail["type"] == "literal_error":
         message += _meant(str(detail["input"]), re.findall(r"'([^']*)'", detail["ctx"]["expected"]))

@@ -213,6 +213,8 @@ def test_the_right_option_is_found_by_letter_index_or_text(
         ({"answer": None}, "the answer is none of"),
         ({"options": ["one"]}, "1 options; want 2 to 10"),
         ({"options": None}, "0 options; want 2 to 10"),
+        ({"options": "A. one B. two"}, "the options are one text; want a list of 2 to 10"),
+        ({"options": '["one"]'}, "1 options; want 2 to 10"),
         ({"options": list("abcdefghijk")}, "11 options; want 2 to 10"),
         ({"options": {"A": "Vein", "B": None, "C": "Nerve"}}, "option B is empty"),
         ({"options": ["Vein", " "]}, "option B is empty"),

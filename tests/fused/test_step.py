@@ -14,8 +14,11 @@ from bedside.fused import packs, step
 from bedside.fused.packs import Layout, Row, pack
 from bedside.fused.stack import why_not
 from bedside.fused.step import Fused
-from bedside.recipe import TrainSection
-from bedside.runtime.hf import quiet_peft
+from bedside.models import locate
+from bedside.recipe import ModelSection, PromptSection, TrainSection
+from bedside.runtime.device import choose
+from bedside.runtime.hf import load_model, quiet_peft
+from bedside.runtime.tokenizer import load_tokenizer
 from bedside.train import lora
 from bedside.train.batch import collate
 from bedside.train.learner import summed_loss
@@ -137,6 +140,31 @@ def test_in_bf16_the_gradients_point_where_those_of_fp32_do():
     found = gradients(rounded, Fused(rounded).summed_loss(pack(rows(), share=False)))
     one, other = (torch.cat([g.flatten() for g in side.values()]) for side in (expected, found))
     assert float(torch.cosine_similarity(one, other, 0)) >= 0.999
+
+
+def test_in_bf16_a_likelihood_is_nearer_to_that_of_fp32_than_transformers_own():
+    folder = locate.resolve(ModelSection()).folder  # a trained model, whose few large activations make the error
+    tokenizer = load_tokenizer(folder, PromptSection())
+    texts = (
+        "Crushing chest pain for one hour, with elevated ST segments, is most likely acute myocardial infarction.",
+        "Iron deficiency shows small, pale red cells and a low ferritin. Its treatment is oral iron.",
+    )
+    chosen = [Row("", tuple(tokenizer(text)["input_ids"]), 8) for text in texts]
+    exact = load_model(folder, choose("fp32"))
+    exactly = torch.cat([logprobs(exact, row) for row in chosen])
+    assert torch.allclose(Fused(exact).logprobs(pack(chosen, share=False)), exactly, atol=1e-4)
+    rounded = load_model(folder, choose("bf16"))
+    theirs = torch.cat([logprobs(rounded, row) for row in chosen])
+    found = Fused(rounded).logprobs(pack(chosen, share=False))
+    assert (found - exactly).norm() < 0.7 * (theirs - exactly).norm()
+
+
+def logprobs(model: PreTrainedModel, row: Row) -> Tensor:
+    """Of the trained tokens of a row, by transformers."""
+    ids = torch.tensor(row.ids)
+    with torch.no_grad():
+        following = model(input_ids=ids[None]).logits[0, :-1].float().log_softmax(-1)
+    return following.gather(-1, ids[1:, None])[row.prompt - 1 :, 0]
 
 
 @pytest.mark.parametrize("common", [0, 9])

@@ -279,6 +279,15 @@ def test_more_warm_up_than_steps_still_reaches_the_peak():
     assert schedule.learning_rate(2, 3, settings) == 1.0
 
 
+@pytest.mark.parametrize(("warmup", "told"), [(0, False), (4, False), (5, True), (6, True), (100, True)])
+def test_a_learning_rate_that_only_rises_is_told(warmup: int, told: bool):
+    settings = TrainSection(lr=1.0, warmup=warmup)
+    rates = [schedule.learning_rate(step, 6, settings) for step in range(6)]
+    assert (max(rates) == rates[-1]) == told
+    assert (schedule.only_rises(settings, 6) is not None) == told
+    assert schedule.only_rises(settings, 1) is None, "a single step has the full rate"
+
+
 @pytest.mark.parametrize(
     ("change", "steps"), [({"max_steps": 7}, 7), ({"epochs": 1}, 4), ({"epochs": 2.5}, 10), ({"accumulation": 100}, 1)]
 )

@@ -71,6 +71,14 @@ def test_a_name_is_one_models_and_never_the_runs_own(done: Place, tmp_path: Path
     assert cli.run(done.command("evaluate", "--model", str(other), "--name", "tuned")) == 2
 
 
+@pytest.mark.parametrize("name", ["../served", "", ".hidden", "a b", "a" * 101])
+def test_a_name_that_is_no_plain_one_is_refused_before_the_model_is_looked_at(
+    done: Place, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+):
+    assert cli.run(done.command("evaluate", "--model", str(tmp_path / "none.gguf"), "--name", name)) == 2
+    assert "want 1 to 100 letters, digits" in capsys.readouterr().err
+
+
 def test_scores_of_a_server_that_are_there_are_told_and_asked_for_again_on_demand(done: Place, json_of, capsys):
     with serving() as server:
         server.answers = 1000

@@ -136,6 +136,7 @@ def test_a_full_disk_does_not_fit(
     [
         ("model.max_length=4096", "beyond the model's context of 2048 tokens"),
         ("data.path=someone/else", "steps and time need the number of rows"),
+        ("train.warmup=5000", "train.warmup = 5000 takes all of the "),
     ],
 )
 def test_what_looks_wrong_is_told(

@@ -65,6 +65,8 @@ def _texts(row: Columns, options: Any) -> list[str]:
         while options and options[-1] is None:
             options.pop()
     texts = [text.strip() for text in as_list(options)]
+    if isinstance(options, str) and texts == [options.strip()]:
+        raise DataError(f"{row.where}: the options are one text; want a list of 2 to {len(LETTERS)}")
     if not 2 <= len(texts) <= len(LETTERS):
         raise DataError(f"{row.where}: {len(texts)} options; want 2 to {len(LETTERS)}")
     if "" in texts:

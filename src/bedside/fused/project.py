@@ -51,7 +51,7 @@ class RmsNorm:
 
     def forward(self, x: Tensor) -> Tensor:
         """See `Prologue`."""
-        return (x.float() * self._scale(x)).to(x.dtype).mul_(self.weight)
+        return (x.float() * self._scale(x)).to(self.weight.dtype).mul_(self.weight)
 
     def backward(self, x: Tensor, d_n: Tensor) -> Tensor:
         """See `Prologue`."""

@@ -16,7 +16,7 @@ from bedside.plan.setup import Setup
 from bedside.recipe import Recipe
 from bedside.runtime.hardware import Machine
 from bedside.train.adapter import brought, uneven_update
-from bedside.train.schedule import rows_per_step, total_steps
+from bedside.train.schedule import only_rises, rows_per_step, total_steps
 
 GIB = memory.GIB
 
@@ -121,6 +121,8 @@ def _warnings(
         yield "no row fits: raise model.max_length"
     if steps is None:
         yield "steps and time need the number of rows: run `bedside data`, or set data.limit or train.max_steps"
+    elif rising := only_rises(recipe.train, steps):
+        yield rising
 
 
 def _steps(setup: Setup, rows: int | None) -> int | None:

@@ -26,7 +26,7 @@ from bedside.train.interrupt import finishing_the_step
 from bedside.train.journal import StepMetrics, journal
 from bedside.train.learner import Learner
 from bedside.train.optimizer import Updater
-from bedside.train.schedule import learning_rate, rows_per_step, total_steps
+from bedside.train.schedule import learning_rate, only_rises, rows_per_step, total_steps
 from bedside.train.world import World
 
 TRIM_EVERY = 10
@@ -60,6 +60,8 @@ def train(
     steps = total_steps(settings, len(rows))
     if position.step:
         say(f"train: goes on after step {position.step} of {steps}")
+    if rising := only_rises(settings, steps):
+        say(rising)
     with (
         bar("train", steps, "steps", done=position.step) as advance,
         journal(folder, checkpoints.steps) as log,

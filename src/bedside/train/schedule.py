@@ -15,6 +15,16 @@ def rows_per_step(settings: TrainSection) -> int:
     return settings.batch_size * settings.accumulation
 
 
+def only_rises(settings: TrainSection, steps: int) -> str | None:
+    """One line on a warm-up that takes the whole run: the learning rate is full in the last step alone."""
+    if settings.warmup < steps - 1 or steps == 1:
+        return None
+    return (
+        f"train.warmup = {settings.warmup} takes all of the {steps} steps: the learning rate is full in the last one"
+        " alone; lower it, or train longer"
+    )
+
+
 def learning_rate(step: int, steps: int, settings: TrainSection) -> float:
     """Learning rate of step 0, 1, …: linear warm-up from lr / (warmup + 1), then linear or cosine to 0 at `steps`."""
     warmup = min(settings.warmup, steps - 1)

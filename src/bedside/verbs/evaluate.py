@@ -11,7 +11,7 @@ from bedside.errors import UsageError
 from bedside.files import read_json, write_json
 from bedside.models import locate
 from bedside.progress import say
-from bedside.recipe import Recipe
+from bedside.recipe import NAME, NAME_WANTED, Recipe
 from bedside.runs import MANIFEST, Run, Stage
 
 if TYPE_CHECKING:
@@ -102,10 +102,12 @@ def score(
     from bedside.verbs.pipeline import run_until
     from bedside.verbs.run import prepare_run
 
+    if name is not None and not re.fullmatch(NAME, name):
+        raise UsageError(f"--name {name[:60]!r}: want {NAME_WANTED}")
     run = prepare_run(recipe, overrides, runs)
     run_until(run, "data", keep=False)
     with closing(choose.speaker(model, runs, run.recipe.serve, at_once or AT_ONCE)) as writer:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", name or writer.name).strip(".-") or "model"
+        name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", writer.name).strip("._-") or "model"
         sections = ("serve.context", "evaluate", "seed")
         outside = {"model": choose.identify(model, runs, writer), **files(run.recipe), **_encoder(run.recipe)}
         stage = Stage(f"evaluation/{name}", sections, ("data",), ROOMS, outside)
