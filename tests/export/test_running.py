@@ -46,6 +46,11 @@ def test_the_trained_prompt_is_stated(section: PromptSection, told: str) -> None
     assert ("`</think>`" in text) == (section.reasoning == "think")
 
 
+def test_where_training_composed_characters_it_is_said_that_other_programs_do_not() -> None:
+    assert "NFC" not in notes(PLAIN)
+    assert "Compose what you send them" in notes(replace(PLAIN, composes=True))
+
+
 def test_an_adapter_is_run_on_the_base_with_the_trained_template_and_begin_token() -> None:
     alone, both = notes(ALONE), notes(WITH_BASE)
     (_, on_own), (_, on_ours) = (_commands(text, "llama-server") for text in (alone, both))

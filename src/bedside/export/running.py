@@ -22,7 +22,8 @@ OWN_BASE = "base.gguf"
 class Release:
     """Names of files, and how they are prompted. `adapter` is "" where there is none, `base` where it is not included.
 
-    `context` is tokens; `adds_bos` says that the runner adds the begin token by itself.
+    `context` is tokens; `adds_bos` says that the runner adds the begin token by itself, `composes` that the tokenizer
+    composes characters (NFC) first, which llama.cpp does not do.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Release:
     base_model: str
     adapter: str = ""
     base: str = ""
+    composes: bool = False
 
 
 def notes(release: Release) -> str:
@@ -44,7 +46,7 @@ def notes(release: Release) -> str:
         "llama-server": _llama_server(release),
         f"On {release.base_model} with the adapter": _adapter(release) if release.adapter else [],
     }
-    lines = [f"# Running {release.name}", "", f"> {NOTICE}", "", *_prompt(release.section)]
+    lines = [f"# Running {release.name}", "", f"> {NOTICE}", "", *_prompt(release.section), *_spelling(release)]
     for title, said in sections.items():
         lines += ["", f"## {title}", "", *said] if said else []
     return "\n".join(lines) + "\n"
@@ -61,6 +63,16 @@ def _prompt(section: PromptSection) -> list[str]:
         return [*lines, "No system message was trained: send none."]
     fence = "`" * 3
     return [*lines, "The system message that was trained, where a program asks for one:", "", fence, system, fence]
+
+
+def _spelling(release: Release) -> list[str]:
+    if not release.composes:
+        return []
+    return [
+        "",
+        "Bedside composes characters (Unicode NFC) before it splits a text, as training did; other programs do not."
+        " Compose what you send them: an accent that is a character of its own gives tokens that were never trained.",
+    ]
 
 
 def _bedside(release: Release) -> list[str]:

@@ -164,7 +164,10 @@ def _tell_how_to_run(run: Run, folder: Path, files: list[dict[str, Any]]) -> Non
         write_text(folder / "Modelfile.adapter", adapted(text, base or OWN_BASE, adapter))
         write_text(folder / TEMPLATE, about.template)
     model = locate.resolve(run.recipe.model).name
-    release = Release(run.recipe.name, served, run.recipe.prompt, context, about.adds_bos, model, adapter, base)
+    release = Release(
+        run.recipe.name, served, run.recipe.prompt, context, about.adds_bos, model, adapter, base,
+        composes=about.normaliser == "NFC",
+    )  # fmt: skip
     write_text(folder / "RUN.md", notes(release))
 
 
