@@ -1,6 +1,7 @@
 """Settings of the export that change what the stages compute."""
 
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from bedside import cli
+from bedside.errors import MissingExtra
 from bedside.export.adapter import updates
 from bedside.export.nf4 import seen_in_training
 from bedside.export.tensors import Tensors
 from bedside.files import read_json
+from bedside.recipe import Recipe
 from bedside.runs import Run
-from bedside.verbs.export import make_merged, merged
+from bedside.runtime import libllama
+from bedside.verbs.export import make_exported, make_merged, merged
 from tests.verbs.conftest import Place
 
 NAME = "model.layers.1.self_attn.q_proj.weight"
@@ -32,6 +36,20 @@ def test_a_base_in_4_bits_is_merged_as_it_was_trained(place: Place, tiny_llama: 
     assert change.any()
     assert torch.equal(found, torch.from_numpy(seen + change))
     assert not torch.allclose(found, torch.from_numpy(base.read(NAME) + change), atol=1e-3)
+
+
+@pytest.mark.parametrize("absent", ["bedside.serve.app", "xllamacpp"])
+def test_what_parity_needs_is_asked_for_before_a_file_is_written(
+    absent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if absent == "xllamacpp":
+        monkeypatch.setattr(libllama, "library", libllama.library.__wrapped__)
+        monkeypatch.setattr(libllama, "library_file", lambda: None)
+    else:
+        monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(MissingExtra, match=r"comparing .* pip install 'bedside"):
+        make_exported(Run(tmp_path, Recipe(name="a")), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_importance_matrix_is_kept_beside_the_files(

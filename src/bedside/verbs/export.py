@@ -56,8 +56,9 @@ def make_exported(run: Run, folder: Path) -> None:
     What is served otherwise than it was trained is marked so in the card; the command then ends with status 1.
     """
     from bedside.export.convert import write_gguf
-    from bedside.verbs.parity import prove
+    from bedside.verbs.parity import prove, require_extras
 
+    require_extras()
     merged = run.folder("merged")
     names = {quantisation: f"{run.recipe.name}-{quantisation}.gguf" for quantisation in run.recipe.export.quantise}
     importance = _importance(run, merged, folder) if run.recipe.export.imatrix else None

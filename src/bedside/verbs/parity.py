@@ -1,5 +1,6 @@
 """`bedside parity`: whether what a run serves is what it trained; each export asks it, too."""
 
+import importlib
 import json
 import math
 import tempfile
@@ -39,6 +40,7 @@ def parity(name: str, runs: Path) -> dict[str, Any]:
     from bedside.verbs.pipeline import warn_if_stale
     from bedside.verbs.run import existing_run
 
+    require_extras()
     run = existing_run(name, runs)
     warn_if_stale(run, "export")
     with run.lock():
@@ -49,6 +51,18 @@ def parity(name: str, runs: Path) -> dict[str, Any]:
         if found["ok"] != told["parity"]["ok"]:
             describe(run, folder, {**told, "parity": found})
     return {"run": str(run.path), **found}
+
+
+def require_extras() -> None:
+    """Raises MissingExtra before files are written that nothing here could compare."""
+    from bedside.runtime import libllama
+
+    libllama.library()
+    try:
+        for part in ("app", "run"):
+            importlib.import_module(f"bedside.serve.{part}")
+    except ImportError as error:
+        raise MissingExtra.named("comparing the chat endpoint", "serve") from error
 
 
 def prove(run: Run, files: Mapping[str, Path], modelfile: Path) -> dict[str, Any]:
@@ -101,13 +115,10 @@ def faults(found: dict[str, Any]) -> str:
 @contextmanager
 def chat_endpoint(path: Path) -> Iterator["Place"]:
     """The chat endpoint of `bedside serve`, asked over HTTP; what it hands to llama.cpp is noted and not computed."""
-    try:
-        from bedside.serve.app import create_app
-        from bedside.serve.run import Server, listen, url_of
-    except ImportError as error:
-        raise MissingExtra.named("comparing the chat endpoint", "serve") from error
     from bedside.export.readings import Place, reading
     from bedside.runtime.libllama import File
+    from bedside.serve.app import create_app
+    from bedside.serve.run import Server, listen, url_of
 
     settings = ServeSection(port=0, requests_per_minute=0)
     with listen(settings) as listener, closing(_noting(path)) as speaker, closing(File(path, 16)) as file:
