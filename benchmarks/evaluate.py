@@ -1,11 +1,12 @@
 """Bedside's likelihood scoring beside lm-evaluation-harness: the same items, prompts and options, taking turns.
 
-    python benchmarks/evaluate.py [--mcq FILE] [--pubmedqa FILE] [--items 200] [--growth]
+    python benchmarks/evaluate.py [--mcq FILE] [--pubmedqa FILE] [--items 200] [--only "options as text"] [--growth]
 
 Needs lm-eval (0.4.13 was compared) beside the project's own dependencies. Every run is a process of its own; a few
 items warm it up, then the clock runs. lm-eval gets the batch size, and the type of number, at which a few items are
-fastest; bf16 is left out where the machine emulates it. Items are drawn by seed. With `--growth` only Bedside runs, on
-more and more items.
+fastest; bf16 is left out where the machine emulates it. Where it is not, neither side is the truth: Bedside in fp32,
+which chooses as lm-eval in fp32 does, tells whose choices are its own. Items are drawn by seed. With `--growth` only
+Bedside runs, on more and more items.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--mcq", default="starter", help="multiple-choice file; else the embedded 72")
     parser.add_argument("--pubmedqa", type=Path, help="PubMedQA's labelled file")
     parser.add_argument("--items", type=int, default=200)
+    parser.add_argument("--only", help="one kind: 'options as text', 'options as letters' or 'yes, no, maybe'")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -39,14 +41,16 @@ def main() -> None:
         print(json.dumps(work(arguments, json.loads(arguments.worker))))
         return
     kinds = ["options as text", "options as letters", *(["yes, no, maybe"] if arguments.pubmedqa else [])]
+    kinds = [kind for kind in kinds if arguments.only in (None, kind)]
     if arguments.growth:
         growth(kinds, arguments.items)
         return
     rates = train.run({"variant": "gemm"})
     dtypes = [dtype for dtype, rate in rates.items() if rate > train.EMULATED * rates["float32"]]
     print(f"types of number that this machine multiplies in: {', '.join(dtypes)}\n")
-    print("| scored | items | Bedside s | lm-eval s | its setting | faster | same choice | of clear ones |")
-    print("| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |")
+    columns = "same choice | of clear ones | Bedside as fp32, of its clear ones | lm-eval"
+    print(f"| scored | items | Bedside s | lm-eval s | its setting | faster | {columns} |")
+    print("| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |")
     for kind in kinds:
         print(compared(kind, arguments.items, dtypes), flush=True)
 
@@ -66,11 +70,18 @@ def compared(kind: str, items: int, dtypes: list[str]) -> str:
     seconds = (ours["seconds"] + again["seconds"]) / 2
     pairs = list(zip(ours["scores"], theirs["scores"], strict=True))
     clear = [pair for pair in pairs if margin(pair[1]) > CLEAR]
+    exact = ours if "bfloat16" not in dtypes else run({"who": "bedside", "kind": kind, "items": items, "fp32": True})
     return (
         f"| {kind} | {items} | {ours['seconds']:.1f}, {again['seconds']:.1f} | {theirs['seconds']:.1f} |"
         f" {dtype}, batch {batch} | {theirs['seconds'] / seconds:.2f} × | {sum(map(agree, pairs))} of {len(pairs)} |"
-        f" {sum(map(agree, clear))} of {len(clear)} |"
+        f" {sum(map(agree, clear))} of {len(clear)} | {alike(ours, exact)} | {alike(theirs, exact)} |"
     )
+
+
+def alike(found: dict[str, Any], exact: dict[str, Any]) -> str:
+    """On how many of the items that are clear in fp32 the same option is chosen."""
+    clear = [pair for pair in zip(found["scores"], exact["scores"], strict=True) if margin(pair[1]) > CLEAR]
+    return f"{sum(map(agree, clear))} of {len(clear)}"
 
 
 def margin(scores: list[float]) -> float:
@@ -112,7 +123,8 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
 def work(arguments: argparse.Namespace, task: dict[str, Any]) -> dict[str, Any]:
     """Log-likelihoods of every option of every item, and the seconds that they took."""
     asked = requests(arguments, task["kind"], task["items"] + WARM_UP)
-    score = bedside() if task["who"] == "bedside" else lm_eval(task["dtype"], task["batch"])
+    ours = task["who"] == "bedside"
+    score = bedside(task.get("fp32", False)) if ours else lm_eval(task["dtype"], task["batch"])
     score(asked[:WARM_UP])
     started = time.monotonic()
     scores = score(asked[WARM_UP:])
@@ -167,12 +179,16 @@ def folder() -> Path:
     return locate.resolve(ModelSection(base="embedded")).folder
 
 
-def bedside() -> Any:
-    """Scoring as `bedside evaluate` does it, tokenising included."""
+def bedside(fp32: bool) -> Any:
+    """Scoring as `bedside evaluate` does it, tokenising included; in fp32, or in the type that it chooses."""
     from bedside.recipe import PromptSection
-    from bedside.runtime.hf import load_backend
+    from bedside.runtime.device import choose
+    from bedside.runtime.hf import HfBackend, load_model
+    from bedside.runtime.tokenizer import load_tokenizer
 
-    backend = load_backend(folder(), PromptSection(style="alpaca-think"))
+    section = PromptSection(style="alpaca-think")
+    model = load_model(folder(), choose("fp32" if fp32 else "auto"))
+    backend = HfBackend(model, load_tokenizer(folder(), section), section, "")
     return lambda asked: [[one.logprob for one in of_item] for of_item in backend.likelihoods(asked)]
 
 
