@@ -421,7 +421,9 @@ def test_what_was_being_written_when_a_stage_was_killed_is_not_sealed_into_it(ru
 
 def test_a_file_in_the_place_of_the_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("x", encoding="utf-8")
-    for path in (tmp_path / "runs", tmp_path / "runs" / "a"):
+    (tmp_path / "to" / "runs").parent.mkdir()
+    (tmp_path / "to" / "runs").symlink_to(tmp_path / "nowhere")
+    for path in (tmp_path / "runs", tmp_path / "runs" / "a", tmp_path / "to" / "runs"):
         with (
             pytest.raises(RunError, match="/runs: a file stands where the run's folder should be"),
             Run(path, Recipe(name="a")).lock(),

@@ -6,7 +6,6 @@ Exit status: 0 done, 1 a check says no, 2 the user's mistake, 3 an extra is miss
 
 import errno
 import json
-import logging
 import os
 import signal
 import sys
@@ -107,10 +106,9 @@ def _fetch_no_kernels() -> None:
     """Keeps libraries from fetching code of the hub and running it, which the package `kernels` does if it is there.
 
     bitsandbytes (0.50) does so unasked as soon as it is imported on a CPU with AVX-512 bf16, and otherwise says that
-    one should install that package. For the libraries it is not installed.
+    one should install that package. For the libraries of a command it is not installed.
     """
     sys.modules["kernels"] = None  # type: ignore[assignment]
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def _outlive_the_terminal() -> None:
@@ -186,7 +184,10 @@ def lint(
 def plan(
     recipe: RecipeArgument,
     overrides: Overrides = None,
-    calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure the real step for 10 seconds.")] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Measure the real step for 10 seconds, or a few batches of large models."),
+    ] = False,
     runs: RunsOption = RUNS,
     json_: JsonOption = False,
 ) -> None:

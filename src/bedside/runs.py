@@ -138,7 +138,9 @@ class Run:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
-                standing = next((path for path in (self.path, *self.path.parents) if path.exists()), self.path)
+                standing = next(
+                    (path for path in (self.path, *self.path.parents) if path.exists() or path.is_symlink()), self.path
+                )
                 raise RunError(f"{standing}: a file stands where the run's folder should be") from error
             except FileNotFoundError as error:  # as below /proc
                 raise RunError(f"{self.path}: cannot be made here; choose another folder with --runs") from error

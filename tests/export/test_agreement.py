@@ -47,6 +47,7 @@ def texts(prompts: list[tuple[int, ...]]) -> list[Text | Item]:
 def test_packs_tell_what_one_text_after_another_does(
     base: Path, texts: list[Text | Item], with_adapter: bool, save_adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bedside.fused.packs.WORTH", 2)  # however many cores share the texts
     adapter = save_adapter(base) if with_adapter else None
     packed = in_transformers(base, adapter)(texts)
     monkeypatch.setattr(agreement, "why_not", lambda model: "not now")

@@ -82,7 +82,7 @@ def test_pages_of_small_blocks_between_others_go_back_when_that_is_asked_for() -
 @pytest.mark.skipif(not torch.cpu.get_capabilities().get("avx512_bf16"), reason="the processor has no bf16 of AVX-512")
 def test_products_of_many_lengths_leave_no_memory_behind() -> None:
     assert stays_mib(PRODUCTS, False) > 64
-    assert stays_mib(PRODUCTS, True) < 16
+    assert stays_mib(PRODUCTS, True) < 32
 
 
 def test_a_cache_that_the_user_has_set_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -286,6 +286,7 @@ def test_a_learning_rate_that_only_rises_is_told(warmup: int, told: bool):
     assert (max(rates) == rates[-1]) == told
     assert (schedule.only_rises(settings, 6) is not None) == told
     assert schedule.only_rises(settings, 1) is None, "a single step has the full rate"
+    assert schedule.only_rises(settings, 0) is None
 
 
 @pytest.mark.parametrize(

@@ -36,5 +36,7 @@ def test_the_closing_line_names_the_step_that_was_kept_where_it_is_not_the_last(
     assert "4 steps, loss 2.000 → 1.500, kept that of step 2: validation loss 1.750, 10" in in_words(
         {**TOLD, "kept_step": 2}
     )
-    assert "4 steps, loss 2.000 → 1.500, 10 trainable" in in_words({**TOLD, "kept_step": 4})
+    for loss in (1.75, None):  # None: no row was held out
+        told = in_words({**TOLD, "kept_step": 4, "validation_loss": loss})
+        assert "4 steps, loss 2.000 → 1.500, 10 trainable" in told
     assert "kept" not in in_words(TOLD), "a training of an earlier version"

@@ -181,7 +181,7 @@ def _round_as_trained(model: Any, folder: Path, dtype: torch.dtype) -> None:
 
 
 def _in_packs(step: Fused) -> Follow:
-    """By the fused step, a pack for each core; what all of a pack begin with is computed once."""
+    """By the fused step, a pack for each core; what some of a pack begin alike with is computed once."""
 
     def read(rows: Sequence[Row]) -> Sequence[Tensor]:
         told_TV = step.following(pack(rows, share=True))

@@ -165,7 +165,7 @@ def _grow(rows: Mapping[int, Row], start: int, after: int, pieces: list[_Piece])
         ((place, row),) = rows.items()
         pieces.append(_Piece(row.ids[start:], start, after, place))
         return
-    alike = common_beginning(list(rows.values()))
+    alike = common_beginning(list(rows.values()), start)
     if (alike - start) * (len(rows) - 1) >= WORTH:
         any_row = next(iter(rows.values()))
         pieces.append(_Piece(any_row.ids[start:alike], start, after))
@@ -178,10 +178,13 @@ def _grow(rows: Mapping[int, Row], start: int, after: int, pieces: list[_Piece])
         _grow(branch, start, after, pieces)
 
 
-def common_beginning(rows: Sequence[Row]) -> int:
-    """Number of tokens that all rows begin with, before the last token of any prompt: that one predicts an answer."""
+def common_beginning(rows: Sequence[Row], start: int = 0) -> int:
+    """Number of tokens that all rows begin with, before the last token of any prompt: that one predicts an answer.
+
+    Up to `start` they are known to be alike.
+    """
     longest = min(row.prompt for row in rows) - 1
-    return next((i for i in range(longest) if len({row.ids[i] for row in rows}) > 1), longest)
+    return next((i for i in range(start, longest) if len({row.ids[i] for row in rows}) > 1), longest)
 
 
 def _joined(parts: Iterable[Sequence[int]]) -> Tensor:

@@ -1,6 +1,6 @@
 """Seconds a token on this machine, measured with the real training step on a few random layers of the right shape.
 
-    calibrate.seconds_a_token(setup)    # about 10 s; needs torch, and no weights
+    calibrate.seconds_a_token(setup)    # 10 s or a few batches; needs torch, and no weights
 
 Two depths are measured in turn, since a token costs a + b × layers: a is the head and the optimiser, b a layer. Weights
 are no trained ones, which makes no difference to the time of a product.
@@ -29,7 +29,10 @@ from bedside.train.optimizer import make_optimizer
 from bedside.train.schedule import rows_per_step
 
 BUDGET_S, BATCH_S = 10.0, 4.0
-"""Seconds of all measurements, and of one batch at most, by which its tokens are chosen."""
+"""Seconds of all measurements, and of one batch at the rate of a plain product, by which its tokens are chosen.
+
+A training reaches a third to all of that rate; of the largest models a few batches take longer than the budget.
+"""
 DEPTHS = ((20_000_000, 8, 2), (100_000_000, 4, 2), (10**12, 2, 1))
 """Layers of the two models, by the parameters of a layer: enough to outweigh the head, few enough to be made soon."""
 FEWEST_TOKENS = 64

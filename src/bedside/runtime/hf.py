@@ -31,7 +31,7 @@ from transformers.quantizers.auto import AutoHfQuantizer
 from bedside.errors import ContextTooLong, MissingExtra, ModelError, UsageError, first_line
 from bedside.fused.allocator import let_go_of_file
 from bedside.fused.lanes import each
-from bedside.fused.packs import Row, evenly, fitting, pack
+from bedside.fused.packs import Row, evenly, pack
 from bedside.fused.stack import why_not
 from bedside.fused.step import Fused
 from bedside.models.folder import check
@@ -387,7 +387,7 @@ def _packs(prompts: Mapping[int, Sequence[Row]]) -> list[dict[int, Sequence[Row]
         for i, rows in prompts.items()
     ]
     cores = torch.get_num_threads()
-    count = -(-len(fitting(whole, AT_ONCE)) // cores) * cores
+    count = -(-sum(len(row.ids) for row in whole) // (AT_ONCE * cores)) * cores
     return [{int(row.id): prompts[int(row.id)] for row in part} for part in evenly(whole, min(count, len(whole)))]
 
 

@@ -17,7 +17,7 @@ def rows_per_step(settings: TrainSection) -> int:
 
 def only_rises(settings: TrainSection, steps: int) -> str | None:
     """One line on a warm-up that takes the whole run: the learning rate is full in the last step alone."""
-    if settings.warmup < steps - 1 or steps == 1:
+    if settings.warmup < steps - 1 or steps <= 1:
         return None
     return (
         f"train.warmup = {settings.warmup} takes all of the {steps} steps: the learning rate is full in the last one"

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -153,8 +154,8 @@ def fit(world: "World", work: Work) -> dict[str, Any]:
 
 def kept(metrics: "Sequence[StepMetrics]", keep: Literal["best", "last"]) -> "StepMetrics":
     """The step whose update became the adapter: the first of the lowest validation loss, if the best is kept."""
-    validated = [(step.validation_loss, step.step, step) for step in metrics if step.validation_loss is not None]
-    return metrics[-1] if keep == "last" or not validated else min(validated)[-1]
+    validated = [step for step in metrics if step.validation_loss is not None]
+    return metrics[-1] if keep == "last" or not validated else min(validated, key=attrgetter("validation_loss"))
 
 
 def recomputes(recipe: Recipe, config: dict[str, Any], where: "Device", rows: "Sequence[Row]") -> bool:
@@ -218,7 +219,7 @@ def in_words(result: dict[str, Any]) -> str:
     loss = f"loss {result['first_loss']:.3f} → {result['final_loss']:.3f}"
     size = f"{result['trainable_parameters']:,} trainable parameters ({share:.2f} %)"
     speed = f"{result['tokens_per_s']:.0f} tokens/s, {result['peak_memory_gib']:.1f} GiB"
-    kept = result.get("kept_step", result["steps"])
-    best = f", kept that of step {kept}: validation loss {result['validation_loss']:.3f}"
-    steps = f"{result['steps']} steps, {loss}{best if kept != result['steps'] else ''}"
-    return f"{result['adapter']}: {steps}, {size}, {speed}"
+    best = result.get("kept_step", result["steps"])
+    if best != result["steps"]:
+        loss += f", kept that of step {best}: validation loss {result['validation_loss']:.3f}"
+    return f"{result['adapter']}: {result['steps']} steps, {loss}, {size}, {speed}"
