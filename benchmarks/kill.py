@@ -218,8 +218,10 @@ def observed(command: list[str], path: Path, threads: int) -> int:
 
 
 def marks_of(runs: Path) -> list[Mark]:
+    """The whole lines: the last may be read while it is being written."""
     path = runs / "marks"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n") if path.exists() else ("", "", "")
+    lines = whole.splitlines()
     return [Mark(float(moment), phase, int(step)) for moment, step, phase in (line.split(" ", 2) for line in lines)]
 
 
