@@ -69,18 +69,17 @@ def compared(kind: str, items: int, dtypes: list[str]) -> str:
     again = run({"who": "bedside", "kind": kind, "items": items})
     seconds = (ours["seconds"] + again["seconds"]) / 2
     pairs = list(zip(ours["scores"], theirs["scores"], strict=True))
-    clear = [pair for pair in pairs if margin(pair[1]) > CLEAR]
     exact = ours if "bfloat16" not in dtypes else run({"who": "bedside", "kind": kind, "items": items, "fp32": True})
     return (
         f"| {kind} | {items} | {ours['seconds']:.1f}, {again['seconds']:.1f} | {theirs['seconds']:.1f} |"
         f" {dtype}, batch {batch} | {theirs['seconds'] / seconds:.2f} × | {sum(map(agree, pairs))} of {len(pairs)} |"
-        f" {sum(map(agree, clear))} of {len(clear)} | {alike(ours, exact)} | {alike(theirs, exact)} |"
+        f" {alike(ours, theirs)} | {alike(ours, exact)} | {alike(theirs, exact)} |"
     )
 
 
-def alike(found: dict[str, Any], exact: dict[str, Any]) -> str:
-    """On how many of the items that are clear in fp32 the same option is chosen."""
-    clear = [pair for pair in zip(found["scores"], exact["scores"], strict=True) if margin(pair[1]) > CLEAR]
+def alike(found: dict[str, Any], other: dict[str, Any]) -> str:
+    """On how many of the items that are clear to the other the same option is chosen."""
+    clear = [pair for pair in zip(found["scores"], other["scores"], strict=True) if margin(pair[1]) > CLEAR]
     return f"{sum(map(agree, clear))} of {len(clear)}"
 
 
