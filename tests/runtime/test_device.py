@@ -15,6 +15,7 @@ def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     ("precision", "able", "dtype", "slow"),
     [
         ("bf16", {"avx512_bf16": True}, torch.bfloat16, False),
+        ("bf16", {"avx512_bf16": True, "cpu_name": "Intel Xeon"}, torch.bfloat16, True),
         ("bf16", {}, torch.bfloat16, True),
         ("fp16", {"avx512_fp16": True}, torch.float16, False),
         ("fp16", {"avx512_bf16": True}, torch.float16, True),
@@ -37,12 +38,14 @@ def test_the_recipes_precision_is_taken_at_its_word_and_told_if_it_is_slow(
     [
         ({}, torch.float32),
         ({"avx2": True, "avx512_bf16": False}, torch.float32),
-        ({"avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, torch.bfloat16),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, torch.float32),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, torch.bfloat16),
+        ({"arm_bf16": True}, torch.bfloat16),
     ],
 )
 @pytest.mark.usefixtures("no_cuda")
-def test_bf16_is_chosen_where_the_processor_computes_in_it(
+def test_bf16_is_chosen_where_the_processor_is_faster_in_it(
     monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)

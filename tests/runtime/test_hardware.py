@@ -50,14 +50,15 @@ def test_a_driver_that_answers_otherwise_means_no_card(
 @pytest.mark.parametrize(
     ("cpuinfo", "precision"),
     [
-        ("processor : 0\nflags\t\t: fpu avx2 avx512_bf16\n", "bf16"),
-        ("processor : 0\nflags\t\t: fpu amx_bf16 amx_tile\n", "bf16"),
+        ("processor : 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2 avx512_bf16\n", "bf16"),
+        ("processor : 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu avx2 avx512_bf16\n", "fp32"),
+        ("processor : 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n", "bf16"),
         ("processor : 0\nFeatures\t: fp asimd bf16\n", "bf16"),
         ("processor : 0\nflags\t\t: fpu avx2 avx512f\n", "fp32"),
         ("", "fp32"),
     ],
 )
-def test_a_cpu_computes_in_bf16_only_where_it_multiplies_in_it(
+def test_a_cpu_computes_in_bf16_only_where_it_is_faster_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, precision: str
 ) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)

@@ -15,10 +15,10 @@ DTYPES: dict[Literal["bf16", "fp16", "fp32"], torch.dtype] = {
     "fp32": torch.float32,
 }
 CPU_FEATURES = {
-    "bf16": ("amx_bf16", "avx512_bf16", "bf16", "arm_bf16"),
+    "bf16": ("amx_bf16", "bf16", "arm_bf16"),
     "fp16": ("amx_fp16", "avx512_fp16", "fp16_arith"),
 }
-"""torch's names for the instructions with which a processor multiplies in a type of 16 bits."""
+"""torch's names for the instructions with which a processor multiplies fast in a type of 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +41,29 @@ class Device:
 
 
 def choose(precision: Precision = "auto") -> Device:
-    """CUDA before CPU. "auto" is bf16 where the hardware multiplies in it.
+    """CUDA before CPU. "auto" is bf16 where the hardware is fast in it.
 
-    Elsewhere bf16 is emulated: a card without it (compute capability below 8.0) takes fp16, a CPU fp32. Training scales
-    its loss wherever the type is fp16.
+    Elsewhere bf16 is emulated, or slower than fp32: a card without it (compute capability below 8.0) takes fp16, a CPU
+    fp32. Training scales its loss wherever the type is fp16.
     """
     name = "cuda" if torch.cuda.is_available() else "cpu"
     if precision != "auto":
-        emulated = precision != "fp32" and not _multiplies_in(precision, name)
-        reason = "as the recipe says" + ("; slow, since the hardware emulates it" if emulated else "")
+        slow = precision != "fp32" and not _is_fast_in(precision, name)
+        reason = "as the recipe says" + (f"; slow, since the hardware has no fast {precision}" if slow else "")
         return Device(name, DTYPES[precision], reason)
-    if _multiplies_in("bf16", name):
+    if _is_fast_in("bf16", name):
         return Device(name, torch.bfloat16, "the hardware computes in bf16")
     if name == "cuda":
         return Device(name, torch.float16, "the card has no bf16; training scales its loss")
     return Device(name, torch.float32, "the hardware has no fast bf16")
 
 
-def _multiplies_in(precision: Literal["bf16", "fp16"], name: str) -> bool:
+def _is_fast_in(precision: Literal["bf16", "fp16"], name: str) -> bool:
     if name == "cuda":
         return precision == "fp16" or torch.cuda.get_device_capability() >= (8, 0)
     able = torch.cpu.get_capabilities()
+    if precision == "bf16" and able.get("avx512_bf16") and "Intel" not in able.get("cpu_name", ""):
+        return True
     return any(able.get(feature) for feature in CPU_FEATURES[precision])
 
 

@@ -17,8 +17,10 @@ QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,memory.free", "--format=csv
 CPUINFO, MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 """A container's own limits (cgroup v2, Documentation/admin-guide/cgroup-v2.rst)."""
-BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-"""Flags of a CPU that multiplies in bf16, on x86 and on Arm."""
+BF16_FLAGS = {"amx_bf16", "bf16"}
+"""Flags of a CPU that multiplies faster in bf16 than in fp32: of x86's tiles, and of Arm."""
+AVX_BF16_FLAG = "avx512_bf16"
+"""The same, but for Intel's: without tiles (a virtual machine may hide them) they reach half of fp32's speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,8 @@ def look() -> Machine:
     """The first card if torch could use it, else the CPU."""
     card = _card()
     if card is None:
-        native = bool(BF16_FLAGS & _cpu_flags())
-        return Machine("cpu", f"CPU, {cores()} cores", free_memory_bytes(), "bf16" if native else "fp32", cores())
+        precision: Literal["bf16", "fp32"] = "bf16" if _cpu_is_faster_in_bf16() else "fp32"
+        return Machine("cpu", f"CPU, {cores()} cores", free_memory_bytes(), precision, cores())
     name, capability, free = card
     native = tuple(int(part) for part in capability.split(".")) >= (8, 0)
     return Machine("cuda", name, int(free) * 2**20, "bf16" if native else "fp16", cores())
@@ -92,9 +94,14 @@ def _torch_is_for_cpus() -> bool:
         return False
 
 
-def _cpu_flags() -> set[str]:
+def _cpu_is_faster_in_bf16() -> bool:
+    flags = set(_of_cpu("flags", "features"))
+    return bool(BF16_FLAGS & flags) or (AVX_BF16_FLAG in flags and "GenuineIntel" not in _of_cpu("vendor_id"))
+
+
+def _of_cpu(*names: str) -> list[str]:
+    """The words of the first line of any such name that the system tells about its first processor."""
     if not CPUINFO.is_file():
-        return set()
+        return []
     lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    listed = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return set(listed.partition(":")[2].split())
+    return next((line for line in lines if line.lower().startswith(names)), "").partition(":")[2].split()
